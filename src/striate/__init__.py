@@ -1,0 +1,83 @@
+"""Striate: convolutional networks on ordinary CPUs, with every number explained.
+
+The flow is spec → graph → program → arena → numbers; see ARCHITECTURE.md. Importing this loads NumPy and
+nothing else that is heavy.
+"""
+
+from __future__ import annotations
+
+from . import reference, shapes, zoo
+from .data import Augmentation, Batches, Dataset, Preprocessing, load_dataset
+from .errors import (
+    DataError,
+    DivergenceError,
+    DownloadError,
+    Fix,
+    GraphError,
+    MissingDependencyError,
+    ModelFileError,
+    OptionError,
+    ParameterError,
+    PatternError,
+    RunFolderError,
+    ShapeError,
+    StriateError,
+)
+from .graph import Graph, GraphBuilder, Node, Sequential
+from .layers import (
+    Add,
+    AvgPool2d,
+    BatchNorm2d,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    Layer,
+    LeakyReLU,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from .model import Guess, Model, load
+from .parameters import Parameters, initialize
+from .pattern import pattern, pattern_of
+from .plan import check_network_gradients, lower
+from .reference.gradients import GradientReport, check_gradients, jacobian
+from .training import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdamW,
+    Constant,
+    Cosine,
+    CrossEntropy,
+    Evaluation,
+    Hinge,
+    MeanSquaredError,
+    OneCycle,
+    Recipe,
+    RMSprop,
+    StepDecay,
+    WarmUp,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Add", "Augmentation", "AvgPool2d", "BatchNorm2d", "Batches",
+    "Concat", "Constant", "Conv2d", "ConvTranspose2d", "Cosine", "CrossEntropy", "DataError", "Dataset",
+    "DivergenceError", "DownloadError", "Dropout", "Evaluation", "Fix", "Flatten", "GlobalAvgPool2d",
+    "GradientReport", "Graph", "GraphBuilder", "GraphError", "Guess", "Hinge", "Layer", "LeakyReLU", "Linear",
+    "LocalResponseNorm", "MaxPool2d", "MeanSquaredError", "MissingDependencyError", "Model", "ModelFileError",
+    "Node", "OneCycle", "OptionError", "ParameterError", "Parameters", "PatternError", "Preprocessing",
+    "RMSprop", "ReLU", "Recipe", "RunFolderError", "Sequential", "ShapeError", "Sigmoid", "Softmax",
+    "StepDecay", "StriateError", "Tanh", "WarmUp", "check_gradients", "check_network_gradients", "initialize",
+    "jacobian", "load", "load_dataset", "lower", "pattern", "pattern_of", "reference", "shapes", "zoo",
+]  # fmt: skip

@@ -1,0 +1,13 @@
+"""Data: readers, the catalog of named data sets, preprocessing, and batches."""
+
+from __future__ import annotations
+
+from .catalog import SOURCES, cache_folder, fetch_dataset, find, load_dataset, verify
+from .dataset import Dataset
+from .pipeline import Augmentation, Batches
+from .preprocessing import Preprocessing
+
+__all__ = [
+    "SOURCES", "Augmentation", "Batches", "Dataset", "Preprocessing", "cache_folder", "fetch_dataset", "find",
+    "load_dataset", "verify",
+]  # fmt: skip

@@ -1,0 +1,79 @@
+"""Fetch a file: resumable, checked, and never half there.
+
+Promises: a broken transfer leaves NAME.part and the next call goes on from it; a file takes its final name
+only when its MD5 is right. Leaves out: deciding to fetch. Nothing calls this but `striate data fetch`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from ..errors import DownloadError
+
+_CHUNK_BYTES = 1 << 16
+_TIMEOUT_SECONDS = 30.0
+_NOTHING_LEFT = 416
+
+
+def md5_of(path: Path) -> str:
+    """MD5 of a file, in hexadecimal (the checksum that the data sets publish)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def fetch(
+    url: str, target: Path, md5: str, progress: Callable[[int, int | None], None] | None = None
+) -> Path:
+    """Download `url` to `target` unless it is there already.
+
+    Args:     progress(bytes so far, bytes in all or None) is called after each chunk.
+    Raises:   DownloadError when the transfer breaks off (what came stays, for the next try) or the
+              checksum is wrong (what came is removed).
+    """
+    if target.exists() and md5_of(target) == md5:
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    try:
+        _transfer(url, part, progress)
+    except (URLError, OSError) as error:
+        have = part.stat().st_size if part.exists() else 0
+        raise DownloadError(
+            f"{url}: {getattr(error, 'reason', error)}. {have:,} bytes are kept in {part}; "
+            "run the same command again to go on from there."
+        ) from None
+    found = md5_of(part)
+    if found != md5:
+        part.unlink()
+        raise DownloadError(f"{url}: the MD5 is {found}, expected {md5}. What came was removed; try again.")
+    os.replace(part, target)
+    return target
+
+
+def _transfer(url: str, part: Path, progress: Callable[[int, int | None], None] | None) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urlopen(request, timeout=_TIMEOUT_SECONDS)
+    except HTTPError as error:
+        if error.code == _NOTHING_LEFT and have:
+            return
+        raise
+    with response:
+        resumed = response.status == 206
+        have = have if resumed else 0
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        with part.open("ab" if resumed else "wb") as file:
+            while chunk := response.read(_CHUNK_BYTES):
+                file.write(chunk)
+                have += len(chunk)
+                if progress:
+                    progress(have, total)
+    if total is not None and have < total:
+        raise OSError(f"the transfer broke off after {have:,} of {total:,} bytes")

@@ -1,0 +1,138 @@
+"""From a picture to the network's input: one description, stored with the model, used by training and prediction.
+
+Promises: any picture → (C, H, W) uint8 of the right size → float32. Leaves out: augmentation (pipeline.py),
+which training alone does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import DataError, ModelFileError
+from ..shapes import times
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to a picture before the network sees it.
+
+    Fields:  channels      1 (greyscale) or 3 (RGB)
+             height, width size in pixels before the border; pictures are resized so that the shorter side
+                           fits and cropped to the middle
+             border        pixels of value 0 added on every side (28×28 digits on LeNet-5's 32×32)
+             full_scale    the pixel value that means 1.0 (255; 16 for scikit-learn's digits)
+             mean, std     per channel, on the scale 0…1
+    """
+
+    channels: int
+    height: int
+    width: int
+    border: int = 0
+    full_scale: float = 255.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape of the network's input."""
+        return self.channels, self.height + 2 * self.border, self.width + 2 * self.border
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(record: dict[str, Any]) -> Preprocessing:
+        """What to_dict wrote."""
+        try:
+            tuples = {key: tuple(record[key]) for key in ("mean", "std")}
+            return Preprocessing(**{**record, **tuples})
+        except (KeyError, TypeError) as error:
+            raise ModelFileError(f"this is no preprocessing description: {error}.") from None
+
+    @staticmethod
+    def fitted(images: Array, *, border: int = 0, full_scale: float = 255.0) -> Preprocessing:
+        """Mean and deviation per channel of uint8 images (N, C, H, W), from exact integer sums."""
+        _, channels, height, width = images.shape
+        count = images.size // channels
+        levels = np.arange(256, dtype=np.float64)
+        mean, std = [], []
+        for c in range(channels):
+            histogram = np.bincount(images[:, c].ravel(), minlength=256)
+            average = float(histogram @ levels) / count
+            variance = float(histogram @ (levels - average) ** 2) / count
+            mean.append(average / full_scale)
+            std.append(max(variance**0.5 / full_scale, 1e-6))
+        return Preprocessing(channels, height, width, border, full_scale, tuple(mean), tuple(std))
+
+    def normalize(self, images: Array) -> npt.NDArray[np.float32]:
+        """uint8 images (N, C, height, width) → float32 network input, border added.
+
+        x = (pixel/full_scale − mean)/std; the border is a pixel of value 0.
+        """
+        if images.ndim != 4 or images.shape[1:] != (self.channels, self.height, self.width):
+            raise DataError(
+                f"expected images (N, {self.channels}, {self.height}, {self.width}), got {images.shape}."
+            )
+        if self.border:
+            b = self.border
+            images = np.pad(images, ((0, 0), (0, 0), (b, b), (b, b)))
+        mean = np.array(self.mean, np.float32)[:, None, None]
+        scale = (1.0 / np.array(self.std))[:, None, None].astype(np.float32)
+        x: npt.NDArray[np.float32] = images.astype(np.float32)
+        x *= np.float32(1.0 / self.full_scale)
+        x -= mean
+        x *= scale
+        return x
+
+    def read(self, picture: str | Path | Image) -> npt.NDArray[np.uint8]:
+        """A file or PIL image as uint8 (C, height, width).
+
+        Raises:   DataError for a file that is no picture; FileNotFoundError.
+        """
+        from PIL import Image, ImageOps, UnidentifiedImageError
+
+        try:
+            if isinstance(picture, (str, Path)):
+                with Image.open(picture) as opened:
+                    image = _flat(ImageOps.exif_transpose(opened), "L" if self.channels == 1 else "RGB")
+            else:
+                image = _flat(picture, "L" if self.channels == 1 else "RGB")
+        except FileNotFoundError:
+            raise
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise DataError(f"{picture} is not a picture that can be read: {error}.") from None
+        if image.size != (self.width, self.height):
+            image = ImageOps.fit(image, (self.width, self.height), Image.Resampling.BILINEAR)
+        pixels = np.asarray(image, np.uint8)
+        if self.full_scale != 255.0:
+            pixels = np.rint(pixels * (self.full_scale / 255.0)).astype(np.uint8)
+        return pixels[None] if self.channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+    def __str__(self) -> str:
+        border = f", {self.border} pixels of border" if self.border else ""
+        return f"{times((self.height, self.width))} {'grey' if self.channels == 1 else 'RGB'}{border}"
+
+
+def _flat(image: Image, mode: str) -> Image:
+    """In one mode, transparency laid over white."""
+    from PIL import Image as PillowImage
+
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        ground = PillowImage.new("RGBA", rgba.size, "white")
+        return PillowImage.alpha_composite(ground, rgba).convert(mode)
+    if image.mode.startswith("I") or image.mode == "F":
+        wide = np.asarray(image, np.float64)
+        image = PillowImage.fromarray(np.clip(wide / max(1.0, 257.0 if wide.max() > 255 else 1.0), 0, 255).astype(np.uint8))
+    return image.convert(mode)

@@ -1,0 +1,343 @@
+"""The network: a named DAG of layers with every shape inferred, once, from the input downward.
+
+Promises: nodes in an order in which each follows its inputs; names that are unique; shapes that go
+together, or a ShapeError that names the layer and shows the chain up to it; receptive fields along any
+path; a dictionary form for files. Frozen once made.
+Leaves out: parameters' numbers, compute, and the table (summary.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from .errors import GraphError, ShapeError
+from .layers import Layer, ParameterSpec, Softmax, layer_from_dict
+from .shapes import ReceptiveField, Rounding, Shape, integer, times
+
+if TYPE_CHECKING:
+    from .summary import Summary
+
+INPUT = "input"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One layer in its place.
+
+    Fields:  name, layer
+             inputs         names of the nodes it reads ("input" is the network's input)
+             input_shapes   their shapes
+             output_shape   its own
+    """
+
+    name: str
+    layer: Layer
+    inputs: tuple[str, ...]
+    input_shapes: tuple[Shape, ...]
+    output_shape: Shape
+
+    @property
+    def where(self) -> str:
+        """How errors and tables name it: conv1 (Conv2d)."""
+        return f"{self.name} ({self.layer.kind})"
+
+    @property
+    def parameter_specs(self) -> dict[str, ParameterSpec]:
+        """The layer's parameters by full name: conv1.weight, conv1.bias."""
+        specs = self.layer.parameter_specs(*self.input_shapes)
+        return {f"{self.name}.{short}": spec for short, spec in specs.items()}
+
+    @property
+    def parameter_count(self) -> int:
+        """Trained numbers of this layer."""
+        return sum(prod(spec.shape) for spec in self.parameter_specs.values() if spec.trained)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one forward pass over one image."""
+        return self.layer.macs(*self.input_shapes)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network whose shapes are known. Made by GraphBuilder, Sequential or pattern().
+
+    Fields:  input_shape   (C, H, W) or (F,) of one image
+             nodes         in an order in which each follows its inputs
+             output        the name of the node whose output is the network's
+    """
+
+    input_shape: Shape
+    nodes: tuple[Node, ...]
+    output: str
+
+    @cached_property
+    def _by_name(self) -> dict[str, Node]:
+        return {node.name: node for node in self.nodes}
+
+    def __getitem__(self, name: str) -> Node:
+        try:
+            return self._by_name[name]
+        except KeyError:
+            known = ", ".join(self._by_name)
+            raise GraphError(f"there is no layer {name!r}; there are {known}.") from None
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the network's output for one image."""
+        return self[self.output].output_shape
+
+    @property
+    def ends_in_softmax(self) -> bool:
+        """Whether the output is probabilities; training then works on the scores before them."""
+        return isinstance(self[self.output].layer, Softmax)
+
+    @property
+    def scores(self) -> str:
+        """The node that a loss reads: the one before a final Softmax, else the output."""
+        return self[self.output].inputs[0] if self.ends_in_softmax else self.output
+
+    def shape_of(self, name: str) -> Shape:
+        """Output shape of a node, or of "input"."""
+        return self.input_shape if name == INPUT else self[name].output_shape
+
+    @cached_property
+    def parameter_specs(self) -> Mapping[str, ParameterSpec]:
+        """Every parameter and state array by full name, in node order."""
+        return {name: spec for node in self.nodes for name, spec in node.parameter_specs.items()}
+
+    @property
+    def parameter_count(self) -> int:
+        """Trained numbers of the network."""
+        return sum(node.parameter_count for node in self.nodes)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one forward pass over one image."""
+        return sum(node.macs for node in self.nodes)
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[str, ...]]:
+        """For each node and "input", the nodes that read it."""
+        readers: dict[str, list[str]] = {INPUT: [], **{node.name: [] for node in self.nodes}}
+        for node in self.nodes:
+            for source in dict.fromkeys(node.inputs):
+                readers[source].append(node.name)
+        return {name: tuple(found) for name, found in readers.items()}
+
+    def receptive_field(
+        self, name: str, path: Sequence[str] | None = None
+    ) -> tuple[ReceptiveField, ...]:
+        """What one neuron of `name` sees of the input, as (vertical, horizontal).
+
+        Args:     name a node; path names of the nodes from input to `name` (default: all paths joined).
+        Returns:  two ReceptiveFields, or none for networks on vectors.
+        Raises:   GraphError when the path is not one.
+
+        >>> net = Sequential([Conv2d(6, 5), Conv2d(10, 5)], input_shape=(3, 32, 32))
+        >>> net.receptive_field("conv2")[0].size
+        9
+        """
+        if len(self.input_shape) != 3:
+            return ()
+        self.shape_of(name)
+        fields: dict[str, tuple[ReceptiveField, ...]] = {INPUT: (ReceptiveField(), ReceptiveField())}
+        allowed = None if path is None else self._check_path(name, path)
+        for node in self.nodes:
+            sources = [s for s in node.inputs if s in fields]
+            if not sources or (allowed is not None and node.name not in allowed):
+                continue
+            fields[node.name] = self._field_after(node, [fields[s] for s in sources])
+            if node.name == name:
+                break
+        return fields[name]
+
+    def _check_path(self, name: str, path: Sequence[str]) -> set[str]:
+        steps = [step for step in path if step != INPUT]
+        for before, step in zip([INPUT, *steps], steps, strict=False):
+            if before not in self[step].inputs:
+                raise GraphError(f"{step} does not read {before}; it reads {', '.join(self[step].inputs)}.")
+        if not steps or steps[-1] != name:
+            raise GraphError(f"the path must end at {name!r}, got {' → '.join(steps) or 'nothing'}.")
+        return set(steps)
+
+    def _field_after(
+        self, node: Node, sources: list[tuple[ReceptiveField, ...]]
+    ) -> tuple[ReceptiveField, ...]:
+        if node.layer.sees_all:
+            _, height, width = self.input_shape
+            return ReceptiveField.whole(height), ReceptiveField.whole(width)
+        joined = sources[0]
+        for other in sources[1:]:
+            joined = tuple(a.joined(b) for a, b in zip(joined, other, strict=True))
+        windows = node.layer.windows(*node.input_shapes)
+        if not windows:
+            return joined
+        return tuple(seen.through(axis) for seen, axis in zip(joined, windows, strict=True))
+
+    def summary(self) -> Summary:
+        """The table: layer, output shape, parameters, MACs, receptive field, memory, with totals."""
+        from .summary import summarize
+
+        return summarize(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that Graph.from_dict reads back."""
+        return {
+            "input_shape": list(self.input_shape),
+            "nodes": [
+                {"name": node.name, "inputs": list(node.inputs), **node.layer.to_dict()}
+                for node in self.nodes
+            ],
+            "output": self.output,
+        }
+
+    @staticmethod
+    def from_dict(record: Mapping[str, Any]) -> Graph:
+        """The network that to_dict wrote; GraphError or ShapeError where it makes no sense."""
+        try:
+            builder = GraphBuilder(tuple(record["input_shape"]))
+            for entry in record["nodes"]:
+                arguments = {k: v for k, v in entry.items() if k not in ("name", "inputs")}
+                builder.add(layer_from_dict(arguments), *entry["inputs"], name=entry["name"])
+            return builder.build(record["output"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise GraphError(f"this is no network description: {error!r}.") from None
+
+
+@dataclass
+class GraphBuilder:
+    """Build a network node by node; names are made up where none is given.
+
+    >>> from striate import Add, Conv2d, GraphBuilder, ReLU
+    >>> build = GraphBuilder(input_shape=(16, 8, 8))
+    >>> main = build.chain([Conv2d(16, 3, padding=1), ReLU(), Conv2d(16, 3, padding=1)], build.input)
+    >>> build.add(Add(), main, build.input, name="sum")
+    'sum'
+    >>> build.build().output_shape
+    (16, 8, 8)
+    """
+
+    input_shape: Shape
+    rounding: Rounding = "exact"
+    _nodes: dict[str, Node] = field(default_factory=dict)
+    _counts: dict[str, int] = field(default_factory=dict)
+
+    input = INPUT
+
+    def __post_init__(self) -> None:
+        shape = tuple(integer(size, "input_shape", 1) for size in self.input_shape)
+        if len(shape) not in (1, 3):
+            raise GraphError(
+                f"input_shape takes (C, H, W) or (features,), got {times(shape)}. "
+                "A greyscale picture has one channel: (1, H, W)."
+            )
+        self.input_shape = shape
+
+    @property
+    def last(self) -> str:
+        """The name of the node added last, or "input"."""
+        return next(reversed(self._nodes), INPUT)
+
+    def shape_of(self, name: str) -> Shape:
+        """Output shape of a node added before, or of "input"."""
+        return self.input_shape if name == INPUT else self._nodes[name].output_shape
+
+    def add(self, layer: Layer, *inputs: str, name: str | None = None) -> str:
+        """Add a layer that reads `inputs` (default: the node added last).
+
+        Returns:  its name.
+        Raises:   GraphError for unknown or repeated names; ShapeError, with the chain up to here.
+        """
+        if not isinstance(layer, Layer):
+            raise GraphError(f"expected a layer such as ReLU(), got {layer!r}.")
+        sources = inputs or (self.last,)
+        name = self._free_name(layer, name)
+        for source in sources:
+            if source != INPUT and source not in self._nodes:
+                known = ", ".join([INPUT, *self._nodes])
+                raise GraphError(f"{name} reads {source!r}, which does not exist before it; there are {known}.")
+        layer = layer.with_rounding(self.rounding)
+        where = f"{name} ({layer.kind})"
+        if layer.arity is not None and len(sources) != layer.arity:
+            raise GraphError(f"{where} takes {layer.arity} input, got {len(sources)}.")
+        if layer.arity is None and len(sources) < 2:
+            raise GraphError(f"{where} takes two or more inputs, got {len(sources)}.")
+        shapes = tuple(self.shape_of(source) for source in sources)
+        try:
+            shape = layer.output_shape(*shapes)
+        except ShapeError as error:
+            raise error.located(where, self._chain_to(sources[0], where)) from None
+        self._nodes[name] = Node(name, layer, tuple(sources), shapes, shape)
+        return name
+
+    def chain(self, layers: Iterable[Layer | tuple[str, Layer]], source: str | None = None) -> str:
+        """Add layers one after another, from `source` (default: the node added last); the last one's name."""
+        at = self.last if source is None else source
+        for entry in layers:
+            name, layer = entry if isinstance(entry, tuple) else (None, entry)
+            at = self.add(layer, at, name=name)
+        return at
+
+    def build(self, output: str | None = None) -> Graph:
+        """The finished network; `output` defaults to the node added last."""
+        output = output or self.last
+        if output not in self._nodes:
+            raise GraphError(f"the output {output!r} is not a layer of this network.")
+        return Graph(self.input_shape, tuple(self._nodes.values()), output)
+
+    def _free_name(self, layer: Layer, name: str | None) -> str:
+        if name is None:
+            count = self._counts.get(layer.short, 0) + 1
+            while f"{layer.short}{count}" in self._nodes:
+                count += 1
+            self._counts[layer.short] = count
+            return f"{layer.short}{count}"
+        if name in self._nodes or name == INPUT:
+            raise GraphError(f"there are two layers named {name!r}.")
+        if not name or "." in name:
+            raise GraphError(f"a layer's name must be non-empty and without dots, got {name!r}.")
+        return name
+
+    def _chain_to(self, source: str, where: str) -> tuple[str, ...]:
+        steps: list[tuple[str, str]] = []
+        while source != INPUT:
+            node = self._nodes[source]
+            steps.append((node.where, times(node.output_shape)))
+            source = node.inputs[0]
+        steps.append((INPUT, times(self.input_shape)))
+        width = max(len(place) for place, _ in [*steps, (where, "")])
+        lines = [f"{place:<{width}}  {shape}" for place, shape in reversed(steps)]
+        return (*lines, f"{where:<{width}}  ✗")
+
+
+class Sequential(Graph):
+    """Layers one after another.
+
+    Args:     layers, each a layer or (name, layer); input_shape (C, H, W) or (F,);
+              rounding for every window that has none of its own.
+    Raises:   ShapeError, with the chain up to the layer that does not fit.
+
+    >>> net = Sequential([Conv2d(6, 5), ReLU(), Conv2d(10, 5), ReLU()], input_shape=(3, 32, 32))
+    >>> net.output_shape
+    (10, 24, 24)
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[Layer | tuple[str, Layer]],
+        *,
+        input_shape: Shape,
+        rounding: Rounding = "exact",
+    ) -> None:
+        builder = GraphBuilder(tuple(input_shape), rounding)
+        builder.chain(layers)
+        built = builder.build()
+        super().__init__(built.input_shape, built.nodes, built.output)

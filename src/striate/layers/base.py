@@ -1,0 +1,117 @@
+"""What every layer is: a frozen specification with a shape rule.
+
+Promises: hyperparameters, checked when a layer is made; output shape, parameters and cost as functions
+of the input shapes; a dictionary form for files. Shapes are those of one image: (C, H, W) or (F,).
+Leaves out: arrays and compute. A layer holds no numbers but its hyperparameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal, Self
+
+from ..errors import OptionError, ShapeError
+from ..shapes import Rounding, Shape, TransposedAxis, WindowAxis, times
+
+Role = Literal["weight", "bias", "scale", "shift", "running_mean", "running_var"]
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSpec:
+    """One parameter array before it exists.
+
+    Fields:  shape
+             role     what it does; running_mean and running_var are state, not trained
+             fan_in   inputs that reach one output; fan_out, outputs that one input reaches
+    """
+
+    shape: Shape
+    role: Role
+    fan_in: int = 1
+    fan_out: int = 1
+
+    @property
+    def trained(self) -> bool:
+        """Whether an optimizer changes it."""
+        return not self.role.startswith("running")
+
+    @property
+    def decays(self) -> bool:
+        """Whether weight decay applies: to weights, not to biases, scales and shifts."""
+        return self.role == "weight"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Base of all layers.
+
+    Class fields:  short     stem of automatic names: conv → conv1, conv2, …
+                   arity     inputs taken; None means two or more
+                   is_view   whether the output is the input's own memory (Flatten)
+                   sees_all  whether every output sees the whole input (Linear, GlobalAvgPool2d)
+    """
+
+    short: ClassVar[str] = "layer"
+    arity: ClassVar[int | None] = 1
+    is_view: ClassVar[bool] = False
+    sees_all: ClassVar[bool] = False
+
+    @property
+    def kind(self) -> str:
+        """The class name, as it stands in files and tables."""
+        return type(self).__name__
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        """Shape of one output image; ShapeError where the inputs do not go together."""
+        return inputs[0]
+
+    def parameter_specs(self, *inputs: Shape) -> dict[str, ParameterSpec]:
+        """The layer's parameters for these inputs, by short name ("weight", "bias", …)."""
+        return {}
+
+    def macs(self, *inputs: Shape) -> int:
+        """Multiply-accumulates of one forward pass over one image."""
+        return 0
+
+    def windows(self, *inputs: Shape) -> tuple[WindowAxis | TransposedAxis, ...]:
+        """The sliding window per axis (height, width); empty where there is none."""
+        return ()
+
+    def with_rounding(self, rounding: Rounding) -> Self:
+        """The same layer with the network's rounding, where it has none of its own."""
+        if getattr(self, "rounding", "") is None:
+            return replace(self, **{"rounding": rounding})
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Kind and hyperparameters that differ from their defaults; Layer.from_dict reads it back."""
+        changed = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed = {f.name: changed[f.name] for f in fields(self) if changed[f.name] != f.default}
+        return {"kind": self.kind, **changed}
+
+    def __str__(self) -> str:
+        arguments = {k: v for k, v in self.to_dict().items() if k != "kind"}
+        return f"{self.kind}({', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
+
+    def _set(self, **values: Any) -> None:
+        """Store normalized hyperparameters; for __post_init__ alone."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+def need_image(kind: str, shape: Shape) -> tuple[int, int, int]:
+    """The shape as (C, H, W), or a ShapeError that says what it is instead."""
+    if len(shape) != 3:
+        raise ShapeError(
+            f"{kind} takes images (C, H, W), and its input is a vector of {times(shape)} features. "
+            f"Put it before Flatten."
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def need_number(value: Any, name: str, low: float, high: float = float("inf")) -> float:
+    """`value` as a float in [low, high); OptionError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value < high:
+        limit = f"at least {low:g}" if high == float("inf") else f"in [{low:g}, {high:g})"
+        raise OptionError(f"{name} must be a number {limit}, got {value!r}.")
+    return float(value)

@@ -1,0 +1,158 @@
+"""Named arrays over one flat buffer, and the rules that fill them.
+
+Promises: every trained array of a network is a view of one contiguous buffer (so an optimizer step is one
+call), in node order; running statistics in a second one; initial numbers that depend on (seed, position,
+rule) alone.
+Leaves out: gradients (the engine has a buffer of the same layout) and files (training/checkpoint.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import prod, sqrt
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import OptionError, ParameterError
+from .graph import Graph, Node
+from .layers import LeakyReLU, ParameterSpec, ReLU
+from .philox import Purpose, normal
+from .shapes import times
+
+Rule = Literal["he", "glorot", "lecun", "lecture", "convnetjs"]
+RULES = ("he", "glorot", "lecun", "lecture", "convnetjs")
+
+
+class Parameters(Mapping[str, npt.NDArray[Any]]):
+    """An ordered mapping name → array; writing into an array changes the network.
+
+    Fields:  flat    the trained numbers, all arrays end to end
+             state   running means and variances, likewise
+             specs   shape, role and fans by name
+
+    >>> net = Sequential([Conv2d(10, 5, padding=2)], input_shape=(3, 32, 32))
+    >>> initialize(net, seed=0).flat.size
+    760
+    """
+
+    def __init__(self, specs: Mapping[str, ParameterSpec], dtype: npt.DTypeLike = np.float32) -> None:
+        self.specs = dict(specs)
+        sizes = {name: prod(spec.shape) for name, spec in self.specs.items()}
+        trained = sum(size for name, size in sizes.items() if self.specs[name].trained)
+        self.flat: npt.NDArray[Any] = np.zeros(trained, dtype)
+        self.state: npt.NDArray[Any] = np.zeros(sum(sizes.values()) - trained, dtype)
+        self._views = self.views_of(self.flat, self.state)
+
+    def views_of(
+        self, flat: npt.NDArray[Any], state: npt.NDArray[Any] | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Named views of any buffer laid out like `flat` (gradients, an optimizer's averages)."""
+        views: dict[str, npt.NDArray[Any]] = {}
+        at = {True: 0, False: 0}
+        for name, spec in self.specs.items():
+            buffer = flat if spec.trained else state
+            size = prod(spec.shape)
+            if buffer is not None:
+                views[name] = buffer[at[spec.trained] : at[spec.trained] + size].reshape(spec.shape)
+            at[spec.trained] += size
+        return views
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        try:
+            return self._views[name]
+        except KeyError:
+            raise ParameterError(f"there is no parameter {name!r}; there are {', '.join(self._views)}.") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._views
+
+    @property
+    def decay_mask(self) -> npt.NDArray[np.bool_]:
+        """True where weight decay applies: weights, not biases, scales or shifts."""
+        mask = np.zeros(self.flat.size, np.bool_)
+        for name, view in self.views_of(mask).items():
+            view[...] = self.specs[name].decays
+        return mask
+
+    def astype(self, dtype: npt.DTypeLike) -> Parameters:
+        """A copy in another type (float64 for gradient checks)."""
+        copy = Parameters(self.specs, dtype)
+        copy.flat[...], copy.state[...] = self.flat, self.state
+        return copy
+
+    def assign(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Copy arrays in; all names and shapes are checked before anything changes.
+
+        Raises:   ParameterError that lists every difference.
+        """
+        problems = [f"missing {name} {times(self.specs[name].shape)}" for name in self if name not in arrays]
+        for name, array in arrays.items():
+            if name not in self:
+                problems.append(f"unexpected {name} {times(array.shape)}")
+            elif array.shape != self.specs[name].shape:
+                problems.append(f"{name} is {times(array.shape)}, expected {times(self.specs[name].shape)}")
+            elif array.dtype != self[name].dtype:
+                problems.append(f"{name} is {array.dtype}, expected {self[name].dtype}")
+        if problems:
+            raise ParameterError("the parameters do not match the network:\n  " + "\n  ".join(problems))
+        for name, array in arrays.items():
+            self[name][...] = array
+
+
+def initialize(graph: Graph, seed: int = 0, rule: Rule = "he") -> Parameters:
+    """Fresh parameters for a network.
+
+    Args:     seed 0…2⁶⁴−1; rule, for weights:
+              "he"         normal, variance gain/fan_in, gain 2 before a ReLU and 1 elsewhere (He 2015)
+              "glorot"     normal, variance 2/(fan_in + fan_out) (Glorot & Bengio 2010)
+              "lecun"      normal, variance 1/fan_in (LeCun 1998)
+              "lecture"    normal, standard deviation 0.01 (CS231n's "small random numbers")
+              "convnetjs"  normal, variance 1/fan_in, biases 0.1 before a ReLU
+              Biases and shifts start at 0, scales and running variances at 1.
+    Raises:   OptionError for another rule.
+    """
+    if rule not in RULES:
+        raise OptionError(f"initialization must be one of {', '.join(RULES)}, got {rule!r}.")
+    parameters = Parameters(graph.parameter_specs)
+    index = 0
+    for node in graph.nodes:
+        before_relu = _feeds_relu(graph, node)
+        for name, spec in node.parameter_specs.items():
+            view = parameters[name]
+            if spec.role == "weight":
+                draws = normal(seed, Purpose.INITIALIZE, 0, index, view.size)
+                view[...] = (draws * _deviation(rule, spec, before_relu)).reshape(view.shape)
+            elif spec.role in ("scale", "running_var"):
+                view[...] = 1.0
+            elif spec.role == "bias" and rule == "convnetjs" and before_relu:
+                view[...] = 0.1
+            index += 1
+    return parameters
+
+
+def _deviation(rule: str, spec: ParameterSpec, before_relu: bool) -> float:
+    if rule == "lecture":
+        return 0.01
+    if rule == "glorot":
+        return sqrt(2.0 / (spec.fan_in + spec.fan_out))
+    gain = 2.0 if rule == "he" and before_relu else 1.0
+    return sqrt(gain / spec.fan_in)
+
+
+def _feeds_relu(graph: Graph, node: Node) -> bool:
+    """Whether the next nonlinearity after a node, past normalization, pooling and sums, is a ReLU."""
+    passing = ("BatchNorm2d", "LocalResponseNorm", "MaxPool2d", "AvgPool2d", "Dropout", "Flatten", "Add", "Concat")
+    ahead = [graph[name] for name in graph.consumers[node.name]]
+    while ahead:
+        if any(isinstance(after.layer, (ReLU, LeakyReLU)) for after in ahead):
+            return True
+        ahead = [graph[n] for after in ahead if after.layer.kind in passing for n in graph.consumers[after.name]]
+    return False

@@ -1,0 +1,243 @@
+"""Engines run Programs. Here: what an engine promises, and the reference engine over NumPy.
+
+Promises: forward and backward of any Program in the type of its parameters; gradients in one flat buffer
+laid out like the parameters; one call a training step; the first layer with a non-finite number named.
+Leaves out: losses and optimizers (training gives them in), memory planning, threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import reference as ref
+from ..errors import DivergenceError, OptionError
+from ..parameters import Parameters
+from .program import Op, Program
+
+Array = npt.NDArray[Any]
+
+
+class Loss(Protocol):
+    """scores, targets → the mean loss over the batch, and its gradient for the scores."""
+
+    def __call__(self, scores: Array, targets: Array) -> tuple[float, Array]: ...
+
+
+class Update(Protocol):
+    """Changes the flat parameters in place, given the flat gradients."""
+
+    def __call__(self, flat: Array, gradients: Array) -> None: ...
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one training step says: the mean loss, and the scores it was computed from."""
+
+    loss: float
+    scores: Array
+
+
+class Engine(Protocol):
+    """What every engine does."""
+
+    def predict(self, x: Array) -> Array:
+        """The network's output for a batch (N, …), in inference mode."""
+
+    def scores(self, x: Array) -> Array:
+        """What a loss reads, in inference mode."""
+
+    def train_step(self, x: Array, targets: Array, loss: Loss, update: Update, step: int) -> StepResult:
+        """Forward, loss, backward and update. `step` counts from 0 and keys the draws of Dropout."""
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How an op maps to the reference: its two functions, its parameters in order, its options."""
+
+    forward: Callable[..., tuple[Array, Any]]
+    backward: Callable[..., Any]
+    parameters: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+_WINDOW = ("stride", "padding", "dilation", "rounding")
+_RULES: Mapping[str, _Rule] = {
+    "Conv2d": _Rule(
+        ref.conv2d, ref.conv2d_backward, ("weight", "bias"), (*_WINDOW, "groups", "padding_mode")
+    ),
+    "ConvTranspose2d": _Rule(
+        ref.conv_transpose2d, ref.conv_transpose2d_backward, ("weight", "bias"),
+        ("stride", "padding", "output_padding", "dilation", "groups"),
+    ),
+    "Linear": _Rule(ref.linear, ref.linear_backward, ("weight", "bias")),
+    "BatchNorm2d": _Rule(ref.batch_norm2d, ref.batch_norm2d_backward, ("weight", "bias"), ("epsilon",)),
+    "MaxPool2d": _Rule(ref.max_pool2d, ref.max_pool2d_backward, (), ("kernel_size", *_WINDOW)),
+    "AvgPool2d": _Rule(
+        ref.avg_pool2d, ref.avg_pool2d_backward, (), ("kernel_size", *_WINDOW, "count_include_pad")
+    ),
+    "GlobalAvgPool2d": _Rule(ref.global_avg_pool2d, ref.global_avg_pool2d_backward),
+    "LocalResponseNorm": _Rule(
+        ref.local_response_norm, ref.local_response_norm_backward, (), ("size", "alpha", "beta", "k")
+    ),
+    "Flatten": _Rule(ref.flatten, ref.flatten_backward),
+    "ReLU": _Rule(ref.relu, ref.relu_backward),
+    "LeakyReLU": _Rule(ref.leaky_relu, ref.leaky_relu_backward, (), ("negative_slope",)),
+    "Sigmoid": _Rule(ref.sigmoid, ref.sigmoid_backward),
+    "Tanh": _Rule(ref.tanh, ref.tanh_backward),
+    "Softmax": _Rule(ref.softmax, ref.softmax_backward),
+    "Dropout": _Rule(ref.dropout, ref.dropout_backward),
+    "Add": _Rule(ref.add, ref.add_backward),
+    "Concat": _Rule(ref.concat, ref.concat_backward),
+}  # fmt: skip
+
+
+class ReferenceEngine:
+    """The oracle: runs a Program op by op with striate.reference.
+
+    Args:     program; parameters (their type is the type of all computation); seed for Dropout.
+    """
+
+    def __init__(self, program: Program, parameters: Parameters, seed: int = 0) -> None:
+        self.program, self.parameters, self.seed = program, parameters, seed
+        self.gradients = np.zeros_like(parameters.flat)
+        self._gradient_views = parameters.views_of(self.gradients)
+        self._trains = self._downstream_of_parameters()
+
+    def predict(self, x: Array) -> Array:
+        """The network's output for a batch, in inference mode."""
+        return self.forward(x)[0][self.program.output]
+
+    def scores(self, x: Array) -> Array:
+        """What a loss reads, in inference mode: the output, or what comes before a final Softmax."""
+        return self.forward(x, until=self.program.scores)[0][self.program.scores]
+
+    def train_step(self, x: Array, targets: Array, loss: Loss, update: Update, step: int) -> StepResult:
+        """One training step; parameters and running statistics change only if the loss is finite."""
+        values, caches = self.forward(x, training=True, step=step, until=self.program.scores)
+        scores = values[self.program.scores]
+        value, dscores = loss(scores, targets)
+        if not np.isfinite(value):
+            self._report_divergence(values, value, step)
+        self._move_running_statistics(caches)
+        self.backward(dscores, caches)
+        update(self.parameters.flat, self.gradients)
+        return StepResult(value, scores)
+
+    def forward(
+        self, x: Array, *, training: bool = False, step: int = 0, until: int | None = None
+    ) -> tuple[dict[int, Array], dict[int, Any]]:
+        """Run the ops in order; the values of all buffers, and the cache of each op.
+
+        Args:     until: stop once this buffer is written (default: the output).
+        """
+        last = self.program.output if until is None else until
+        values: dict[int, Array] = {0: np.asarray(x, self.parameters.flat.dtype)}
+        caches: dict[int, Any] = {}
+        for op in self.program.ops:
+            if last in values:
+                break
+            inputs = [values[number] for number in op.inputs]
+            values[op.output], caches[op.index] = self._run(op, inputs, training, step)
+        return values, caches
+
+    def backward(
+        self, upstream: Array, caches: Mapping[int, Any], *, start: int | None = None, input_gradient: bool = False
+    ) -> Array | None:
+        """Fill the flat gradient buffer, given dL/d(scores) and the caches of a forward pass.
+
+        Args:     start: the buffer that `upstream` belongs to (default: the scores).
+        Returns:  dL/d(input) if input_gradient, else None.
+        """
+        self.gradients.fill(0)
+        flowing = {self.program.scores if start is None else start: upstream}
+        for op in reversed(self.program.ops):
+            dy = flowing.pop(op.output, None)
+            if dy is None or not (self._trains[op.output] or input_gradient):
+                continue
+            wanted = input_gradient or any(self._trains[number] for number in op.inputs)
+            for number, dx in zip(op.inputs, self._run_backward(op, dy, caches[op.index], wanted), strict=True):
+                if dx is not None:
+                    flowing[number] = flowing[number] + dx if number in flowing else dx
+        return flowing.get(0) if input_gradient else None
+
+    def _run(self, op: Op, inputs: list[Array], training: bool, step: int) -> tuple[Array, Any]:
+        rule = _RULES[op.kind]
+        options = {name: op.options[name] for name in rule.options}
+        if op.kind == "Dropout":
+            if not training or op.options["p"] == 0.0:
+                return inputs[0], inputs[0].dtype.type(1)
+            options = {"p": op.options["p"], "seed": self.seed, "step": step, "layer": op.index}
+        names = dict(op.parameters)
+        arrays = [self.parameters[names[short]] if short in names else None for short in rule.parameters]
+        if op.kind == "BatchNorm2d" and not training:
+            arrays += [self.parameters[names["running_mean"]], self.parameters[names["running_var"]]]
+        return rule.forward(*inputs, *arrays, **options)
+
+    def _run_backward(self, op: Op, dy: Array, cache: Any, needs_dx: bool) -> tuple[Array | None, ...]:
+        rule = _RULES[op.kind]
+        if op.kind == "BatchNorm2d":
+            gradients = rule.backward(dy, cache)
+        elif rule.parameters:
+            gradients = rule.backward(dy, cache, needs_dx=needs_dx)
+        else:
+            found = rule.backward(dy, cache)
+            return found if isinstance(found, tuple) else (found,)
+        names = dict(op.parameters)
+        for short, gradient in zip(rule.parameters, gradients[1:], strict=True):
+            if gradient is not None:
+                self._gradient_views[names[short]][...] = gradient
+        return (gradients[0],)
+
+    def _downstream_of_parameters(self) -> list[bool]:
+        trains = [False] * len(self.program.buffers)
+        for op in self.program.ops:
+            own = any(self.parameters.specs[full].trained for _, full in op.parameters)
+            trains[op.output] = own or any(trains[number] for number in op.inputs)
+        return trains
+
+    def _move_running_statistics(self, caches: Mapping[int, Any]) -> None:
+        for op in self.program.ops:
+            if op.kind == "BatchNorm2d" and op.index in caches:
+                cache, names, momentum = caches[op.index], dict(op.parameters), op.options["momentum"]
+                count = cache.normalized.size // cache.mean.size
+                unbiased = cache.var * (count / max(1, count - 1))
+                for short, batch in (("running_mean", cache.mean), ("running_var", unbiased)):
+                    running = self.parameters[names[short]]
+                    running[...] = (1.0 - momentum) * running + momentum * batch
+
+    def _report_divergence(self, values: Mapping[int, Array], loss: float, step: int) -> None:
+        """Raise DivergenceError, naming the first layer whose parameters or outputs are not finite."""
+        place, what = "the loss", "every layer's output is finite, so the loss itself overflowed"
+        for op in self.program.ops:
+            bad = [full for _, full in op.parameters if not np.isfinite(self.parameters[full]).all()]
+            if bad:
+                place, what = op.where, f"the first numbers that are not finite are in {bad[0]} of {op.where}"
+                break
+            if op.output in values and not np.isfinite(values[op.output]).all():
+                place, what = op.where, f"the first layer whose output is not finite is {op.where}"
+                break
+        if not np.isfinite(values[0]).all():
+            place, what = "input", "the input itself holds NaN or infinity"
+        raise DivergenceError(
+            f"the loss became {loss} in step {step + 1}: {what}. Parameters are as they were before this step. "
+            "Try a smaller learning rate, or clip_norm=1.",
+            step=step + 1, layer=place,
+        )  # fmt: skip
+
+
+ENGINES = ("reference",)
+
+
+def make_engine(name: str, program: Program, parameters: Parameters, seed: int = 0) -> ReferenceEngine:
+    """The engine of that name for a Program.
+
+    Raises:   OptionError for a name that is none.
+    """
+    if name not in ENGINES:
+        raise OptionError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}.")
+    return ReferenceEngine(program, parameters, seed)

@@ -1,0 +1,74 @@
+"""The Program: a network lowered to plain data that an engine can run.
+
+Promises: nothing but numbers, strings and tuples; every operation lists the buffers it reads and writes, the
+parameters it uses, and the algorithm chosen with the reason. Leaves out: running it (engine.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..layers import ParameterSpec
+from ..shapes import Shape
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """One activation: the name of the node that makes it, and its shape for one image."""
+
+    name: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation.
+
+    Fields:  name         the node it comes from
+             kind         the layer's kind
+             index        its position among the ops; keys the draws of a Dropout
+             inputs       buffer numbers read; output, the buffer number written
+             parameters   (short name, full name) pairs
+             options      hyperparameters by name, defaults resolved
+             algorithm    how an engine computes it; why, the reason
+    """
+
+    name: str
+    kind: str
+    index: int
+    inputs: tuple[int, ...]
+    output: int
+    parameters: tuple[tuple[str, str], ...]
+    options: Mapping[str, Any]
+    algorithm: str
+    why: str
+
+    @property
+    def where(self) -> str:
+        """How errors name it: conv1 (Conv2d)."""
+        return f"{self.name} ({self.kind})"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A lowered network.
+
+    Fields:  buffers           buffer 0 is the input
+             ops               in running order
+             output            the buffer of the network's output
+             scores            the buffer a loss reads: before a final Softmax, else the output
+             parameter_specs   by full name, in the order of the flat buffers
+    """
+
+    buffers: tuple[Buffer, ...]
+    ops: tuple[Op, ...]
+    output: int
+    scores: int
+    parameter_specs: Mapping[str, ParameterSpec]
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of one input image."""
+        return self.buffers[0].shape

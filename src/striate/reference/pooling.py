@@ -1,0 +1,162 @@
+"""Pooling, forward and backward side by side. Shapes: x (N, C, H, W), y (N, C, P, Q)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..shapes import IntOrPair, Padding, Rounding, WindowAxis, window_axes
+from .convolution import tap
+
+Array = npt.NDArray[Any]
+
+
+class MaxPool2dCache(NamedTuple):
+    """winner: which tap of its window each output is, counted row by row."""
+
+    x_shape: tuple[int, ...]
+    winner: Array
+    axes: tuple[WindowAxis, ...]
+
+
+def max_pool2d(
+    x: Array,
+    kernel_size: IntOrPair,
+    *,
+    stride: IntOrPair | None = None,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    rounding: Rounding = "exact",
+) -> tuple[Array, MaxPool2dCache]:
+    """The largest number of each window; of equal ones, the first in reading order. NaN wins.
+
+    Args:     stride None means kernel_size; padding is −∞ and never wins.
+    Returns:  y (N, C, P, Q), and the cache for max_pool2d_backward.
+    Raises:   ShapeError when the window does not fit.
+
+    >>> x = np.array([[1, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4.0]])
+    >>> max_pool2d(x[None, None], 2)[0][0, 0]
+    array([[6., 8.],
+           [3., 4.]])
+    """
+    step = kernel_size if stride is None else stride
+    rows, cols = axes = window_axes(x.shape[2:], kernel_size, step, padding, dilation, rounding, noun="window")
+    padded = _pad_with(x, axes, -np.inf)
+    taps = rows.kernel_size * cols.kernel_size
+    y = padded[:, :, tap(rows, 0), tap(cols, 0)].copy()
+    winner = np.zeros(y.shape, np.uint8 if taps <= 256 else np.int32)
+    for k in range(1, taps):
+        r, s = divmod(k, cols.kernel_size)
+        seen = padded[:, :, tap(rows, r), tap(cols, s)]
+        better = (seen > y) | (seen != seen)  # noqa: PLR0124  (NaN is the only number unlike itself)
+        np.copyto(y, seen, where=better)
+        winner[better] = k
+    return y, MaxPool2dCache(x.shape, winner, axes)
+
+
+def max_pool2d_backward(dy: Array, cache: MaxPool2dCache) -> Array:
+    """Each window's upstream gradient goes to its winner alone; a pixel that wins twice gets both."""
+    x_shape, winner, axes = cache
+    rows, cols = axes
+    dpadded = _empty_padded(x_shape, axes, dy.dtype)
+    for k in range(rows.kernel_size * cols.kernel_size):
+        r, s = divmod(k, cols.kernel_size)
+        dpadded[:, :, tap(rows, r), tap(cols, s)] += dy * (winner == k)
+    return _inner(dpadded, axes)
+
+
+class AvgPool2dCache(NamedTuple):
+    """counts: the divisor of each window, (P, Q)."""
+
+    x_shape: tuple[int, ...]
+    counts: Array
+    axes: tuple[WindowAxis, ...]
+
+
+def avg_pool2d(
+    x: Array,
+    kernel_size: IntOrPair,
+    *,
+    stride: IntOrPair | None = None,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    rounding: Rounding = "exact",
+    count_include_pad: bool = True,
+) -> tuple[Array, AvgPool2dCache]:
+    """The mean of each window.
+
+    Args:     as max_pool2d; padding is 0, and counts in the divisor if count_include_pad. Positions past
+              the padding (rounding="ceil") never count.
+    Returns:  y (N, C, P, Q), and the cache for avg_pool2d_backward.
+    """
+    step = kernel_size if stride is None else stride
+    rows, cols = axes = window_axes(x.shape[2:], kernel_size, step, padding, dilation, rounding, noun="window")
+    padded = _pad_with(x, axes, 0.0)
+    y = np.zeros((*x.shape[:2], rows.output_size, cols.output_size), x.dtype)
+    for r in range(rows.kernel_size):
+        for s in range(cols.kernel_size):
+            y += padded[:, :, tap(rows, r), tap(cols, s)]
+    counts = np.outer(_counted(rows, count_include_pad), _counted(cols, count_include_pad)).astype(x.dtype)
+    y /= counts
+    return y, AvgPool2dCache(x.shape, counts, axes)
+
+
+def avg_pool2d_backward(dy: Array, cache: AvgPool2dCache) -> Array:
+    """Each window's upstream gradient is shared equally among the pixels it averaged."""
+    x_shape, counts, axes = cache
+    rows, cols = axes
+    share = dy / counts
+    dpadded = _empty_padded(x_shape, axes, dy.dtype)
+    for r in range(rows.kernel_size):
+        for s in range(cols.kernel_size):
+            dpadded[:, :, tap(rows, r), tap(cols, s)] += share
+    return _inner(dpadded, axes)
+
+
+def global_avg_pool2d(x: Array) -> tuple[Array, tuple[int, ...]]:
+    """The mean of each activation map: (N, C, H, W) → (N, C, 1, 1)."""
+    return x.mean(axis=(2, 3), keepdims=True), x.shape
+
+
+def global_avg_pool2d_backward(dy: Array, cache: tuple[int, ...]) -> Array:
+    """Every pixel of a map gets the same share: dy/(H·W)."""
+    return np.broadcast_to(dy / dy.dtype.type(cache[2] * cache[3]), cache).copy()
+
+
+def _counted(axis: WindowAxis, include_pad: bool) -> npt.NDArray[np.int64]:
+    """For each window, how many of its taps count in the divisor."""
+    low, high = (-axis.before, axis.size + axis.after) if include_pad else (0, axis.size)
+    starts = np.arange(axis.output_size)[:, None] * axis.stride - axis.before
+    at = starts + np.arange(axis.kernel_size) * axis.dilation
+    counts: npt.NDArray[np.int64] = ((at >= low) & (at < high)).sum(axis=1)
+    return counts
+
+
+def _padded_shape(x_shape: tuple[int, ...], axes: tuple[WindowAxis, ...]) -> tuple[int, ...]:
+    return (*x_shape[:2], *(a.before + a.size + a.after + a.overhang for a in axes))
+
+
+def _empty_padded(x_shape: tuple[int, ...], axes: tuple[WindowAxis, ...], dtype: Any) -> Array:
+    return np.zeros(_padded_shape(x_shape, axes), dtype)
+
+
+def _pad_with(x: Array, axes: tuple[WindowAxis, ...], value: float) -> Array:
+    shape = _padded_shape(x.shape, axes)
+    if shape == x.shape:
+        return x
+    padded = np.full(shape, value, x.dtype)
+    _inner_view(padded, axes)[...] = x
+    return padded
+
+
+def _inner_view(padded: Array, axes: tuple[WindowAxis, ...]) -> Array:
+    rows, cols = axes
+    return padded[
+        :, :, rows.before : rows.before + rows.size, cols.before : cols.before + cols.size
+    ]  # fmt: skip
+
+
+def _inner(padded: Array, axes: tuple[WindowAxis, ...]) -> Array:
+    return np.ascontiguousarray(_inner_view(padded, axes))

@@ -1,0 +1,19 @@
+"""Training: losses, optimizers, schedules, the loop and its events, checkpoints."""
+
+from __future__ import annotations
+
+from .checkpoint import read_file, write_file
+from .events import Ended, EpochDone, Event, Saved, Started, Stepped
+from .losses import LOSSES, AnyLoss, CrossEntropy, Hinge, MeanSquaredError, check_labels
+from .loop import Evaluation, RateSweep, Recipe, TrainingState, evaluate, find_learning_rate, train
+from .optimizers import OPTIMIZERS, SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from .schedules import SCHEDULES, Constant, Cosine, OneCycle, Schedule, StepDecay, WarmUp
+from .signals import stop_on_signal
+
+__all__ = [
+    "LOSSES", "OPTIMIZERS", "SCHEDULES", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "AnyLoss", "Constant",
+    "Cosine", "CrossEntropy", "Ended", "EpochDone", "Evaluation", "Event", "Hinge", "MeanSquaredError",
+    "OneCycle", "Optimizer", "RMSprop", "RateSweep", "Recipe", "Saved", "Schedule", "Started", "StepDecay",
+    "Stepped", "TrainingState", "WarmUp", "check_labels", "evaluate", "find_learning_rate", "read_file",
+    "stop_on_signal", "train", "write_file",
+]  # fmt: skip

@@ -1,0 +1,80 @@
+"""Model files and checkpoints: safetensors with a JSON description inside. Never pickle.
+
+Promises: a file appears whole or not at all (written beside, flushed, renamed); reading checks format, names,
+shapes and types and says what differs. Leaves out: what the description means (model.py, loop.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ModelFileError
+
+Array = npt.NDArray[Any]
+
+FORMAT = "striate"
+VERSION = 1
+
+
+def write_file(path: str | Path, arrays: Mapping[str, Array], description: Mapping[str, Any]) -> Path:
+    """Write arrays and a JSON-able description to one file, atomically.
+
+    Raises:   ModelFileError when it cannot be written; a file that was there before stays whole.
+    """
+    from safetensors.numpy import save
+
+    path = Path(path)
+    metadata = {"format": FORMAT, "version": str(VERSION), "description": json.dumps(description)}
+    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        kept = "; the file that was there before is whole" if path.exists() else ""
+        raise ModelFileError(f"{path} could not be written: {error.strerror or error}{kept}.") from None
+    return path
+
+
+def read_file(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The arrays and the description of a file that write_file wrote.
+
+    Raises:   ModelFileError for a damaged or foreign file; FileNotFoundError.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}.")
+    if path.is_dir():
+        raise ModelFileError(f"{path} is a folder, not a model file.")
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ModelFileError(f"{path} is a safetensors file, but not one that Striate wrote.")
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no iterator)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelFileError(f"{path} is no model file, or is damaged: {error}.") from None
+    if metadata.get("version") != str(VERSION):
+        raise ModelFileError(
+            f"{path} has format version {metadata.get('version')}, and this Striate reads {VERSION}. Update Striate."
+        )
+    try:
+        description = json.loads(metadata["description"])
+    except (KeyError, json.JSONDecodeError) as error:
+        raise ModelFileError(f"{path} has a damaged description: {error}.") from None
+    if not isinstance(description, dict):
+        raise ModelFileError(f"{path} has a damaged description: expected an object.")
+    return arrays, description

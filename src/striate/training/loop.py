@@ -1,0 +1,314 @@
+"""The training loop: a generator of events over an engine and batches.
+
+Promises: everything that decides the next step is in TrainingState and Recipe, and every random draw is keyed
+by seed, epoch and index; so a run stopped after any step and resumed ends bit-identical.
+Leaves out: files (the caller's `save`), progress bars, signals (the caller's `stop`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data import Augmentation, Batches
+from ..errors import ModelFileError, OptionError
+from ..plan import ReferenceEngine
+from .events import Ended, EpochDone, Event, Saved, Started, Stepped
+from .losses import AnyLoss, CrossEntropy, Hinge
+from .optimizers import Adam, Optimizer
+from .schedules import Constant, OneCycle, Schedule
+from .specs import spec_from_dict, spec_to_dict
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training run besides the network and the data.
+
+    Args:     epochs, batch_size; optimizer and schedule (default: Adam at 0.003 under OneCycle); loss;
+              augmentation; shuffle; seed; patience: stop after that many epochs without a better
+              validation; keep_best: end with the best epoch's weights (where there is validation data);
+              checkpoint_steps: save every so many steps.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    optimizer: Optimizer = field(default_factory=lambda: Adam(0.003))
+    schedule: Schedule = field(default_factory=OneCycle)
+    loss: AnyLoss = field(default_factory=CrossEntropy)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    shuffle: bool = True
+    seed: int = 0
+    patience: int | None = None
+    keep_best: bool = True
+    checkpoint_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patience", "checkpoint_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise OptionError(f"{name} must be at least 1, got {value}.")
+
+    @staticmethod
+    def of(optimizer: Optimizer | None = None, schedule: Schedule | None = None, **rest: Any) -> Recipe:
+        """A recipe; a given optimizer without a schedule keeps its learning rate constant."""
+        if schedule is None:
+            schedule = OneCycle() if optimizer is None else Constant()
+        return Recipe(optimizer=optimizer or Adam(0.003), schedule=schedule, **rest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that Recipe.from_dict reads back."""
+        specs = {name: spec_to_dict(getattr(self, name)) for name in ("optimizer", "schedule", "loss")}
+        return {**{k: v for k, v in asdict(self).items() if k not in specs}, **specs}
+
+    @staticmethod
+    def from_dict(record: dict[str, Any]) -> Recipe:
+        """What to_dict wrote; ModelFileError where it makes no sense."""
+        try:
+            specs = {name: spec_from_dict(record[name]) for name in ("optimizer", "schedule", "loss")}
+            return Recipe(**{**record, **specs, "augmentation": Augmentation(**record["augmentation"])})
+        except (KeyError, TypeError, OptionError) as error:
+            raise ModelFileError(f"this is no training recipe: {error}.") from None
+
+
+@dataclass
+class TrainingState:
+    """Where a run stands; with the parameters, all that resuming needs.
+
+    Fields:  step             steps done
+             loss_sum, right, seen   sums over the current epoch's batches
+             epochs           finished epochs' figures, as EpochDone dictionaries
+             best_epoch, since_best
+             optimizer        the optimizer's state vectors
+             best             "flat" and "state" of the best epoch
+    """
+
+    step: int = 0
+    loss_sum: float = 0.0
+    right: int = 0
+    seen: int = 0
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int | None = None
+    since_best: int = 0
+    optimizer: dict[str, Array] = field(default_factory=dict)
+    best: dict[str, Array] = field(default_factory=dict)
+
+    def arrays(self) -> dict[str, Array]:
+        """The arrays by name, for a checkpoint."""
+        return {
+            **{f"optimizer.{name}": array for name, array in self.optimizer.items()},
+            **{f"best.{name}": array for name, array in self.best.items()},
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the arrays, as plain data."""
+        return {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in ("optimizer", "best")}
+
+    @staticmethod
+    def restored(record: dict[str, Any], arrays: dict[str, Array]) -> TrainingState:
+        """What to_dict and arrays wrote."""
+        try:
+            state = TrainingState(**record)
+        except TypeError as error:
+            raise ModelFileError(f"this checkpoint's position cannot be read: {error}.") from None
+        for name, array in arrays.items():
+            group, _, short = name.partition(".")
+            if group in ("optimizer", "best"):
+                getattr(state, group)[short] = array.copy()
+        return state
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean loss and accuracy (None for regression) over `images` images."""
+
+    loss: float
+    accuracy: float | None
+    images: int
+
+
+def evaluate(engine: ReferenceEngine, batches: Batches, loss: AnyLoss) -> Evaluation:
+    """Loss and accuracy in inference mode, batch by batch."""
+    total, right, seen = 0.0, 0, 0
+    classify = _classifies(loss)
+    for number in range(len(batches)):
+        x, targets = batches.batch(0, number)
+        scores = engine.scores(x)
+        total += loss(scores, targets)[0] * len(x)
+        right += int((scores.argmax(axis=1) == targets).sum()) if classify else 0
+        seen += len(x)
+    return Evaluation(total / seen, right / seen if classify else None, seen)
+
+
+def train(
+    engine: ReferenceEngine,
+    batches: Batches,
+    recipe: Recipe,
+    *,
+    validation: Batches | None = None,
+    state: TrainingState | None = None,
+    save: Callable[[TrainingState], str] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Iterator[Event]:
+    """Train; the parameters of `engine` change in place.
+
+    Args:     batches, validation; state to go on from (it is changed in place); save writes a checkpoint and
+              returns its path; stop is asked after every step, and True saves and ends.
+    Yields:   Started, Stepped…, EpochDone…, Saved…, Ended.
+    Raises:   DivergenceError when the loss is not finite; parameters are then as before that step.
+    """
+    state = state or TrainingState()
+    parameters = engine.parameters
+    if not state.optimizer:
+        state.optimizer = recipe.optimizer.new_state(parameters.flat)
+    decay_mask = parameters.decay_mask
+    per_epoch = len(batches)
+    total = recipe.epochs * per_epoch
+    classify = _classifies(recipe.loss)
+    yield Started(
+        len(batches.data), len(validation.data) if validation else 0, parameters.flat.size, recipe.epochs,
+        per_epoch, state.step,
+    )  # fmt: skip
+    reason = "stopped early" if _out_of_patience(state, recipe) else "finished"
+    began, images_since = time.perf_counter(), 0
+    while state.step < total and reason == "finished":
+        epoch, number = divmod(state.step, per_epoch)
+        x, targets = batches.batch(epoch, number)
+        rate = recipe.optimizer.learning_rate * recipe.schedule.factor(state.step, per_epoch, total)
+        update = partial(
+            recipe.optimizer.update, state=state.optimizer, step=state.step + 1, learning_rate=rate,
+            decay_mask=decay_mask,
+        )  # fmt: skip
+        result = engine.train_step(x, targets, recipe.loss, update, state.step)
+        right = int((result.scores.argmax(axis=1) == targets).sum()) if classify else 0
+        state.step += 1
+        state.loss_sum, state.right = state.loss_sum + result.loss * len(x), state.right + right
+        state.seen, images_since = state.seen + len(x), images_since + len(x)
+        yield Stepped(
+            state.step, epoch + 1, result.loss, right / len(x) if classify else None, rate, len(x)
+        )
+        if number + 1 == per_epoch:
+            speed = images_since / max(1e-9, time.perf_counter() - began)
+            yield _finish_epoch(engine, validation, recipe, state, epoch + 1, speed)
+            began, images_since = time.perf_counter(), 0
+            reason = "stopped early" if _out_of_patience(state, recipe) else reason
+        stopping = stop is not None and stop() and state.step < total and reason == "finished"
+        due = recipe.checkpoint_steps is not None and state.step % recipe.checkpoint_steps == 0
+        if save and (stopping or due):
+            yield Saved(save(state), state.step)
+        reason = "interrupted" if stopping else reason
+    yield _end(engine, recipe, state, reason, save)
+
+
+def _finish_epoch(
+    engine: ReferenceEngine, validation: Batches | None, recipe: Recipe, state: TrainingState, epoch: int, speed: float
+) -> EpochDone:
+    found = evaluate(engine, validation, recipe.loss) if validation else None
+    best = found is not None and _is_better(found, state)
+    if best:
+        state.best_epoch, state.since_best = epoch, 0
+        state.best = {"flat": engine.parameters.flat.copy(), "state": engine.parameters.state.copy()}
+    else:
+        state.since_best += 1
+    event = EpochDone(
+        epoch, state.loss_sum / state.seen, state.right / state.seen if _classifies(recipe.loss) else None,
+        found.loss if found else None, found.accuracy if found else None, best, speed,
+    )  # fmt: skip
+    state.epochs.append({k: v for k, v in asdict(event).items() if k != "images_per_second"})
+    state.loss_sum, state.right, state.seen = 0.0, 0, 0
+    return event
+
+
+def _is_better(found: Evaluation, state: TrainingState) -> bool:
+    """More accurate than the best epoch so far, or as accurate with a smaller loss."""
+    if state.best_epoch is None:
+        return True
+    best = state.epochs[state.best_epoch - 1]
+    if found.accuracy is None or found.accuracy == best["validation_accuracy"]:
+        return bool(found.loss < best["validation_loss"])
+    return bool(found.accuracy > best["validation_accuracy"])
+
+
+def _end(
+    engine: ReferenceEngine, recipe: Recipe, state: TrainingState, reason: str,
+    save: Callable[[TrainingState], str] | None,
+) -> Ended:  # fmt: skip
+    if reason != "interrupted":
+        if save:
+            save(state)
+        if recipe.keep_best and state.best:
+            engine.parameters.flat[...], engine.parameters.state[...] = state.best["flat"], state.best["state"]
+    shown = state.best_epoch if recipe.keep_best and state.best_epoch else len(state.epochs)
+    figures = state.epochs[shown - 1] if shown else {}
+    return Ended(
+        reason, state.step, len(state.epochs), state.best_epoch, figures.get("validation_accuracy"),
+        figures.get("validation_loss"),
+    )  # fmt: skip
+
+
+def _out_of_patience(state: TrainingState, recipe: Recipe) -> bool:
+    return recipe.patience is not None and state.best_epoch is not None and state.since_best >= recipe.patience
+
+
+def _classifies(loss: AnyLoss) -> bool:
+    return isinstance(loss, (CrossEntropy, Hinge))
+
+
+@dataclass(frozen=True)
+class RateSweep:
+    """What find_learning_rate saw: rates, smoothed losses, and the rate it suggests."""
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggestion: float
+
+
+def find_learning_rate(
+    engine: ReferenceEngine, batches: Batches, recipe: Recipe, *, low: float = 1e-6, high: float = 10.0, steps: int = 100
+) -> RateSweep:
+    """Train on rising learning rates and see where the loss falls fastest. Parameters are put back.
+
+    The rate grows geometrically from low to high; the sweep ends when the smoothed loss exceeds four times
+    its best. Suggested is the rate of steepest descent of the smoothed loss over log rate.
+
+    Source:   Smith 2017, "Cyclical learning rates".
+    """
+    from ..errors import DivergenceError
+
+    if not 0 < low < high or steps < 10:
+        raise OptionError(f"the sweep needs 0 < low < high and at least 10 steps, got {low}, {high}, {steps}.")
+    parameters = engine.parameters
+    kept = parameters.flat.copy(), parameters.state.copy()
+    optimizer = replace(recipe.optimizer, learning_rate=low)
+    state = optimizer.new_state(parameters.flat)
+    rates, losses, average = [], [], 0.0
+    try:
+        for step in range(steps):
+            rate = low * (high / low) ** (step / (steps - 1))
+            x, targets = batches.batch(*divmod(step, len(batches)))
+            update = partial(
+                optimizer.update, state=state, step=step + 1, learning_rate=rate, decay_mask=parameters.decay_mask
+            )
+            try:
+                loss = engine.train_step(x, targets, recipe.loss, update, step).loss
+            except DivergenceError:
+                break
+            average = 0.9 * average + 0.1 * loss
+            rates.append(rate)
+            losses.append(average / (1.0 - 0.9 ** (step + 1)))
+            if losses[-1] > 4.0 * min(losses):
+                break
+    finally:
+        parameters.flat[...], parameters.state[...] = kept
+    if len(losses) < 3:
+        raise OptionError(f"the loss is not finite even at a learning rate of {low:g}.")
+    lowest = int(np.argmin(losses))
+    slopes = np.gradient(losses, np.log(rates))[: max(2, lowest)]
+    return RateSweep(tuple(rates), tuple(losses), float(rates[int(np.argmin(slopes))]))

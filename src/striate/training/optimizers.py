@@ -1,0 +1,214 @@
+"""Optimizers: frozen hyperparameters and one update rule each, over flat buffers.
+
+Promises: SGD (plain, momentum, Nesterov), Adagrad, RMSprop, Adadelta, Adam, AdamW; L2 and decoupled weight
+decay; clipping by value and by norm. Definitions are PyTorch's, so that recipes carry over.
+Leaves out: parameter groups. Weight decay applies to weights alone (Parameters.decay_mask).
+"""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, fields
+from math import sqrt
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import OptionError
+
+Array = npt.NDArray[Any]
+State = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Base of all optimizers.
+
+    Args:     learning_rate; weight_decay λ, which adds λ·w to the gradient (L2: the loss grows by λ/2·Σw²);
+              clip_value limits each gradient entry to ±clip_value; clip_norm scales the whole gradient so
+              that its Euclidean norm is at most clip_norm. Clipping comes before weight decay.
+    Class fields:  averages   names of the state vectors, each as long as the parameters
+                   decoupled  whether weight_decay shrinks the weights directly instead (AdamW)
+    """
+
+    learning_rate: float = 0.01
+    _: KW_ONLY
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
+
+    averages: ClassVar[tuple[str, ...]] = ()
+    decoupled: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        limits = {"momentum": 1.0, "decay": 1.0, "beta1": 1.0, "beta2": 1.0}
+        for f in fields(self):
+            value, high = getattr(self, f.name), limits.get(f.name, float("inf"))
+            if value is not None and not 0.0 <= value < high:
+                upper = "" if high == float("inf") else f" and below {high:g}"
+                raise OptionError(f"{type(self).__name__}: {f.name} must be at least 0{upper}, got {value}.")
+
+    def new_state(self, like: Array) -> State:
+        """State vectors of zeros for a flat parameter buffer."""
+        return {name: np.zeros_like(like) for name in self.averages}
+
+    def update(
+        self, flat: Array, gradients: Array, state: State, *, step: int, learning_rate: float | None = None,
+        decay_mask: Array | None = None,
+    ) -> None:  # fmt: skip
+        """Change `flat` and `state` in place.
+
+        Args:     flat, gradients one vector each (gradients may be overwritten); step counts from 1;
+                  learning_rate overrides the spec's (schedules); decay_mask True where weight decay applies.
+        """
+        rate = self.learning_rate if learning_rate is None else learning_rate
+        self._clip(gradients)
+        if self.weight_decay:
+            shrink = self.weight_decay * (flat if decay_mask is None else flat * decay_mask)
+            if self.decoupled:
+                flat -= rate * shrink
+            else:
+                gradients += shrink
+        self._step(flat, gradients, state, step, rate)
+
+    def _clip(self, gradients: Array) -> None:
+        if self.clip_value is not None:
+            np.clip(gradients, -self.clip_value, self.clip_value, out=gradients)
+        if self.clip_norm is not None:
+            norm = sqrt(float(np.dot(gradients.astype(np.float64), gradients)))
+            if norm > self.clip_norm:
+                gradients *= self.clip_norm / norm
+
+    def _step(self, flat: Array, g: Array, state: State, step: int, rate: float) -> None:
+        raise TypeError(f"{type(self).__name__} has no update rule.")
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Stochastic gradient descent.
+
+    v ← momentum·v + g;  w ← w − rate·v,  or with nesterov  w ← w − rate·(g + momentum·v)
+
+    Source:   Polyak 1964; Sutskever et al. 2013.
+
+    >>> w, g = np.array([1.0]), np.array([0.5])
+    >>> SGD(0.1).update(w, g, {}, step=1)
+    >>> w
+    array([0.95])
+    """
+
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    averages: ClassVar[tuple[str, ...]] = ("velocity",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nesterov and not self.momentum:
+            raise OptionError("SGD: nesterov=True needs a momentum above 0, such as momentum=0.9.")
+
+    def new_state(self, like: Array) -> State:
+        return super().new_state(like) if self.momentum else {}
+
+    def _step(self, flat: Array, g: Array, state: State, step: int, rate: float) -> None:
+        if not self.momentum:
+            flat -= rate * g
+            return
+        velocity = state["velocity"]
+        velocity *= self.momentum
+        velocity += g
+        flat -= rate * (g + self.momentum * velocity) if self.nesterov else rate * velocity
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """s ← s + g²;  w ← w − rate·g/(√s + epsilon).  Source: Duchi, Hazan & Singer 2011."""
+
+    epsilon: float = 1e-10
+
+    averages: ClassVar[tuple[str, ...]] = ("squares",)
+
+    def _step(self, flat: Array, g: Array, state: State, step: int, rate: float) -> None:
+        squares = state["squares"]
+        squares += g * g
+        flat -= rate * g / (np.sqrt(squares) + self.epsilon)
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """s ← decay·s + (1 − decay)·g²;  w ← w − rate·g/(√s + epsilon).  Source: Hinton 2012, lecture 6e."""
+
+    decay: float = 0.99
+    epsilon: float = 1e-8
+
+    averages: ClassVar[tuple[str, ...]] = ("squares",)
+
+    def _step(self, flat: Array, g: Array, state: State, step: int, rate: float) -> None:
+        squares = state["squares"]
+        squares *= self.decay
+        squares += (1.0 - self.decay) * g * g
+        flat -= rate * g / (np.sqrt(squares) + self.epsilon)
+
+
+@dataclass(frozen=True)
+class Adadelta(Optimizer):
+    """s ← decay·s + (1 − decay)·g²;  Δ = √(d + ε)/√(s + ε)·g;  d ← decay·d + (1 − decay)·Δ²;  w ← w − rate·Δ
+
+    Source:   Zeiler 2012 (with its learning rate of 1).
+    """
+
+    learning_rate: float = 1.0
+    decay: float = 0.9
+    epsilon: float = 1e-6
+
+    averages: ClassVar[tuple[str, ...]] = ("squares", "deltas")
+
+    def _step(self, flat: Array, g: Array, state: State, step: int, rate: float) -> None:
+        squares, deltas = state["squares"], state["deltas"]
+        squares *= self.decay
+        squares += (1.0 - self.decay) * g * g
+        delta = np.sqrt(deltas + self.epsilon) / np.sqrt(squares + self.epsilon) * g
+        deltas *= self.decay
+        deltas += (1.0 - self.decay) * delta * delta
+        flat -= rate * delta
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """m ← β₁m + (1 − β₁)g;  v ← β₂v + (1 − β₂)g²;  w ← w − rate·m̂/(√v̂ + epsilon)
+
+    with m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ) at step t.
+
+    Source:   Kingma & Ba 2015.
+    """
+
+    learning_rate: float = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    averages: ClassVar[tuple[str, ...]] = ("mean", "squares")
+
+    def _step(self, flat: Array, g: Array, state: State, step: int, rate: float) -> None:
+        mean, squares = state["mean"], state["squares"]
+        mean *= self.beta1
+        mean += (1.0 - self.beta1) * g
+        squares *= self.beta2
+        squares += (1.0 - self.beta2) * g * g
+        size = rate / (1.0 - self.beta1**step)
+        flat -= size * mean / (np.sqrt(squares) / sqrt(1.0 - self.beta2**step) + self.epsilon)
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay: w ← w − rate·λ·w beside the step.  Source: Loshchilov & Hutter 2019."""
+
+    _: KW_ONLY
+    weight_decay: float = 0.01
+
+    decoupled: ClassVar[bool] = True
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    c.__name__: c for c in (SGD, Adagrad, RMSprop, Adadelta, Adam, AdamW)
+}

@@ -1,0 +1,107 @@
+"""Schedules: the factor on the learning rate as a function of the step. No state, so resuming is exact.
+
+Promises: constant, step, cosine, one-cycle, and a linear warm-up before any of them.
+Leaves out: schedules that watch the loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import cos, pi
+from typing import Any
+
+from ..errors import OptionError
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Always 1."""
+
+    def factor(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
+        """The factor at `step`, counted from 0."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class StepDecay:
+    """gamma^⌊epoch/epochs⌋: multiply by gamma every `epochs` epochs.
+
+    >>> [StepDecay(epochs=2, gamma=0.1).factor(step, 10, 60) for step in (0, 19, 20)]
+    [1.0, 1.0, 0.1]
+    """
+
+    epochs: int
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or not 0.0 < self.gamma <= 1.0:
+            raise OptionError(f"StepDecay needs epochs ≥ 1 and gamma in (0, 1], got {self.epochs} and {self.gamma}.")
+
+    def factor(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
+        """The factor at `step`, counted from 0."""
+        return float(self.gamma ** (step // (self.epochs * steps_per_epoch)))
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """From 1 down to `final` along half a cosine.  Source: Loshchilov & Hutter 2017."""
+
+    final: float = 0.0
+
+    def factor(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
+        """The factor at `step`, counted from 0."""
+        return self.final + (1.0 - self.final) * (1.0 + cos(pi * step / max(1, total_steps))) / 2.0
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """From 1/start up to 1 over the first `rise` of the steps, then down to 1/(start·end); half cosines.
+
+    Source:   Smith & Topin 2017; the numbers are PyTorch's defaults.
+    """
+
+    rise: float = 0.3
+    start: float = 25.0
+    end: float = 1e4
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.rise < 1.0 or self.start <= 0 or self.end <= 0:
+            raise OptionError("OneCycle needs rise in (0, 1), and start and end above 0.")
+
+    def factor(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
+        """The factor at `step`, counted from 0."""
+        low, top = 1.0 / self.start, self.rise * total_steps - 1.0
+        if step <= top:
+            return _half_cosine(low, 1.0, step / max(1e-9, top))
+        return _half_cosine(1.0, low / self.end, (step - top) / max(1e-9, total_steps - 1.0 - top))
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """A straight line from 1/steps to 1 over the first `steps` steps, on top of `then`.
+
+    Source:   Goyal et al. 2017.
+
+    >>> [WarmUp(4).factor(step, 10, 60) for step in range(5)]
+    [0.25, 0.5, 0.75, 1.0, 1.0]
+    """
+
+    steps: int
+    then: Any = Constant()
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise OptionError(f"WarmUp needs at least one step, got {self.steps}.")
+
+    def factor(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
+        """The factor at `step`, counted from 0."""
+        rest = float(self.then.factor(step, steps_per_epoch, total_steps))
+        return rest * min(1.0, (step + 1) / self.steps)
+
+
+def _half_cosine(start: float, end: float, part: float) -> float:
+    return end + (start - end) / 2.0 * (1.0 + cos(pi * part))
+
+
+Schedule = Constant | StepDecay | Cosine | OneCycle | WarmUp
+SCHEDULES: dict[str, type[Any]] = {c.__name__: c for c in (Constant, StepDecay, Cosine, OneCycle, WarmUp)}
