@@ -103,6 +103,7 @@ def check_gradients(
     """
     inputs = [np.array(a, np.float64) for a in arrays]
     y, cache = forward(*inputs)
+    y = np.array(y)
     dy = normal(seed, Purpose.INITIALIZE, 0, 0, y.size).reshape(y.shape)
     found = backward(dy, cache)
     gradients = found if isinstance(found, tuple) else (found,)
@@ -130,7 +131,7 @@ def _moved(
     kept = array[index]
     array[index] = kept + step
     try:
-        return forward(*inputs)[0]
+        return np.array(forward(*inputs)[0])  # a copy: it may be a view of `array`, which moves back
     finally:
         array[index] = kept
 

@@ -54,11 +54,11 @@ def _two_layer(input_shape: Shape, classes: int) -> Graph:
 
 
 def _digits(input_shape: Shape, classes: int) -> Graph:
-    layers: list[Layer] = [
-        Conv2d(24, 3, padding=1), ReLU(), Conv2d(24, 3, padding=1), ReLU(), MaxPool2d(2),
-        Conv2d(48, 3, padding=1), ReLU(), MaxPool2d(2),
-        Flatten(), Dropout(0.25), Linear(96), ReLU(), Linear(classes), Softmax(),
-    ]  # fmt: skip
+    layers: list[Layer] = []
+    for filters, pooled in ((24, False), (24, True), (48, True)):
+        layers += [Conv2d(filters, 3, padding=1, bias=False), BatchNorm2d(), ReLU()]
+        layers += [MaxPool2d(2)] if pooled else []
+    layers += [Flatten(), Dropout(0.25), Linear(classes), Softmax()]
     return Sequential(layers, input_shape=input_shape, rounding="floor")
 
 

@@ -1,0 +1,165 @@
+"""What command-line words mean: shapes, networks, optimizers, schedules, augmentation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .. import zoo
+from ..data import Augmentation
+from ..errors import OptionError
+from ..graph import Graph
+from ..pattern import pattern
+from ..shapes import Rounding, Shape
+from ..training import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdamW,
+    AnyLoss,
+    Constant,
+    Cosine,
+    CrossEntropy,
+    Hinge,
+    OneCycle,
+    Optimizer,
+    RMSprop,
+    Schedule,
+    StepDecay,
+    WarmUp,
+)
+
+OPTIMIZER_NAMES: dict[str, type[Optimizer]] = {
+    "sgd": SGD, "momentum": SGD, "nesterov": SGD, "adagrad": Adagrad, "rmsprop": RMSprop, "adadelta": Adadelta,
+    "adam": Adam, "adamw": AdamW,
+}  # fmt: skip
+SCHEDULE_NAMES = ("constant", "step", "cosine", "one-cycle")
+LOSS_NAMES: dict[str, type[Any]] = {"cross-entropy": CrossEntropy, "hinge": Hinge}
+
+
+def parse_shape(text: str) -> Shape:
+    """3x32x32 (or 3×32×32, 3,32,32) as (3, 32, 32).
+
+    >>> parse_shape("3x32x32")
+    (3, 32, 32)
+    """
+    parts = text.replace("×", "x").replace(",", "x").lower().split("x")
+    if not all(part.strip().isdigit() for part in parts) or len(parts) not in (1, 3):
+        raise OptionError(f"expected a shape such as 3x32x32 (channels, height, width) or 3072, got {text!r}.")
+    return tuple(int(part) for part in parts)
+
+
+def numbers(text: str | None) -> Any:
+    """"32,64,128" as (32, 64, 128), "5" as 5, "same" as "same"."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    values = tuple(int(part) if part.lstrip("-").isdigit() else part for part in parts)
+    return values if len(values) > 1 else values[0]
+
+
+def network(
+    text: str, *, input_shape: Shape | None, classes: int | None, rounding: Rounding | None = None,
+    stages: dict[str, Any] | None = None,
+) -> Graph:  # fmt: skip
+    """A network from a zoo name, a pattern, a model file or a JSON description.
+
+    Args:     stages: filters, kernel_size, … for patterns.
+    Raises:   StriateErrors of each.
+    """
+    if text in zoo.ZOO:
+        return zoo.build(text, input_shape=input_shape, classes=classes)
+    path = Path(text)
+    if path.suffix in (".safetensors", ".json") or path.is_file():
+        return _from_file(path, input_shape, classes)
+    if text.isidentifier() and text.islower() or "-" in text and text.islower() and "(" not in text:
+        raise OptionError(
+            f"there is no network {text!r}: expected {', '.join(zoo.ZOO)}, a pattern such as "
+            '"[(CONV-RELU)*2-POOL]*3-(FC-RELU)*1-SOFTMAX", or a model file.'
+        )
+    given = {name: value for name, value in (stages or {}).items() if value is not None}
+    if input_shape is None:
+        raise OptionError("a pattern needs the input's shape: --input 3x32x32.")
+    return pattern(text, input_shape=input_shape, classes=classes, rounding=rounding or "exact", **given)
+
+
+def _from_file(path: Path, input_shape: Shape | None, classes: int | None) -> Graph:
+    if path.suffix == ".json":
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise OptionError(f"{path} is not JSON: {error}.") from None
+        return Graph.from_dict({**record, **({"input_shape": input_shape} if input_shape else {})})
+    from ..model import load
+
+    graph = load(path).graph
+    if input_shape is not None and input_shape != graph.input_shape:
+        return Graph.from_dict({**graph.to_dict(), "input_shape": input_shape})
+    return graph
+
+
+def optimizer(name: str | None, rate: float | None, weight_decay: float | None, clip_norm: float | None) -> Optimizer | None:
+    """The optimizer that the options describe, or None when none is given (the default recipe)."""
+    if name is None and rate is None and weight_decay is None and clip_norm is None:
+        return None
+    key = name or "adam"
+    if key not in OPTIMIZER_NAMES:
+        raise OptionError(f"there is no optimizer {key!r}; there are {', '.join(OPTIMIZER_NAMES)}.")
+    arguments: dict[str, Any] = {"clip_norm": clip_norm}
+    if rate is not None:
+        arguments["learning_rate"] = rate
+    elif name is None:
+        arguments["learning_rate"] = 0.003
+    if weight_decay is not None:
+        arguments["weight_decay"] = weight_decay
+    if key in ("momentum", "nesterov"):
+        arguments |= {"momentum": 0.9, "nesterov": key == "nesterov"}
+    return OPTIMIZER_NAMES[key](**arguments)
+
+
+def schedule(name: str | None, warm_up: int | None) -> Schedule | None:
+    """The schedule that the options describe, or None for the default."""
+    if name is not None and name not in SCHEDULE_NAMES:
+        raise OptionError(f"there is no schedule {name!r}; there are {', '.join(SCHEDULE_NAMES)}.")
+    made: dict[str | None, Schedule | None] = {
+        None: None, "constant": Constant(), "step": StepDecay(epochs=5), "cosine": Cosine(), "one-cycle": OneCycle(),
+    }  # fmt: skip
+    chosen = made[name]
+    return WarmUp(warm_up, chosen or Constant()) if warm_up else chosen
+
+
+def loss(name: str) -> AnyLoss:
+    """The loss of that name."""
+    if name not in LOSS_NAMES:
+        raise OptionError(f"there is no loss {name!r}; there are {', '.join(LOSS_NAMES)}.")
+    made: AnyLoss = LOSS_NAMES[name]()
+    return made
+
+
+def augmentation(text: str | None) -> Augmentation | None:
+    """"shift=2,flip,brightness=0.1" as an Augmentation; "none" as one that does nothing.
+
+    >>> augmentation("shift=2,flip")
+    Augmentation(shift=2, flip=True, brightness=0.0, contrast=0.0)
+    """
+    if text is None:
+        return None
+    arguments: dict[str, Any] = {}
+    for part in text.split(","):
+        name, _, value = part.strip().partition("=")
+        if name == "none":
+            continue
+        try:
+            if name == "flip":
+                arguments[name] = value.lower() not in ("0", "false", "no")
+            elif name == "shift":
+                arguments[name] = int(value)
+            elif name in ("brightness", "contrast"):
+                arguments[name] = float(value)
+            else:
+                raise OptionError(f"unknown augmentation {name!r}: expected shift=N, flip, brightness=X, contrast=X or none.")
+        except ValueError:
+            raise OptionError(f"augmentation {name} needs a number, got {value!r}.") from None
+    return Augmentation(**arguments)

@@ -1,0 +1,158 @@
+"""Tables and progress for people. Every number comes from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .. import zoo
+from ..data import SOURCES, find
+from ..data.readers import PICTURES
+from ..errors import DataError
+from ..graph import Graph
+from ..model import Guess
+from ..shapes import TransposedAxis, WindowAxis, times
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Standard output (or standard error) for people."""
+    return Console(stderr=stderr, highlight=False)
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    return table
+
+
+def shape_rows(graph: Graph) -> list[dict[str, Any]]:
+    """Each layer's shapes, with the arithmetic of its window."""
+    rows = []
+    for node in graph.nodes:
+        axes = node.layer.windows(*node.input_shapes)
+        rows.append({
+            "layer": node.name, "kind": node.layer.kind, "inputs": list(node.inputs),
+            "input_shapes": [list(shape) for shape in node.input_shapes], "output_shape": list(node.output_shape),
+            "arithmetic": list(dict.fromkeys(_arithmetic(axis) for axis in axes)),
+            "padding": [[axis.before, axis.after] for axis in axes],
+            "unread": [len(axis.unread) for axis in axes if isinstance(axis, WindowAxis)],
+            "parameters": node.parameter_count,
+        })  # fmt: skip
+    return rows
+
+
+def _arithmetic(axis: WindowAxis | TransposedAxis) -> str:
+    if isinstance(axis, WindowAxis):
+        return axis.arithmetic
+    extra = f" + {axis.extra}" if axis.extra else ""
+    return f"({axis.size} − 1)·{axis.stride} − {axis.before} − {axis.after} + {axis.span}{extra} = {axis.output_size}"
+
+
+def shape_table(graph: Graph) -> Table:
+    """shape_rows as a table."""
+    table = _table("layer", "kind", "input", "output", "arithmetic", "remarks")
+    for row in shape_rows(graph):
+        remarks = []
+        if any(before != after for before, after in row["padding"]):
+            top, left = row["padding"]
+            remarks.append(f"pads {top[0]}+{top[1]} rows, {left[0]}+{left[1]} columns")
+        if any(row["unread"]):
+            rows, columns = row["unread"]
+            remarks.append(f"{rows} rows and {columns} columns unread")
+        table.add_row(
+            row["layer"], row["kind"], " + ".join(times(tuple(s)) for s in row["input_shapes"]),
+            times(tuple(row["output_shape"])), "\n".join(row["arithmetic"]), "; ".join(remarks),
+        )  # fmt: skip
+    return table
+
+
+def picture_files(paths: Sequence[Path]) -> list[Path]:
+    """Pictures named one by one or by folder.
+
+    Raises:   DataError for a path that does not exist or a folder without pictures.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(entry for entry in path.rglob("*") if entry.suffix.lower() in PICTURES)
+            if not found:
+                raise DataError(f"{path} holds no pictures ({', '.join(PICTURES)}).")
+            files += found
+        elif path.exists():
+            files.append(path)
+        else:
+            raise DataError(f"there is no picture {path}.")
+    return files
+
+
+def prediction_table(files: Sequence[Path], guesses: Sequence[Sequence[Guess]]) -> Table:
+    """A picture a line, the most probable classes beside it."""
+    table = _table("picture", *(f"#{i + 1}" for i in range(max(len(row) for row in guesses))))
+    for file, row in zip(files, guesses, strict=True):
+        table.add_row(str(file), *(f"{guess.label} {guess.probability:.1%}" for guess in row))
+    return table
+
+
+def data_rows() -> list[dict[str, Any]]:
+    """The named data sets and where they lie."""
+    rows = []
+    for source in SOURCES.values():
+        folder = find(source.name) if source.files else None
+        rows.append({
+            "name": source.name, "title": source.title, "origin": source.origin,
+            "where": str(folder) if folder else ("scikit-learn" if not source.files else None),
+        })  # fmt: skip
+    return rows
+
+
+def data_table() -> Table:
+    """data_rows as a table."""
+    table = _table("name", "what", "where")
+    for row in data_rows():
+        table.add_row(row["name"], row["title"], row["where"] or f"not here: striate data fetch {row['name']}")
+    return table
+
+
+def zoo_rows() -> list[dict[str, Any]]:
+    """The named networks and their size."""
+    rows = []
+    for entry in zoo.ZOO.values():
+        graph = zoo.build(entry.name)
+        rows.append({
+            "name": entry.name, "input": list(entry.input_shape), "parameters": graph.parameter_count,
+            "macs": graph.macs, "source": entry.source,
+        })  # fmt: skip
+    return rows
+
+
+def zoo_table() -> Table:
+    """zoo_rows as a table."""
+    table = _table("name", "input", "parameters", "MACs", "source")
+    for row in zoo_rows():
+        table.add_row(
+            row["name"], times(tuple(row["input"])), f"{row['parameters']:,}", f"{row['macs']:,}", row["source"]
+        )
+    return table
+
+
+@contextmanager
+def fetch_progress(*, enabled: bool) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A progress bar a file, on standard error."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console(stderr=True), disable=not enabled) as bar:
+        tasks: dict[str, Any] = {}
+
+        def report(file: str, have: int, total: int | None) -> None:
+            if file not in tasks:
+                tasks[file] = bar.add_task(file, total=total)
+            bar.update(tasks[file], completed=have)
+
+        yield report

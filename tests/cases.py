@@ -1,0 +1,311 @@
+"""The op table: one row an op, read by the gradient checks, the PyTorch comparison and every later engine.
+
+A row gives the reference's forward and backward, how to draw arrays and options, and the same op in PyTorch.
+A new op gets its row here before anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from striate import reference as ref
+from striate.errors import OptionError, ShapeError
+from striate.shapes import pair, transposed_axes, window_axes
+
+Array = np.ndarray[Any, Any]
+Draw = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One op.
+
+    Fields:  name, forward, backward
+             draw      hypothesis' draw → (arrays, options); ShapeError means "draw again"
+             torch     (tensors, options) → tensor, or None where PyTorch has no such op
+    """
+
+    name: str
+    forward: Callable[..., tuple[Array, Any]]
+    backward: Callable[..., Any]
+    draw: Callable[[Draw], tuple[list[Array | None], dict[str, Any]]]
+    torch: Callable[..., Any] | None = None
+
+    def bound(self, options: dict[str, Any]) -> Callable[..., tuple[Array, Any]]:
+        """forward with options filled in."""
+        return lambda *arrays: self.forward(*arrays, **options)
+
+
+def numbers(draw: Draw, *shape: int) -> Array:
+    """Standard normal float64 of a drawn seed."""
+    return np.random.default_rng(draw(st.integers(0, 2**32 - 1))).standard_normal(shape)
+
+
+def _apart(draw: Draw, *shape: int) -> Array:
+    """Distinct numbers, none near 0: no ties and no kinks."""
+    count = int(np.prod(shape))
+    values = np.linspace(-2.0, 2.0, 2 * count)[1::2]
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return rng.permutation(values + np.where(values >= 0, 0.05, -0.05)).reshape(shape)
+
+
+def _one_or_pair(draw: Draw, low: int, high: int) -> Any:
+    value = st.integers(low, high)
+    return draw(st.one_of(value, st.tuples(value, value)))
+
+
+def _padding(draw: Draw, most: int = 2) -> Any:
+    side = st.integers(0, most)
+    return draw(st.one_of(side, st.tuples(side, side), st.tuples(side, side, side, side), st.just("same")))
+
+
+def _window(draw: Draw, most_padding: int = 2) -> dict[str, Any]:
+    return {
+        "stride": _one_or_pair(draw, 1, 3), "padding": _padding(draw, most_padding),
+        "dilation": _one_or_pair(draw, 1, 2), "rounding": draw(st.sampled_from(["exact", "floor", "ceil"])),
+    }  # fmt: skip
+
+
+def _image(draw: Draw, channels: int, make: Callable[..., Array] = numbers) -> Array:
+    return make(draw, draw(st.integers(1, 3)), channels, draw(st.integers(1, 9)), draw(st.integers(1, 9)))
+
+
+def _conv2d(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    groups, per_group = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    filters = groups * draw(st.integers(1, 2))
+    kernel = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    options = {**_window(draw), "groups": groups}
+    options["padding_mode"] = draw(st.sampled_from(["zeros", "reflect", "replicate"]))
+    x = _image(draw, groups * per_group)
+    axes = window_axes(x.shape[2:], kernel, *(options[k] for k in ("stride", "padding", "dilation", "rounding")))
+    if options["padding_mode"] == "reflect" and any(
+        max(a.before, a.after + a.overhang) >= a.size for a in axes
+    ):
+        raise ShapeError("reflect padding needs a larger input")
+    w = numbers(draw, filters, per_group, *kernel)
+    return [x, w, numbers(draw, filters) if draw(st.booleans()) else None], options
+
+
+def _conv_transpose2d(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    groups, per_group = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    channels = groups * draw(st.integers(1, 2))
+    stride, dilation = _one_or_pair(draw, 1, 3), _one_or_pair(draw, 1, 2)
+    room = min(max(s, d) for s, d in zip(pair(stride, "stride"), pair(dilation, "dilation"), strict=True))
+    options = {
+        "stride": stride, "dilation": dilation, "groups": groups, "padding": _padding(draw, 1),
+        "output_padding": draw(st.integers(0, room - 1)),
+    }  # fmt: skip
+    x = _image(draw, channels)
+    w = numbers(draw, channels, per_group, draw(st.integers(1, 4)), draw(st.integers(1, 4)))
+    transposed_axes(x.shape[2:], w.shape[2:], stride, options["padding"], options["output_padding"], dilation)
+    return [x, w, numbers(draw, groups * per_group) if draw(st.booleans()) else None], options
+
+
+def _pool(draw: Draw, make: Callable[..., Array]) -> tuple[list[Array | None], dict[str, Any]]:
+    options = {"kernel_size": _one_or_pair(draw, 1, 3), **_window(draw, 1)}
+    if draw(st.booleans()):
+        options["stride"] = None
+    x = _image(draw, 2, make)
+    step = options["kernel_size"] if options["stride"] is None else options["stride"]
+    axes = window_axes(
+        x.shape[2:], options["kernel_size"], step, options["padding"], options["dilation"], options["rounding"]
+    )
+    if any(axis.blind_window is not None for axis in axes):
+        raise ShapeError("a window sees padding alone")
+    return [x], options
+
+
+def _max_pool2d(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    return _pool(draw, _apart)
+
+
+def _avg_pool2d(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    arrays, options = _pool(draw, numbers)
+    return arrays, {**options, "count_include_pad": draw(st.booleans())}
+
+
+def _batch_norm2d(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    x = numbers(draw, draw(st.integers(2, 4)), 3, draw(st.integers(1, 4)), draw(st.integers(2, 4)))
+    return [x, numbers(draw, 3), numbers(draw, 3)], {"epsilon": draw(st.sampled_from([1e-5, 1e-3]))}
+
+
+def _batch_norm2d_inference(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    arrays, options = _batch_norm2d(draw)
+    statistics = {"running_mean": numbers(draw, 3), "running_var": np.abs(numbers(draw, 3)) + 0.5}
+    return arrays, {**options, **statistics}
+
+
+def _local_response_norm(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    options = {
+        "size": draw(st.integers(1, 6)), "alpha": draw(st.sampled_from([1e-4, 0.5])),
+        "beta": draw(st.sampled_from([0.5, 0.75])), "k": draw(st.sampled_from([1.0, 2.0])),
+    }  # fmt: skip
+    return [_image(draw, draw(st.integers(1, 6)))], options
+
+
+def _linear(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    n, fan_in, fan_out = (draw(st.integers(1, 5)) for _ in range(3))
+    bias = numbers(draw, fan_out) if draw(st.booleans()) else None
+    return [numbers(draw, n, fan_in), numbers(draw, fan_out, fan_in), bias], {}
+
+
+def _elementwise(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    return [_image(draw, 2, _apart)], {}
+
+
+def _leaky(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    return [_image(draw, 2, _apart)], {"negative_slope": draw(st.sampled_from([0.0, 0.01, 0.3]))}
+
+
+def _dropout(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    options = {"p": draw(st.sampled_from([0.0, 0.25, 0.5])), "seed": draw(st.integers(0, 2**64 - 1)), "step": 3}
+    return [_image(draw, 2)], options
+
+
+def _add(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    x = _image(draw, 2)
+    return [x, *(numbers(draw, *x.shape) for _ in range(draw(st.integers(1, 3))))], {}
+
+
+def _concat(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    x = _image(draw, 2)
+    others = [
+        numbers(draw, x.shape[0], draw(st.integers(1, 3)), *x.shape[2:]) for _ in range(draw(st.integers(1, 3)))
+    ]
+    return [x, *others], {}
+
+
+# ── the same ops in PyTorch ──────────────────────────────────────────────────────────────────────
+
+
+def _torch_pad(x: Any, axes: Any, mode: str, value: float = 0.0) -> Any:
+    import torch.nn.functional as F
+
+    rows, cols = axes
+    sides = (cols.before, cols.after + cols.overhang, rows.before, rows.after + rows.overhang)
+    return F.pad(x, sides, mode, value) if mode == "constant" else F.pad(x, sides, mode)
+
+
+def _torch_conv2d(tensors: list[Any], o: dict[str, Any]) -> Any:
+    import torch.nn.functional as F
+
+    x, w, b = tensors
+    axes = window_axes(x.shape[2:], w.shape[2:], o["stride"], o["padding"], o["dilation"], o["rounding"])
+    x = _torch_pad(x, axes, {"zeros": "constant"}.get(o["padding_mode"], o["padding_mode"]))
+    return F.conv2d(x, w, b, o["stride"], 0, o["dilation"], o["groups"])
+
+
+def _torch_conv_transpose2d(tensors: list[Any], o: dict[str, Any]) -> Any:
+    import torch.nn.functional as F
+
+    x, w, b = tensors
+    padding = o["padding"]
+    if padding == "same" or not isinstance(padding, int):
+        axes = transposed_axes(x.shape[2:], w.shape[2:], o["stride"], padding, o["output_padding"], o["dilation"])
+        rows, cols = axes
+        y = F.conv_transpose2d(x, w, None, o["stride"], 0, 0, o["groups"], o["dilation"])
+        y = F.pad(y, (0, cols.before + cols.output_size, 0, rows.before + rows.output_size))
+        y = y[:, :, rows.before : rows.before + rows.output_size, cols.before : cols.before + cols.output_size]
+        return y if b is None else y + b[:, None, None]
+    return F.conv_transpose2d(
+        x, w, b, o["stride"], padding, o["output_padding"], o["groups"], o["dilation"]
+    )  # fmt: skip
+
+
+def _torch_max_pool2d(tensors: list[Any], o: dict[str, Any]) -> Any:
+    import torch.nn.functional as F
+
+    (x,) = tensors
+    step = o["kernel_size"] if o["stride"] is None else o["stride"]
+    padding, kernel = o["padding"], pair(o["kernel_size"], "kernel_size")
+    if isinstance(padding, int) and 2 * padding <= min(kernel) and o["rounding"] != "exact":
+        return F.max_pool2d(x, kernel, step, padding, o["dilation"], ceil_mode=o["rounding"] == "ceil")
+    axes = window_axes(x.shape[2:], kernel, step, padding, o["dilation"], o["rounding"])
+    return F.max_pool2d(_torch_pad(x, axes, "constant", -np.inf), kernel, step, 0, o["dilation"])
+
+
+def _torch_avg_pool2d(tensors: list[Any], o: dict[str, Any]) -> Any:
+    import torch
+    import torch.nn.functional as F
+
+    (x,) = tensors
+    kernel = pair(o["kernel_size"], "kernel_size")
+    plain = isinstance(o["padding"], int) and 2 * o["padding"] <= min(kernel)
+    if plain and pair(o["dilation"], "dilation") == (1, 1):
+        ceil = o["rounding"] == "ceil"
+        return F.avg_pool2d(x, kernel, o["stride"], o["padding"], ceil, o["count_include_pad"])
+    step = o["kernel_size"] if o["stride"] is None else o["stride"]
+    rows, cols = axes = window_axes(x.shape[2:], kernel, step, o["padding"], o["dilation"], o["rounding"])
+    ones = torch.ones(x.shape[1], 1, *kernel, dtype=x.dtype)
+    counted = torch.ones(1, 1, *x.shape[2:], dtype=x.dtype)
+    if o["count_include_pad"]:
+        counted = F.pad(counted, (cols.before, cols.after, rows.before, rows.after), value=1.0)
+        counted = F.pad(counted, (0, cols.overhang, 0, rows.overhang))
+    else:
+        counted = _torch_pad(counted, axes, "constant")
+    total = F.conv2d(_torch_pad(x, axes, "constant"), ones, None, step, 0, o["dilation"], x.shape[1])
+    return total / F.conv2d(counted, ones[:1], None, step, 0, o["dilation"])
+
+
+def _torch_batch_norm2d(tensors: list[Any], o: dict[str, Any]) -> Any:
+    import torch
+    import torch.nn.functional as F
+
+    x, weight, bias = tensors
+    if "running_mean" not in o:
+        return F.batch_norm(x, None, None, weight, bias, training=True, eps=o["epsilon"])
+    mean, var = (torch.from_numpy(o[key]) for key in ("running_mean", "running_var"))
+    return F.batch_norm(x, mean, var, weight, bias, training=False, eps=o["epsilon"])
+
+
+def _torch_lrn(tensors: list[Any], o: dict[str, Any]) -> Any:
+    import torch.nn.functional as F
+
+    return F.local_response_norm(tensors[0], o["size"], o["alpha"], o["beta"], o["k"])
+
+
+def _functional(name: str, **arguments: Any) -> Callable[..., Any]:
+    def call(tensors: list[Any], options: dict[str, Any]) -> Any:
+        import torch.nn.functional as F
+
+        return getattr(F, name)(*tensors, **arguments, **options)
+
+    return call
+
+
+def _torch_joined(name: str) -> Callable[..., Any]:
+    def call(tensors: list[Any], options: dict[str, Any]) -> Any:
+        import torch
+
+        return torch.cat(tensors, 1) if name == "cat" else sum(tensors[1:], tensors[0])
+
+    return call
+
+
+CASES = (
+    Case("conv2d", ref.conv2d, ref.conv2d_backward, _conv2d, _torch_conv2d),
+    Case("conv_transpose2d", ref.conv_transpose2d, ref.conv_transpose2d_backward, _conv_transpose2d, _torch_conv_transpose2d),
+    Case("max_pool2d", ref.max_pool2d, ref.max_pool2d_backward, _max_pool2d, _torch_max_pool2d),
+    Case("avg_pool2d", ref.avg_pool2d, ref.avg_pool2d_backward, _avg_pool2d, _torch_avg_pool2d),
+    Case("global_avg_pool2d", ref.global_avg_pool2d, ref.global_avg_pool2d_backward, _elementwise, _functional("adaptive_avg_pool2d", output_size=1)),
+    Case("batch_norm2d", ref.batch_norm2d, ref.batch_norm2d_backward, _batch_norm2d, _torch_batch_norm2d),
+    Case("batch_norm2d_inference", ref.batch_norm2d, ref.batch_norm2d_backward, _batch_norm2d_inference, _torch_batch_norm2d),
+    Case("local_response_norm", ref.local_response_norm, ref.local_response_norm_backward, _local_response_norm, _torch_lrn),
+    Case("linear", ref.linear, ref.linear_backward, _linear, _functional("linear")),
+    Case("flatten", ref.flatten, ref.flatten_backward, _elementwise, lambda t, o: t[0].flatten(1)),
+    Case("relu", ref.relu, ref.relu_backward, _elementwise, _functional("relu")),
+    Case("leaky_relu", ref.leaky_relu, ref.leaky_relu_backward, _leaky, _functional("leaky_relu")),
+    Case("sigmoid", ref.sigmoid, ref.sigmoid_backward, _elementwise, _functional("sigmoid")),
+    Case("tanh", ref.tanh, ref.tanh_backward, _elementwise, _functional("tanh")),
+    Case("softmax", ref.softmax, ref.softmax_backward, _elementwise, _functional("softmax", dim=1)),
+    Case("dropout", ref.dropout, ref.dropout_backward, _dropout),
+    Case("add", ref.add, ref.add_backward, _add, _torch_joined("add")),
+    Case("concat", ref.concat, ref.concat_backward, _concat, _torch_joined("cat")),
+)  # fmt: skip
+
+UNDRAWABLE = (ShapeError, OptionError)
