@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "striate", deadline=None, derandomize=True, max_examples=60, 
+    "striate",
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-
 )
 settings.load_profile("striate")
 

@@ -82,7 +82,9 @@ def _conv2d(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
     options = {**_window(draw), "groups": groups}
     options["padding_mode"] = draw(st.sampled_from(["zeros", "reflect", "replicate"]))
     x = _image(draw, groups * per_group)
-    axes = window_axes(x.shape[2:], kernel, *(options[k] for k in ("stride", "padding", "dilation", "rounding")))
+    axes = window_axes(
+        x.shape[2:], kernel, *(options[k] for k in ("stride", "padding", "dilation", "rounding"))
+    )
     if options["padding_mode"] == "reflect" and any(
         max(a.before, a.after + a.overhang) >= a.size for a in axes
     ):
@@ -113,7 +115,12 @@ def _pool(draw: Draw, make: Callable[..., Array]) -> tuple[list[Array | None], d
     x = _image(draw, 2, make)
     step = options["kernel_size"] if options["stride"] is None else options["stride"]
     axes = window_axes(
-        x.shape[2:], options["kernel_size"], step, options["padding"], options["dilation"], options["rounding"]
+        x.shape[2:],
+        options["kernel_size"],
+        step,
+        options["padding"],
+        options["dilation"],
+        options["rounding"],
     )
     if any(axis.blind_window is not None for axis in axes):
         raise ShapeError("a window sees padding alone")
@@ -163,7 +170,11 @@ def _leaky(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
 
 
 def _dropout(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
-    options = {"p": draw(st.sampled_from([0.0, 0.25, 0.5])), "seed": draw(st.integers(0, 2**64 - 1)), "step": 3}
+    options = {
+        "p": draw(st.sampled_from([0.0, 0.25, 0.5])),
+        "seed": draw(st.integers(0, 2**64 - 1)),
+        "step": 3,
+    }
     return [_image(draw, 2)], options
 
 
@@ -175,7 +186,8 @@ def _add(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
 def _concat(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
     x = _image(draw, 2)
     others = [
-        numbers(draw, x.shape[0], draw(st.integers(1, 3)), *x.shape[2:]) for _ in range(draw(st.integers(1, 3)))
+        numbers(draw, x.shape[0], draw(st.integers(1, 3)), *x.shape[2:])
+        for _ in range(draw(st.integers(1, 3)))
     ]
     return [x, *others], {}
 
@@ -206,11 +218,15 @@ def _torch_conv_transpose2d(tensors: list[Any], o: dict[str, Any]) -> Any:
     x, w, b = tensors
     padding = o["padding"]
     if padding == "same" or not isinstance(padding, int):
-        axes = transposed_axes(x.shape[2:], w.shape[2:], o["stride"], padding, o["output_padding"], o["dilation"])
+        axes = transposed_axes(
+            x.shape[2:], w.shape[2:], o["stride"], padding, o["output_padding"], o["dilation"]
+        )
         rows, cols = axes
         y = F.conv_transpose2d(x, w, None, o["stride"], 0, 0, o["groups"], o["dilation"])
         y = F.pad(y, (0, cols.before + cols.output_size, 0, rows.before + rows.output_size))
-        y = y[:, :, rows.before : rows.before + rows.output_size, cols.before : cols.before + cols.output_size]
+        y = y[
+            :, :, rows.before : rows.before + rows.output_size, cols.before : cols.before + cols.output_size
+        ]
         return y if b is None else y + b[:, None, None]
     return F.conv_transpose2d(
         x, w, b, o["stride"], padding, o["output_padding"], o["groups"], o["dilation"]

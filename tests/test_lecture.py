@@ -152,7 +152,9 @@ def test_the_home_exercise() -> None:
     )
     model = st.Model(net)
     model.parameters["conv1.weight"][...] = w
-    np.testing.assert_array_equal(st.reference.conv2d(x[None, None], w[None, None], stride=2)[0][0, 0], [[1, -2], [3, 1]])
+    np.testing.assert_array_equal(
+        st.reference.conv2d(x[None, None], w[None, None], stride=2)[0][0, 0], [[1, -2], [3, 1]]
+    )
     np.testing.assert_array_equal(model.predict(x[None, None]), [[[[3.0]]]])
 
 

@@ -126,7 +126,9 @@ def test_max_pooling_equals_its_loops(data: Any) -> None:
 @given(data=st.data())
 def test_average_pooling_equals_its_loops(data: Any) -> None:
     (x,), options = drawn(by_name["avg_pool2d"], data)
-    np.testing.assert_allclose(ref.avg_pool2d(x, **options)[0], ref.avg_pool2d_loops(x, **options), atol=1e-14)
+    np.testing.assert_allclose(
+        ref.avg_pool2d(x, **options)[0], ref.avg_pool2d_loops(x, **options), atol=1e-14
+    )
 
 
 def test_transposed_convolution_is_the_transpose() -> None:

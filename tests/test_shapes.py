@@ -26,18 +26,24 @@ def count_windows(size: int, kernel: int, stride: int, before: int, after: int, 
 
 
 @given(sizes, small, small, sides, sides, hyp.integers(1, 3))
-def test_floor_counts_windows(size: int, kernel: int, stride: int, before: int, after: int, dilation: int) -> None:
+def test_floor_counts_windows(
+    size: int, kernel: int, stride: int, before: int, after: int, dilation: int
+) -> None:
     expected = count_windows(size, kernel, stride, before, after, dilation)
     assume(expected > 0)
     assert output_size(size, kernel, stride, (before, after), dilation, "floor") == expected
 
 
 @given(sizes, small, small, sides, hyp.integers(1, 3))
-def test_exact_is_floor_with_nothing_left(size: int, kernel: int, stride: int, pad: int, dilation: int) -> None:
+def test_exact_is_floor_with_nothing_left(
+    size: int, kernel: int, stride: int, pad: int, dilation: int
+) -> None:
     try:
         found = output_size(size, kernel, stride, pad, dilation)
     except st.ShapeError:
-        assert (size + 2 * pad - dilation * (kernel - 1) - 1) % stride or dilation * (kernel - 1) >= size + 2 * pad
+        assert (size + 2 * pad - dilation * (kernel - 1) - 1) % stride or dilation * (
+            kernel - 1
+        ) >= size + 2 * pad
         return
     assert (found - 1) * stride + dilation * (kernel - 1) + 1 == size + 2 * pad
 
@@ -65,7 +71,9 @@ def test_same_puts_the_odd_pixel_at_the_end() -> None:
 
 
 @given(sizes, small, small, sides, hyp.integers(1, 3))
-def test_unread_pixels_are_those_no_window_touches(size: int, kernel: int, stride: int, pad: int, dilation: int) -> None:
+def test_unread_pixels_are_those_no_window_touches(
+    size: int, kernel: int, stride: int, pad: int, dilation: int
+) -> None:
     try:
         (axis,) = window_axes((size,), kernel, stride, pad, dilation, "floor")
     except st.ShapeError:
@@ -123,7 +131,7 @@ def test_a_filter_larger_than_its_input() -> None:
         ({"padding": -1}, "padding must be at least 0, got -1."),
         ({"dilation": 1.5}, "dilation must be a whole number, got 1.5."),
         ({"stride": True}, "stride must be a whole number, got True."),
-        ({"rounding": "round"}, "rounding must be \"exact\", \"floor\" or \"ceil\", got 'round'."),
+        ({"rounding": "round"}, 'rounding must be "exact", "floor" or "ceil", got \'round\'.'),
         ({"padding": "valid"}, "padding takes one number, (height, width), (top, bottom, left, right)"),
         ({"kernel_size": (3, 3, 3)}, "kernel_size takes one number or (height, width), got (3, 3, 3)."),
     ],
@@ -135,7 +143,9 @@ def test_arguments_out_of_range(arguments: dict[str, Any], message: str) -> None
 
 
 @given(sizes, small, small, hyp.integers(0, 2), hyp.integers(1, 2))
-def test_transposed_sizes_read_the_formula_backwards(size: int, kernel: int, stride: int, pad: int, dilation: int) -> None:
+def test_transposed_sizes_read_the_formula_backwards(
+    size: int, kernel: int, stride: int, pad: int, dilation: int
+) -> None:
     """A convolution of the transposed output gives back the input's size."""
     try:
         (axis,) = transposed_axes((size,), kernel, stride, pad, 0, dilation)
@@ -193,7 +203,9 @@ def test_the_field_is_what_an_output_depends_on(layers: list[tuple[int, int, int
         reached = {output}
         for axis in reversed(axes):
             reached = {
-                p * axis.stride + tap * axis.dilation - axis.before for p in reached for tap in range(axis.kernel_size)
+                p * axis.stride + tap * axis.dilation - axis.before
+                for p in reached
+                for tap in range(axis.kernel_size)
             }
         first = field.first + output * field.stride
         assert (min(reached), max(reached)) == (first, first + field.size - 1)
@@ -217,6 +229,8 @@ def test_fields_along_the_paths_of_a_dag() -> None:
 
 
 def test_upsampling_divides_the_stride() -> None:
-    net = st.Sequential([st.Conv2d(4, 2, stride=2), st.ConvTranspose2d(4, 2, stride=2)], input_shape=(1, 8, 8))
+    net = st.Sequential(
+        [st.Conv2d(4, 2, stride=2), st.ConvTranspose2d(4, 2, stride=2)], input_shape=(1, 8, 8)
+    )
     field, _ = net.receptive_field("upconv1")
     assert (field.size, field.stride) == (2, Fraction(1))

@@ -72,9 +72,7 @@ class ShapeError(StriateError, ValueError):
 
     def located(self, where: str, chain: tuple[str, ...] = ()) -> ShapeError:
         """The same error, said of a place in a network."""
-        return ShapeError(
-            self.what, where=where, arithmetic=self.arithmetic, fixes=self.fixes, chain=chain
-        )
+        return ShapeError(self.what, where=where, arithmetic=self.arithmetic, fixes=self.fixes, chain=chain)
 
     def __str__(self) -> str:
         lines = [f"{self.where}: {self.what}" if self.where else self.what]

@@ -132,9 +132,7 @@ class Graph:
                 readers[source].append(node.name)
         return {name: tuple(found) for name, found in readers.items()}
 
-    def receptive_field(
-        self, name: str, path: Sequence[str] | None = None
-    ) -> tuple[ReceptiveField, ...]:
+    def receptive_field(self, name: str, path: Sequence[str] | None = None) -> tuple[ReceptiveField, ...]:
         """What one neuron of `name` sees of the input, as (vertical, horizontal).
 
         Args:     name a node; path names of the nodes from input to `name` (default: all paths joined).
@@ -263,7 +261,9 @@ class GraphBuilder:
         for source in sources:
             if source != INPUT and source not in self._nodes:
                 known = ", ".join([INPUT, *self._nodes])
-                raise GraphError(f"{name} reads {source!r}, which does not exist before it; there are {known}.")
+                raise GraphError(
+                    f"{name} reads {source!r}, which does not exist before it; there are {known}."
+                )
         layer = layer.with_rounding(self.rounding)
         where = f"{name} ({layer.kind})"
         if layer.arity is not None and len(sources) != layer.arity:

@@ -115,11 +115,11 @@ class Model:
         Raises:   DataError for data that do not fit the network; DivergenceError when the loss is not
                   finite; KeyboardInterrupt after saving at Ctrl-C.
         """
-        dataset = self._dataset(data)
+        dataset, held_out = self._dataset(data), None
         if isinstance(validation, float):
             dataset, held_out = dataset.split(validation, self.seed)
-        else:
-            held_out = self._dataset(validation) if validation is not None else None
+        elif validation is not None:
+            held_out = self._dataset(validation)
         if loss is None:
             loss = CrossEntropy() if np.issubdtype(dataset.labels.dtype, np.integer) else MeanSquaredError()
         recipe = Recipe.of(
@@ -136,9 +136,11 @@ class Model:
                 if isinstance(event, EpochDone):
                     done.append(event)
                     if verbose:
-                        print(_epoch_line(event, epochs))
+                        print(_epoch_line(event, epochs))  # noqa: T201
                 elif isinstance(event, Saved) and stop():
-                    raise KeyboardInterrupt(f"saved {event.path} at step {event.step}; fit(…, resume=True) goes on.")
+                    raise KeyboardInterrupt(
+                        f"saved {event.path} at step {event.step}; fit(…, resume=True) goes on."
+                    )
             if stop():
                 raise KeyboardInterrupt
         return tuple(done)
@@ -164,7 +166,13 @@ class Model:
             return str(self._write(Path(checkpoint or ""), recipe, now))
 
         return train(
-            self.engine, batches, recipe, validation=checks, state=state, save=save if checkpoint else None, stop=stop
+            self.engine,
+            batches,
+            recipe,
+            validation=checks,
+            state=state,
+            save=save if checkpoint else None,
+            stop=stop,
         )
 
     def find_learning_rate(self, data: Data, recipe: Recipe | None = None, **sweep: Any) -> RateSweep:
@@ -184,23 +192,25 @@ class Model:
         )  # fmt: skip
 
     def _adopt(self, data: Dataset, loss: AnyLoss) -> None:
-        wanted, shape = self.graph.input_shape, data.images.shape[1:]
+        wanted, shape, border = self.graph.input_shape, data.images.shape[1:], 0
+        if data.images.dtype != np.uint8:
+            if shape != wanted:
+                raise DataError(f"the network takes {times(wanted)}, and the images are {times(shape)}.")
+        elif self.preprocessing is None:
+            border = _border(wanted, shape)
+        elif shape != (self.preprocessing.channels, self.preprocessing.height, self.preprocessing.width):
+            _border(wanted, shape)
+            raise DataError(
+                f"the model was trained on {self.preprocessing}, and {data.name} has {times(shape)}."
+            )
         if not isinstance(loss, MeanSquaredError):
             check_labels(data.labels, self.graph.output_shape[0])
         if data.class_names and len(data.class_names) != self.graph.output_shape[0]:
             raise DataError(
                 f"{data.name} has {len(data.class_names)} classes, and the network {self.graph.output_shape[0]} outputs."
             )
-        if data.images.dtype != np.uint8:
-            if shape != wanted:
-                raise DataError(f"the network takes {times(wanted)}, and the images are {times(shape)}.")
-        elif self.preprocessing is None:
-            self.preprocessing = Preprocessing.fitted(
-                data.images, border=_border(wanted, shape), full_scale=data.full_scale
-            )
-        elif shape != (self.preprocessing.channels, self.preprocessing.height, self.preprocessing.width):
-            _border(wanted, shape)
-            raise DataError(f"the model was trained on {self.preprocessing}, and {data.name} has {times(shape)}.")
+        if self.preprocessing is None and data.images.dtype == np.uint8:
+            self.preprocessing = Preprocessing.fitted(data.images, border=border, full_scale=data.full_scale)
         if not self.class_names:
             self.class_names = data.class_names
 
@@ -248,7 +258,9 @@ class Model:
         """A class's name, or its number where names are not known."""
         return self.class_names[index] if self.class_names else str(index)
 
-    def evaluate(self, data: Data, *, loss: AnyLoss | None = None, batch_size: int = _PREDICT_BATCH) -> Evaluation:
+    def evaluate(
+        self, data: Data, *, loss: AnyLoss | None = None, batch_size: int = _PREDICT_BATCH
+    ) -> Evaluation:
         """Mean loss and accuracy over labelled images."""
         dataset = self._dataset(data)
         if loss is None:
@@ -284,7 +296,7 @@ class Model:
         return write_file(path, dict(self.parameters), self._description())
 
     def restore(self, path: str | Path, recipe: Recipe | None = None) -> TrainingState:
-        """Take parameters and position from a checkpoint of this very network.
+        """Take parameters, seed and position from a checkpoint of this very network.
 
         Args:     recipe, if given, must be the one that the checkpoint was made with.
         Raises:   ModelFileError for a file without a position, of another network, or of another recipe.
@@ -299,10 +311,14 @@ class Model:
             differ = [k for k, v in recipe.to_dict().items() if made_with.get(k) != v]
             raise ModelFileError(f"{path} was made with another recipe; different are: {', '.join(differ)}.")
         _fill(self, path, arrays, description)
+        self.seed = self.engine.seed = int(description["seed"])
         return TrainingState.restored(description["training"]["state"], arrays)
 
     def _write(self, path: Path, recipe: Recipe, state: TrainingState) -> Path:
-        description = {**self._description(), "training": {"recipe": recipe.to_dict(), "state": state.to_dict()}}
+        description = {
+            **self._description(),
+            "training": {"recipe": recipe.to_dict(), "state": state.to_dict()},
+        }
         return write_file(path, {**self.parameters, **state.arrays()}, description)
 
     def _description(self) -> dict[str, Any]:

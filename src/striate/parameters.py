@@ -63,7 +63,9 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
         try:
             return self._views[name]
         except KeyError:
-            raise ParameterError(f"there is no parameter {name!r}; there are {', '.join(self._views)}.") from None
+            raise ParameterError(
+                f"there is no parameter {name!r}; there are {', '.join(self._views)}."
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._views)
@@ -149,10 +151,21 @@ def _deviation(rule: str, spec: ParameterSpec, before_relu: bool) -> float:
 
 def _feeds_relu(graph: Graph, node: Node) -> bool:
     """Whether the next nonlinearity after a node, past normalization, pooling and sums, is a ReLU."""
-    passing = ("BatchNorm2d", "LocalResponseNorm", "MaxPool2d", "AvgPool2d", "Dropout", "Flatten", "Add", "Concat")
+    passing = (
+        "BatchNorm2d",
+        "LocalResponseNorm",
+        "MaxPool2d",
+        "AvgPool2d",
+        "Dropout",
+        "Flatten",
+        "Add",
+        "Concat",
+    )
     ahead = [graph[name] for name in graph.consumers[node.name]]
     while ahead:
         if any(isinstance(after.layer, (ReLU, LeakyReLU)) for after in ahead):
             return True
-        ahead = [graph[n] for after in ahead if after.layer.kind in passing for n in graph.consumers[after.name]]
+        ahead = [
+            graph[n] for after in ahead if after.layer.kind in passing for n in graph.consumers[after.name]
+        ]
     return False

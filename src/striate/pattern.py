@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .errors import OptionError, PatternError
@@ -106,11 +106,15 @@ class _Parser:
             self.at += 1
             what = _Group(self.chain())
             if not self.take(")" if text == "(" else "]"):
-                raise self.fail(f"expected {')' if text == '(' else ']'} to close the bracket opened at {position + 1}.")
+                raise self.fail(
+                    f"expected {')' if text == '(' else ']'} to close the bracket opened at {position + 1}."
+                )
         elif kind == "word":
             what = self.word(text, position)
         else:
-            raise self.fail("expected a layer or a bracket, " + (f"got {text!r}." if text else "but the pattern ends."))
+            raise self.fail(
+                "expected a layer or a bracket, " + (f"got {text!r}." if text else "but the pattern ends.")
+            )
         optional = self.take("?")
         count: int | str = 1
         if self.take("*"):
@@ -126,7 +130,9 @@ class _Parser:
 
     def word(self, text: str, position: int) -> _Word:
         if text.upper() not in WORDS:
-            raise self.fail(f"unknown layer {text!r};{_nearest(text.upper())} known are {', '.join(WORDS)}.", position)
+            raise self.fail(
+                f"unknown layer {text!r};{_nearest(text.upper())} known are {', '.join(WORDS)}.", position
+            )
         self.at += 1
         options: dict[str, Any] = {}
         if self.tokens[self.at][1] == "(" and self.tokens[self.at][0] == "sign":
@@ -176,7 +182,12 @@ class _Expanded:
 
 
 def _expand(
-    items: tuple[_Item, ...], out: _Expanded, letters: dict[str, int], pool: Any, parser: _Parser, depth: int = 0
+    items: tuple[_Item, ...],
+    out: _Expanded,
+    letters: dict[str, int],
+    pool: Any,
+    parser: _Parser,
+    depth: int = 0,
 ) -> None:
     for item in items:
         count = item.count
@@ -247,13 +258,21 @@ def pattern(
     """
     letters = {}
     for letter, count in repeat.items():
-        if len(letter) != 1 or not letter.isalpha() or isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise OptionError(f"pattern() has no argument {letter!r}; repeats are one letter and a whole number.")
+        if (
+            len(letter) != 1
+            or not letter.isalpha()
+            or isinstance(count, bool)
+            or not isinstance(count, int)
+            or count < 0
+        ):
+            raise OptionError(
+                f"pattern() has no argument {letter!r}; repeats are one letter and a whole number."
+            )
         letters[letter.upper()] = count
     parser = _Parser(text)
     expanded = _Expanded()
     _expand(parser.parse(), expanded, letters, pool, parser)
-    unknown = set(letters) - {i for i in re.findall(r"\*\s*([A-Za-z])(?![A-Za-z])", text.upper())}
+    unknown = set(letters) - set(re.findall(r"\*\s*([A-Za-z])(?![A-Za-z])", text.upper()))
     if unknown:
         raise OptionError(f"the pattern has no {', '.join(sorted(unknown))}.")
     stages = max(1, expanded.stage + 1)
@@ -274,7 +293,11 @@ def _build(
     builder = GraphBuilder(tuple(input_shape), rounding)
     words = expanded.words
     last_fc = _classifier_at(words)
-    widths = [i for i, word in enumerate(words) if word.word == "FC" and i != last_fc and "out_features" not in word.options]
+    widths = [
+        i
+        for i, word in enumerate(words)
+        if word.word == "FC" and i != last_fc and "out_features" not in word.options
+    ]
     if isinstance(hidden, (list, tuple)) and len(hidden) != len(widths):
         raise OptionError(f"hidden has {len(hidden)} entries, and the pattern has {len(widths)} hidden FC.")
     for i, (word, stage) in enumerate(zip(words, expanded.stages, strict=True)):
@@ -290,7 +313,8 @@ def _build(
             }  # fmt: skip
         elif WORDS[word.word] in (MaxPool2d, AvgPool2d):
             arguments = {
-                "kernel_size": _pick(by_stage["pool_size"], stage), "stride": _pick(by_stage["pool_stride"], stage)
+                "kernel_size": _pick(by_stage["pool_size"], stage),
+                "stride": _pick(by_stage["pool_stride"], stage),
             }
         elif word.word == "FC" and i == last_fc and "out_features" not in word.options:
             arguments = {"out_features": _need_classes(classes, parser, word.position)}
@@ -322,12 +346,17 @@ def _pick(value: Any, index: int) -> Any:
     return value[index] if isinstance(value, (list, tuple)) else value
 
 
-_SHORT_OPTIONS = {"filters": "out_channels", "kernel": "kernel_size", "size": "kernel_size", "features": "out_features"}
+_SHORT_OPTIONS = {
+    "filters": "out_channels",
+    "kernel": "kernel_size",
+    "size": "kernel_size",
+    "features": "out_features",
+}
 
 
 def _layer(word: _Word, arguments: dict[str, Any], parser: _Parser) -> Layer:
     kind = WORDS[word.word]
-    known = kind.__dataclass_fields__
+    known = [f.name for f in fields(kind)]
     for name, value in word.options.items():
         full = name if name in known else _SHORT_OPTIONS.get(name, name)
         if full not in known:
@@ -364,7 +393,11 @@ def pattern_of(graph: Graph) -> str | None:
         words.append(_SPELLED[type(node.layer)])
     if words[-2:] == ["FC", "SOFTMAX"]:
         words = [*words[:-2], "SOFTMAX"]
-    words = [word for i, word in enumerate(words) if not (word == "FLATTEN" and words[i + 1 : i + 2] in (["FC"], ["SOFTMAX"]))]
+    words = [
+        word
+        for i, word in enumerate(words)
+        if not (word == "FLATTEN" and words[i + 1 : i + 2] in (["FC"], ["SOFTMAX"]))
+    ]
     if words[-1:] == ["SOFTMAX"] and len(words) > 1:
         return f"{_fold(tuple(words[:-1]), {})},SOFTMAX"
     return _fold(tuple(words), {})
@@ -383,7 +416,6 @@ def _fold(words: tuple[str, ...], known: dict[tuple[str, ...], str]) -> str:
                 inner = f"[{inner}]" if "(" in inner else f"({inner})"
             options.append(f"{inner}*{count // size}")
             break
-    for cut in range(1, count):
-        options.append(f"{_fold(words[:cut], known)}-{_fold(words[cut:], known)}")
+    options += [f"{_fold(words[:cut], known)}-{_fold(words[cut:], known)}" for cut in range(1, count)]
     known[words] = min(options, key=len)
     return known[words]

@@ -67,9 +67,7 @@ class Summary:
                 row.name, row.kind, times(row.output_shape), f"{row.parameters:,}", f"{row.macs:,}",
                 times(row.receptive_field), _bytes(row.activation_bytes),
             )  # fmt: skip
-        table.caption = (
-            f"memory: float32 activations of one image, {inference}; parameters {_bytes(self.parameter_bytes)}"
-        )
+        table.caption = f"memory: float32 activations of one image, {inference}; parameters {_bytes(self.parameter_bytes)}"
         table.caption_justify = "left"
         return table
 

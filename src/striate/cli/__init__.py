@@ -1,6 +1,7 @@
 """The command line: parse, call, render. It computes nothing of its own.
 
-main() turns every StriateError into one message on standard error and exit status 2.
+main() turns every StriateError into one message on standard error and exit status 2; typer does the same for
+words it does not know.
 """
 
 from __future__ import annotations
@@ -12,25 +13,15 @@ import sys
 
 def main() -> None:
     """Entry point of the `striate` command."""
-    import click
-
     from ..errors import StriateError
     from .app import app
 
     try:
-        app(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
-    except click.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        _fail("UsageError", error.format_message())
-    except StriateError as error:
-        _fail(type(error).__name__, str(error))
+        app()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
+    except (StriateError, OSError) as error:
         _fail(type(error).__name__, str(error))
     except KeyboardInterrupt:
         sys.exit(130)

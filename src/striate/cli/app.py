@@ -17,18 +17,32 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=False, help="What data there is, where it lies; fetch it.")
 app.add_typer(data_app, name="data", invoke_without_command=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON lines on standard output, and nothing else there.")]
-Net = Annotated[str, typer.Argument(metavar="NET", help="A zoo name, a pattern, a model file or a .json description.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON lines on standard output, and nothing else there.")
+]
+Net = Annotated[
+    str, typer.Argument(metavar="NET", help="A zoo name, a pattern, a model file or a .json description.")
+]
 Input = Annotated[str | None, typer.Option("--input", metavar="CxHxW", help="Input shape, such as 3x32x32.")]
 Classes = Annotated[int | None, typer.Option(help="Outputs of the last layer.")]
-RoundingOption = Annotated[str | None, typer.Option(help="exact, floor or ceil, for windows that have no rounding of their own.")]
-Filters = Annotated[str | None, typer.Option(help="For patterns: filters, one number or one a stage: 32,64,128.")]
-Kernel = Annotated[str | None, typer.Option("--kernel", help="For patterns: kernel size, one number or one a stage.")]
+RoundingOption = Annotated[
+    str | None, typer.Option(help="exact, floor or ceil, for windows that have no rounding of their own.")
+]
+Filters = Annotated[
+    str | None, typer.Option(help="For patterns: filters, one number or one a stage: 32,64,128.")
+]
+Kernel = Annotated[
+    str | None, typer.Option("--kernel", help="For patterns: kernel size, one number or one a stage.")
+]
 Stride = Annotated[str | None, typer.Option(help="For patterns: stride, one number or one a stage.")]
-Padding = Annotated[str | None, typer.Option(help='For patterns: padding, a number or "same", or one a stage.')]
+Padding = Annotated[
+    str | None, typer.Option(help='For patterns: padding, a number or "same", or one a stage.')
+]
 Hidden = Annotated[str | None, typer.Option(help="For patterns: widths of the hidden FC layers.")]
 Pool = Annotated[bool, typer.Option("--pool/--no-pool", help='For patterns: what "POOL?" means.')]
-Repeat = Annotated[list[str] | None, typer.Option("--repeat", metavar="N=2", help="For patterns: what a letter stands for.")]
+Repeat = Annotated[
+    list[str] | None, typer.Option("--repeat", metavar="N=2", help="For patterns: what a letter stands for.")
+]
 
 
 def emit(record: dict[str, Any]) -> None:
@@ -55,11 +69,17 @@ def _stages(
     return stages
 
 
-def _network(net: str, shape: str | None, classes: int | None, rounding: str | None, stages: dict[str, Any]) -> Any:
+def _network(
+    net: str, shape: str | None, classes: int | None, rounding: str | None, stages: dict[str, Any]
+) -> Any:
     from .options import network, parse_shape
 
     return network(
-        net, input_shape=parse_shape(shape) if shape else None, classes=classes, rounding=rounding, stages=stages  # type: ignore[arg-type]
+        net,
+        input_shape=parse_shape(shape) if shape else None,
+        classes=classes,
+        rounding=rounding,
+        stages=stages,
     )
 
 
@@ -75,7 +95,9 @@ def shapes(
     """
     from .render import console, shape_rows, shape_table
 
-    graph = _network(net, input, classes, rounding, _stages(filters, kernel, stride, padding, hidden, pool, repeat))
+    graph = _network(
+        net, input, classes, rounding, _stages(filters, kernel, stride, padding, hidden, pool, repeat)
+    )
     if as_json:
         emit({"event": "shapes", "input": list(graph.input_shape), "layers": shape_rows(graph)})
     else:
@@ -92,7 +114,9 @@ def summary(
     from ..pattern import pattern_of
     from .render import console
 
-    graph = _network(net, input, classes, rounding, _stages(filters, kernel, stride, padding, hidden, pool, repeat))
+    graph = _network(
+        net, input, classes, rounding, _stages(filters, kernel, stride, padding, hidden, pool, repeat)
+    )
     written = pattern_of(graph)
     if as_json:
         emit({"event": "summary", "pattern": written, **graph.summary().to_dict()})
@@ -145,8 +169,12 @@ def train(
 @app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.")],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="As for train; the test images where there are any.")],
-    hold_out: Annotated[float | None, typer.Option(help="Evaluate on the fraction that train holds out.")] = None,
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="As for train; the test images where there are any.")
+    ],
+    hold_out: Annotated[
+        float | None, typer.Option(help="Evaluate on the fraction that train holds out.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Loss and accuracy of a model on labelled images."""
@@ -164,7 +192,9 @@ def evaluate(
         emit({"event": "evaluation", "model": str(model), "data": chosen.name, **asdict(found)})
         return
     accuracy = "" if found.accuracy is None else f"accuracy {found.accuracy:.2%}, "
-    console().print(f"{chosen.name}: {accuracy}loss {found.loss:.4f} over {found.images:,} images", highlight=False)
+    console().print(
+        f"{chosen.name}: {accuracy}loss {found.loss:.4f} over {found.images:,} images", highlight=False
+    )
 
 
 @app.command()
@@ -276,13 +306,19 @@ def zoo_list(as_json: Json = False) -> None:
         console().print(zoo_table())
 
 
-@app.callback()
-def common(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    """Convolutional networks on ordinary CPUs, with every number explained."""
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         from .. import __version__
 
         print(f"striate {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Convolutional networks on ordinary CPUs, with every number explained."""

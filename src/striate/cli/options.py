@@ -11,7 +11,7 @@ from ..data import Augmentation
 from ..errors import OptionError
 from ..graph import Graph
 from ..pattern import pattern
-from ..shapes import Rounding, Shape
+from ..shapes import ROUNDINGS, Shape
 from ..training import (
     SGD,
     Adadelta,
@@ -47,12 +47,14 @@ def parse_shape(text: str) -> Shape:
     """
     parts = text.replace("×", "x").replace(",", "x").lower().split("x")
     if not all(part.strip().isdigit() for part in parts) or len(parts) not in (1, 3):
-        raise OptionError(f"expected a shape such as 3x32x32 (channels, height, width) or 3072, got {text!r}.")
+        raise OptionError(
+            f"expected a shape such as 3x32x32 (channels, height, width) or 3072, got {text!r}."
+        )
     return tuple(int(part) for part in parts)
 
 
 def numbers(text: str | None) -> Any:
-    """"32,64,128" as (32, 64, 128), "5" as 5, "same" as "same"."""
+    """Numbers of a stage option: "32,64,128" as (32, 64, 128), "5" as 5, "same" as it is."""
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
@@ -61,7 +63,7 @@ def numbers(text: str | None) -> Any:
 
 
 def network(
-    text: str, *, input_shape: Shape | None, classes: int | None, rounding: Rounding | None = None,
+    text: str, *, input_shape: Shape | None, classes: int | None, rounding: str | None = None,
     stages: dict[str, Any] | None = None,
 ) -> Graph:  # fmt: skip
     """A network from a zoo name, a pattern, a model file or a JSON description.
@@ -73,19 +75,22 @@ def network(
         return zoo.build(text, input_shape=input_shape, classes=classes)
     path = Path(text)
     if path.suffix in (".safetensors", ".json") or path.is_file():
-        return _from_file(path, input_shape, classes)
-    if text.isidentifier() and text.islower() or "-" in text and text.islower() and "(" not in text:
+        return _from_file(path, input_shape)
+    if (text.isidentifier() and text.islower()) or ("-" in text and text.islower() and "(" not in text):
         raise OptionError(
             f"there is no network {text!r}: expected {', '.join(zoo.ZOO)}, a pattern such as "
             '"[(CONV-RELU)*2-POOL]*3-(FC-RELU)*1-SOFTMAX", or a model file.'
         )
+    if rounding is not None and rounding not in ROUNDINGS:
+        raise OptionError(f"--rounding is exact, floor or ceil, got {rounding!r}.")
+    chosen: Any = rounding or "exact"
     given = {name: value for name, value in (stages or {}).items() if value is not None}
     if input_shape is None:
         raise OptionError("a pattern needs the input's shape: --input 3x32x32.")
-    return pattern(text, input_shape=input_shape, classes=classes, rounding=rounding or "exact", **given)
+    return pattern(text, input_shape=input_shape, classes=classes, rounding=chosen, **given)
 
 
-def _from_file(path: Path, input_shape: Shape | None, classes: int | None) -> Graph:
+def _from_file(path: Path, input_shape: Shape | None) -> Graph:
     if path.suffix == ".json":
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
@@ -100,7 +105,9 @@ def _from_file(path: Path, input_shape: Shape | None, classes: int | None) -> Gr
     return graph
 
 
-def optimizer(name: str | None, rate: float | None, weight_decay: float | None, clip_norm: float | None) -> Optimizer | None:
+def optimizer(
+    name: str | None, rate: float | None, weight_decay: float | None, clip_norm: float | None
+) -> Optimizer | None:
     """The optimizer that the options describe, or None when none is given (the default recipe)."""
     if name is None and rate is None and weight_decay is None and clip_norm is None:
         return None
@@ -139,27 +146,26 @@ def loss(name: str) -> AnyLoss:
 
 
 def augmentation(text: str | None) -> Augmentation | None:
-    """"shift=2,flip,brightness=0.1" as an Augmentation; "none" as one that does nothing.
+    """Turn "shift=2,flip,brightness=0.1" into an Augmentation; "none" as one that does nothing.
 
     >>> augmentation("shift=2,flip")
     Augmentation(shift=2, flip=True, brightness=0.0, contrast=0.0)
     """
     if text is None:
         return None
+    convert = {"shift": int, "brightness": float, "contrast": float}
     arguments: dict[str, Any] = {}
     for part in text.split(","):
         name, _, value = part.strip().partition("=")
-        if name == "none":
-            continue
-        try:
-            if name == "flip":
-                arguments[name] = value.lower() not in ("0", "false", "no")
-            elif name == "shift":
-                arguments[name] = int(value)
-            elif name in ("brightness", "contrast"):
-                arguments[name] = float(value)
-            else:
-                raise OptionError(f"unknown augmentation {name!r}: expected shift=N, flip, brightness=X, contrast=X or none.")
-        except ValueError:
-            raise OptionError(f"augmentation {name} needs a number, got {value!r}.") from None
+        if name == "flip":
+            arguments[name] = value.lower() not in ("0", "false", "no")
+        elif name in convert:
+            try:
+                arguments[name] = convert[name](value)
+            except ValueError:
+                raise OptionError(f"augmentation {name} needs a number, got {value!r}.") from None
+        elif name != "none":
+            raise OptionError(
+                f"unknown augmentation {name!r}: expected shift=N, flip, brightness=X, contrast=X or none."
+            )
     return Augmentation(**arguments)

@@ -28,7 +28,9 @@ def _figure(columns: int) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
-def draw_curve(steps: list[tuple[int, float]], epochs: list[dict[str, Any]], steps_per_epoch: int, path: Path, title: str) -> None:
+def draw_curve(
+    steps: list[tuple[int, float]], epochs: list[dict[str, Any]], steps_per_epoch: int, path: Path, title: str
+) -> None:
     """Loss and percent wrong of a run over its epochs, as a PNG.
 
     Args:     steps (step, loss); epochs, EpochDone dictionaries.
@@ -37,7 +39,9 @@ def draw_curve(steps: list[tuple[int, float]], epochs: list[dict[str, Any]], ste
     figure, axes = _figure(2 if classify else 1)
     at = [entry["epoch"] for entry in epochs]
     smooth = _smoothed([loss for _, loss in steps])
-    axes[0].plot([step / steps_per_epoch for step, _ in steps], smooth, color=_TRAIN, lw=1, label="training, each step")
+    axes[0].plot(
+        [step / steps_per_epoch for step, _ in steps], smooth, color=_TRAIN, lw=1, label="training, each step"
+    )
     validated = [entry for entry in epochs if entry["validation_loss"] is not None]
     if validated:
         axes[0].plot([e["epoch"] for e in validated], [e["validation_loss"] for e in validated], "o-", ms=3.5,
@@ -45,14 +49,20 @@ def draw_curve(steps: list[tuple[int, float]], epochs: list[dict[str, Any]], ste
     axes[0].set(xlabel="epoch", ylabel="loss", yscale="log")
     axes[0].legend(frameon=False)
     if classify:
-        axes[1].plot(at, [_error(e["accuracy"]) for e in epochs], "o-", ms=3.5, color=_TRAIN, label="training")
+        axes[1].plot(
+            at, [_error(e["accuracy"]) for e in epochs], "o-", ms=3.5, color=_TRAIN, label="training"
+        )
         if validated:
             errors = [_error(e["validation_accuracy"]) for e in validated]
-            axes[1].plot([e["epoch"] for e in validated], errors, "o-", ms=3.5, color=_VALIDATION, label="held out")
+            axes[1].plot(
+                [e["epoch"] for e in validated], errors, "o-", ms=3.5, color=_VALIDATION, label="held out"
+            )
             axes[1].set_title(f"last: {100 - errors[-1]:.2f} % right", fontsize=10, loc="right")
         axes[1].set(xlabel="epoch", ylabel="wrong, %", yscale="log")
         axes[1].yaxis.set_major_formatter("{x:g}")
         axes[1].legend(frameon=False)
+    for axis in axes:
+        axis.locator_params(axis="x", integer=True)
     axes[0].set_title(title, fontsize=10, loc="left")
     figure.savefig(path, dpi=120)
 

@@ -64,12 +64,16 @@ def shape_table(graph: Graph) -> Table:
             remarks.append(f"pads {top[0]}+{top[1]} rows, {left[0]}+{left[1]} columns")
         if any(row["unread"]):
             rows, columns = row["unread"]
-            remarks.append(f"{rows} rows and {columns} columns unread")
+            remarks.append(f"{_count(rows, 'row')} and {_count(columns, 'column')} unread")
         table.add_row(
             row["layer"], row["kind"], " + ".join(times(tuple(s)) for s in row["input_shapes"]),
             times(tuple(row["output_shape"])), "\n".join(row["arithmetic"]), "; ".join(remarks),
         )  # fmt: skip
     return table
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def picture_files(paths: Sequence[Path]) -> list[Path]:
@@ -115,7 +119,9 @@ def data_table() -> Table:
     """data_rows as a table."""
     table = _table("name", "what", "where")
     for row in data_rows():
-        table.add_row(row["name"], row["title"], row["where"] or f"not here: striate data fetch {row['name']}")
+        table.add_row(
+            row["name"], row["title"], row["where"] or f"not here: striate data fetch {row['name']}"
+        )
     return table
 
 
@@ -136,7 +142,11 @@ def zoo_table() -> Table:
     table = _table("name", "input", "parameters", "MACs", "source")
     for row in zoo_rows():
         table.add_row(
-            row["name"], times(tuple(row["input"])), f"{row['parameters']:,}", f"{row['macs']:,}", row["source"]
+            row["name"],
+            times(tuple(row["input"])),
+            f"{row['parameters']:,}",
+            f"{row['macs']:,}",
+            row["source"],
         )
     return table
 

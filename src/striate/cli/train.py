@@ -28,7 +28,6 @@ from ..training import (
     Evaluation,
     Event,
     Recipe,
-    Saved,
     Started,
     Stepped,
     TrainingState,
@@ -122,7 +121,7 @@ def run(
         raise SystemExit(130)
     model.save(folder / MODEL)
     tested = model.evaluate(test, loss=recipe.loss) if test is not None and validation is not test else None
-    curve = _draw(folder, state, recipe, f"{options.data}: {options.net or 'default network'}", as_json=as_json)
+    curve = _draw(folder, state, f"{options.data}: {options.net or 'default network'}", as_json=as_json)
     _report(ended, tested, folder, curve, time.perf_counter() - began, as_json=as_json)
 
 
@@ -131,7 +130,9 @@ def load_for(
 ) -> tuple[Dataset, Dataset | None]:
     """A data set by name or path, its pictures brought to what a model takes."""
     if preprocessing is not None:
-        return load_dataset(data, size=(preprocessing.height, preprocessing.width), channels=preprocessing.channels)
+        return load_dataset(
+            data, size=(preprocessing.height, preprocessing.width), channels=preprocessing.channels
+        )
     size = None
     if image_size:
         height, _, width = image_size.lower().partition("x")
@@ -152,7 +153,9 @@ def choose_network(net: str | None, data: Dataset, stages: dict[str, Any]) -> Gr
     if net is not None:
         return words.network(net, input_shape=shape, classes=classes, stages=stages)
     if len(shape) == 1:
-        return words.network("(FC-RELU)*1-SOFTMAX", input_shape=shape, classes=classes, stages={"hidden": 100})
+        return words.network(
+            "(FC-RELU)*1-SOFTMAX", input_shape=shape, classes=classes, stages={"hidden": 100}
+        )
     depth = max(1, min(4, (min(shape[1:]) // 4).bit_length() - 1))
     filters = tuple(16 * 2**i for i in range(depth))
     return words.network(
@@ -196,7 +199,9 @@ def _stored_options(folder: Path, given: TrainOptions | None) -> TrainOptions:
         raise RunFolderError(f"{folder / RUN} is damaged: {error}.") from None
     if given is not None and given.data != stored.data:
         raise RunFolderError(f"the run in {folder} trains on {stored.data}, not on {given.data}.")
-    return replace(stored, stages={k: tuple(v) if isinstance(v, list) else v for k, v in stored.stages.items()})
+    return replace(
+        stored, stages={k: tuple(v) if isinstance(v, list) else v for k, v in stored.stages.items()}
+    )
 
 
 # ── following the events ─────────────────────────────────────────────────────────────────────────
@@ -293,7 +298,13 @@ def _say_how_to_go_on(data: str, folder: Path, ended: Ended, *, as_json: bool) -
 
 
 def _report(
-    ended: Ended, tested: Evaluation | None, folder: Path, curve: Path | None, seconds: float, *, as_json: bool
+    ended: Ended,
+    tested: Evaluation | None,
+    folder: Path,
+    curve: Path | None,
+    seconds: float,
+    *,
+    as_json: bool,
 ) -> None:
     if as_json:
         emit({
@@ -302,15 +313,21 @@ def _report(
         })  # fmt: skip
         return
     out = console()
-    accuracy = "" if ended.validation_accuracy is None else f"held-out accuracy [bold]{ended.validation_accuracy:.2%}[/bold], "
+    accuracy = (
+        ""
+        if ended.validation_accuracy is None
+        else f"held-out accuracy [bold]{ended.validation_accuracy:.2%}[/bold], "
+    )
     best = f" (best, of epoch {ended.best_epoch})" if tested else ""
-    out.print(f"{ended.reason} after {ended.epochs} epochs and {seconds:.1f} s: {accuracy}loss {ended.validation_loss or 0:.4f}{best}")
+    out.print(
+        f"{ended.reason} after {ended.epochs} epochs and {seconds:.1f} s: {accuracy}loss {ended.validation_loss or 0:.4f}{best}"
+    )
     if tested and tested.accuracy is not None:
         out.print(f"test accuracy [bold]{tested.accuracy:.2%}[/bold] over {tested.images:,} images")
     out.print(f"model  {folder / MODEL}" + (f"\ncurve  {curve}" if curve else ""))
 
 
-def _draw(folder: Path, state: TrainingState, recipe: Recipe, title: str, *, as_json: bool) -> Path | None:
+def _draw(folder: Path, state: TrainingState, title: str, *, as_json: bool) -> Path | None:
     from .plot import draw_curve
 
     steps: dict[int, float] = {}

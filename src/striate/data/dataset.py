@@ -36,7 +36,9 @@ class Dataset:
         if not len(self.images):
             raise DataError(f"{self.name}: there are no images.")
         if self.images.ndim not in (2, 4):
-            raise DataError(f"{self.name}: images must be (N, C, H, W) or (N, features), got {self.images.shape}.")
+            raise DataError(
+                f"{self.name}: images must be (N, C, H, W) or (N, features), got {self.images.shape}."
+            )
         if self.images.dtype != np.uint8:
             _check_finite(self.name, self.images)
         if self.class_names:
@@ -78,7 +80,9 @@ class Dataset:
             members = order[groups == group]
             held[members[: round(fraction * len(members))]] = True
         if held.all() or not held.any():
-            raise DataError(f"{self.name}: {len(self)} images are too few to hold out {fraction:g} of each class.")
+            raise DataError(
+                f"{self.name}: {len(self)} images are too few to hold out {fraction:g} of each class."
+            )
         return self.take(~held), self.take(held, f"{self.name} (held out)")
 
 

@@ -103,7 +103,7 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches an epoch; the last one may be smaller."""
-        return -(-len(self.data) // self.batch_size)
+        return (len(self.data) + self.batch_size - 1) // self.batch_size
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """The order of images in an epoch."""

@@ -110,7 +110,13 @@ class Preprocessing:
                 image = _flat(picture, "L" if self.channels == 1 else "RGB")
         except FileNotFoundError:
             raise
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (
+            UnidentifiedImageError,
+            OSError,
+            SyntaxError,
+            ValueError,
+            Image.DecompressionBombError,
+        ) as error:
             raise DataError(f"{picture} is not a picture that can be read: {error}.") from None
         if image.size != (self.width, self.height):
             image = ImageOps.fit(image, (self.width, self.height), Image.Resampling.BILINEAR)
@@ -134,5 +140,7 @@ def _flat(image: Image, mode: str) -> Image:
         return PillowImage.alpha_composite(ground, rgba).convert(mode)
     if image.mode.startswith("I") or image.mode == "F":
         wide = np.asarray(image, np.float64)
-        image = PillowImage.fromarray(np.clip(wide / max(1.0, 257.0 if wide.max() > 255 else 1.0), 0, 255).astype(np.uint8))
+        image = PillowImage.fromarray(
+            np.clip(wide / max(1.0, 257.0 if wide.max() > 255 else 1.0), 0, 255).astype(np.uint8)
+        )
     return image.convert(mode)

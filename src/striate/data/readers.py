@@ -12,6 +12,7 @@ import zlib
 from math import prod
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,9 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _IDX_UINT8:
         raise DataError(f"{path} is not an IDX file of bytes.")
     rank = content[3]
-    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", rank, 4)) if len(content) >= 4 + 4 * rank else ()
+    shape = (
+        tuple(int(n) for n in np.frombuffer(content, ">u4", rank, 4)) if len(content) >= 4 + 4 * rank else ()
+    )
     if not shape or len(content) != 4 + 4 * rank + prod(shape):
         raise DataError(f"{path} is cut off: {len(content):,} bytes for an array of shape {shape}.")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
@@ -47,7 +50,9 @@ def read_mnist(folder: Path, stem: str, name: str, class_names: tuple[str, ...])
     images = read_idx(folder / f"{stem}-images-idx3-ubyte.gz")
     labels = read_idx(folder / f"{stem}-labels-idx1-ubyte.gz")
     if images.ndim != 3 or labels.ndim != 1:
-        raise DataError(f"{folder}: expected images of rank 3 and labels of rank 1, got {images.ndim} and {labels.ndim}.")
+        raise DataError(
+            f"{folder}: expected images of rank 3 and labels of rank 1, got {images.ndim} and {labels.ndim}."
+        )
     return Dataset(name, images[:, None], labels.astype(np.int64), class_names)
 
 
@@ -57,7 +62,9 @@ def read_cifar10(files: list[Path], name: str, class_names: tuple[str, ...]) -> 
     for path in files:
         content = np.fromfile(path, np.uint8)
         if not content.size or content.size % 3073:
-            raise DataError(f"{path} is cut off: {content.size:,} bytes are no whole number of 3,073-byte records.")
+            raise DataError(
+                f"{path} is cut off: {content.size:,} bytes are no whole number of 3,073-byte records."
+            )
         records.append(content.reshape(-1, 3073))
     joined = np.concatenate(records)
     return Dataset(name, joined[:, 1:].reshape(-1, 3, 32, 32), joined[:, 0].astype(np.int64), class_names)
@@ -91,7 +98,9 @@ def read_folder(folder: Path, size: tuple[int, int] | None = None, channels: int
     for label, entry in enumerate(classes):
         found = sorted(path for path in entry.rglob("*") if path.suffix.lower() in PICTURES)
         if not found:
-            raise DataError(f"{entry} holds no pictures ({', '.join(PICTURES)}). Remove the folder or fill it.")
+            raise DataError(
+                f"{entry} holds no pictures ({', '.join(PICTURES)}). Remove the folder or fill it."
+            )
         files += found
         labels += [label] * len(found)
     (height, width), channels = _guess(files[0], size, channels)
@@ -121,9 +130,9 @@ def read_npz(path: Path) -> tuple[Dataset, Dataset | None]:
     files end to end: bytes, offsets, label, and n_train for where the test images begin.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zlib.error) as error:
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is not a readable .npz: {error}.") from None
     if {"bytes", "offsets", "label"} <= arrays.keys():
         return _encoded(path, arrays)
@@ -145,7 +154,9 @@ def _encoded(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> tuple[Dataset, 
 
     content, offsets, labels = arrays["bytes"].tobytes(), arrays["offsets"], arrays["label"].astype(np.int64)
     if len(offsets) != len(labels) + 1 or offsets[-1] > len(content):
-        raise DataError(f"{path}: {len(labels)} labels need {len(labels) + 1} offsets inside {len(content)} bytes.")
+        raise DataError(
+            f"{path}: {len(labels)} labels need {len(labels) + 1} offsets inside {len(content)} bytes."
+        )
     pictures = []
     for i in range(len(labels)):
         try:
@@ -186,7 +197,9 @@ def _as_images(path: Path, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
     elif x.ndim == 4 and x.shape[1] not in (1, 3) and x.shape[3] in (1, 3):
         x = x.transpose(0, 3, 1, 2)
     if x.ndim not in (2, 4):
-        raise DataError(f"{path}: x must be (N, H, W), (N, C, H, W), (N, H, W, C) or (N, features), got {x.shape}.")
+        raise DataError(
+            f"{path}: x must be (N, H, W), (N, C, H, W), (N, H, W, C) or (N, features), got {x.shape}."
+        )
     if x.dtype == np.uint8 and x.ndim == 4:
         return np.ascontiguousarray(x)
     return np.ascontiguousarray(x, np.float32)

@@ -50,4 +50,8 @@ padding_mode='zeros', rounding=None)
         raise GraphError(f"{kind}: {error}") from None
 
 
-__all__ = [*LAYERS, "LAYERS", "Layer", "ParameterSpec", "layer_from_dict"]
+__all__ = [
+    "LAYERS", "Add", "AvgPool2d", "BatchNorm2d", "Concat", "Conv2d", "ConvTranspose2d", "Dropout", "Flatten",
+    "GlobalAvgPool2d", "Layer", "LeakyReLU", "Linear", "LocalResponseNorm", "MaxPool2d", "ParameterSpec", "ReLU",
+    "Sigmoid", "Softmax", "Tanh", "layer_from_dict",
+]  # fmt: skip

@@ -80,7 +80,8 @@ class Layer:
     def with_rounding(self, rounding: Rounding) -> Self:
         """The same layer with the network's rounding, where it has none of its own."""
         if getattr(self, "rounding", "") is None:
-            return replace(self, **{"rounding": rounding})
+            changed: dict[str, Any] = {"rounding": rounding}
+            return replace(self, **changed)
         return self
 
     def to_dict(self) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class Conv2d(Layer):
                 if max(axis.before, axis.after + axis.overhang) >= axis.size:
                     raise ShapeError(
                         f"reflect padding of {max(axis.before, axis.after + axis.overhang)} needs an input larger than "
-                        f"that, and it has {axis.size} rows or columns. padding_mode=\"replicate\" has no such limit."
+                        f'that, and it has {axis.size} rows or columns. padding_mode="replicate" has no such limit.'
                     )
         return self.out_channels, rows.output_size, columns.output_size
 

@@ -45,7 +45,9 @@ class Linear(Layer):
 
     def parameter_specs(self, *inputs: Shape) -> dict[str, ParameterSpec]:
         (features,) = inputs[0]
-        specs = {"weight": ParameterSpec((self.out_features, features), "weight", features, self.out_features)}
+        specs = {
+            "weight": ParameterSpec((self.out_features, features), "weight", features, self.out_features)
+        }
         if self.bias:
             specs["bias"] = ParameterSpec((self.out_features,), "bias", features, self.out_features)
         return specs

@@ -146,7 +146,12 @@ class ReferenceEngine:
         return values, caches
 
     def backward(
-        self, upstream: Array, caches: Mapping[int, Any], *, start: int | None = None, input_gradient: bool = False
+        self,
+        upstream: Array,
+        caches: Mapping[int, Any],
+        *,
+        start: int | None = None,
+        input_gradient: bool = False,
     ) -> Array | None:
         """Fill the flat gradient buffer, given dL/d(scores) and the caches of a forward pass.
 
@@ -160,7 +165,9 @@ class ReferenceEngine:
             if dy is None or not (self._trains[op.output] or input_gradient):
                 continue
             wanted = input_gradient or any(self._trains[number] for number in op.inputs)
-            for number, dx in zip(op.inputs, self._run_backward(op, dy, caches[op.index], wanted), strict=True):
+            for number, dx in zip(
+                op.inputs, self._run_backward(op, dy, caches[op.index], wanted), strict=True
+            ):
                 if dx is not None:
                     flowing[number] = flowing[number] + dx if number in flowing else dx
         return flowing.get(0) if input_gradient else None

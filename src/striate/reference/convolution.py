@@ -201,7 +201,8 @@ def tap(axis: WindowAxis, k: int) -> slice:
 def _adjoint(axes: tuple[TransposedAxis, ...]) -> tuple[WindowAxis, ...]:
     """The convolution of which a transposed convolution is the transpose."""
     return tuple(
-        WindowAxis(a.output_size, a.kernel_size, a.stride, a.dilation, a.before, a.after, a.size) for a in axes
+        WindowAxis(a.output_size, a.kernel_size, a.stride, a.dilation, a.before, a.after, a.size)
+        for a in axes
     )
 
 

@@ -22,7 +22,7 @@ class LinearCache(NamedTuple):
 
 
 def linear(x: Array, w: Array, b: Array | None = None) -> tuple[Array, LinearCache]:
-    """y = x·wᵀ + b: each output is the dot product of a row of w and the whole input.
+    """Y = x·wᵀ + b: each output is the dot product of a row of w and the whole input.
 
     Args:     x (N, in_features); w (out_features, in_features); b (out_features,) or None.
     Cost:     N·in_features·out_features MACs.
@@ -36,7 +36,7 @@ def linear(x: Array, w: Array, b: Array | None = None) -> tuple[Array, LinearCac
 def linear_backward(
     dy: Array, cache: LinearCache, *, needs_dx: bool = True
 ) -> tuple[Array | None, Array, Array | None]:
-    """dx = dy·w, dw = dyᵀ·x, db = Σ dy."""
+    """Dx = dy·w, dw = dyᵀ·x, db = Σ dy."""
     x, w, has_bias = cache
     return (dy @ w if needs_dx else None), dy.T @ x, (dy.sum(axis=0) if has_bias else None)
 
@@ -57,7 +57,7 @@ def relu(x: Array) -> tuple[Array, Array]:
 
 
 def relu_backward(dy: Array, cache: Array) -> Array:
-    """dy where x > 0, else 0: the lecture's diagonal Jacobian, never formed.
+    """Dy where x > 0, else 0: the lecture's diagonal Jacobian, never formed.
 
     >>> z, mask = relu(np.array([1.0, -2.0, 3.0, -1.0]))
     >>> relu_backward(np.array([4.0, -1.0, 5.0, 9.0]), mask)
@@ -67,13 +67,13 @@ def relu_backward(dy: Array, cache: Array) -> Array:
 
 
 def leaky_relu(x: Array, *, negative_slope: float = 0.01) -> tuple[Array, tuple[Array, float]]:
-    """x where x > 0, negative_slope·x elsewhere."""
+    """X where x > 0, negative_slope·x elsewhere."""
     positive = x > 0
     return np.where(positive, x, x * x.dtype.type(negative_slope)), (positive, negative_slope)
 
 
 def leaky_relu_backward(dy: Array, cache: tuple[Array, float]) -> Array:
-    """dy or negative_slope·dy."""
+    """Dy or negative_slope·dy."""
     positive, negative_slope = cache
     return np.where(positive, dy, dy * dy.dtype.type(negative_slope))
 
@@ -110,7 +110,8 @@ def softmax(x: Array) -> tuple[Array, Array]:
 
 def softmax_backward(dy: Array, cache: Array) -> Array:
     """y·(dy − Σ dy·y)."""
-    return cache * (dy - (dy * cache).sum(axis=1, keepdims=True))
+    dx: Array = cache * (dy - (dy * cache).sum(axis=1, keepdims=True))
+    return dx
 
 
 def dropout(

@@ -42,7 +42,9 @@ def max_pool2d(
            [3., 4.]])
     """
     step = kernel_size if stride is None else stride
-    rows, cols = axes = window_axes(x.shape[2:], kernel_size, step, padding, dilation, rounding, noun="window")
+    rows, cols = axes = window_axes(
+        x.shape[2:], kernel_size, step, padding, dilation, rounding, noun="window"
+    )
     padded = _pad_with(x, axes, -np.inf)
     taps = rows.kernel_size * cols.kernel_size
     y = padded[:, :, tap(rows, 0), tap(cols, 0)].copy()
@@ -92,7 +94,9 @@ def avg_pool2d(
     Returns:  y (N, C, P, Q), and the cache for avg_pool2d_backward.
     """
     step = kernel_size if stride is None else stride
-    rows, cols = axes = window_axes(x.shape[2:], kernel_size, step, padding, dilation, rounding, noun="window")
+    rows, cols = axes = window_axes(
+        x.shape[2:], kernel_size, step, padding, dilation, rounding, noun="window"
+    )
     padded = _pad_with(x, axes, 0.0)
     y = np.zeros((*x.shape[:2], rows.output_size, cols.output_size), x.dtype)
     for r in range(rows.kernel_size):

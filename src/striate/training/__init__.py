@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .checkpoint import read_file, write_file
 from .events import Ended, EpochDone, Event, Saved, Started, Stepped
-from .losses import LOSSES, AnyLoss, CrossEntropy, Hinge, MeanSquaredError, check_labels
 from .loop import Evaluation, RateSweep, Recipe, TrainingState, evaluate, find_learning_rate, train
+from .losses import LOSSES, AnyLoss, CrossEntropy, Hinge, MeanSquaredError, check_labels
 from .optimizers import OPTIMIZERS, SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from .schedules import SCHEDULES, Constant, Cosine, OneCycle, Schedule, StepDecay, WarmUp
 from .signals import stop_on_signal

@@ -191,9 +191,7 @@ def train(
         state.step += 1
         state.loss_sum, state.right = state.loss_sum + result.loss * len(x), state.right + right
         state.seen, images_since = state.seen + len(x), images_since + len(x)
-        yield Stepped(
-            state.step, epoch + 1, result.loss, right / len(x) if classify else None, rate, len(x)
-        )
+        yield Stepped(state.step, epoch + 1, result.loss, right / len(x) if classify else None, rate, len(x))
         if number + 1 == per_epoch:
             speed = images_since / max(1e-9, time.perf_counter() - began)
             yield _finish_epoch(engine, validation, recipe, state, epoch + 1, speed)
@@ -208,7 +206,12 @@ def train(
 
 
 def _finish_epoch(
-    engine: ReferenceEngine, validation: Batches | None, recipe: Recipe, state: TrainingState, epoch: int, speed: float
+    engine: ReferenceEngine,
+    validation: Batches | None,
+    recipe: Recipe,
+    state: TrainingState,
+    epoch: int,
+    speed: float,
 ) -> EpochDone:
     found = evaluate(engine, validation, recipe.loss) if validation else None
     best = found is not None and _is_better(found, state)
@@ -244,7 +247,10 @@ def _end(
         if save:
             save(state)
         if recipe.keep_best and state.best:
-            engine.parameters.flat[...], engine.parameters.state[...] = state.best["flat"], state.best["state"]
+            engine.parameters.flat[...], engine.parameters.state[...] = (
+                state.best["flat"],
+                state.best["state"],
+            )
     shown = state.best_epoch if recipe.keep_best and state.best_epoch else len(state.epochs)
     figures = state.epochs[shown - 1] if shown else {}
     return Ended(
@@ -254,7 +260,9 @@ def _end(
 
 
 def _out_of_patience(state: TrainingState, recipe: Recipe) -> bool:
-    return recipe.patience is not None and state.best_epoch is not None and state.since_best >= recipe.patience
+    return (
+        recipe.patience is not None and state.best_epoch is not None and state.since_best >= recipe.patience
+    )
 
 
 def _classifies(loss: AnyLoss) -> bool:
@@ -271,7 +279,13 @@ class RateSweep:
 
 
 def find_learning_rate(
-    engine: ReferenceEngine, batches: Batches, recipe: Recipe, *, low: float = 1e-6, high: float = 10.0, steps: int = 100
+    engine: ReferenceEngine,
+    batches: Batches,
+    recipe: Recipe,
+    *,
+    low: float = 1e-6,
+    high: float = 10.0,
+    steps: int = 100,
 ) -> RateSweep:
     """Train on rising learning rates and see where the loss falls fastest. Parameters are put back.
 
@@ -283,7 +297,9 @@ def find_learning_rate(
     from ..errors import DivergenceError
 
     if not 0 < low < high or steps < 10:
-        raise OptionError(f"the sweep needs 0 < low < high and at least 10 steps, got {low}, {high}, {steps}.")
+        raise OptionError(
+            f"the sweep needs 0 < low < high and at least 10 steps, got {low}, {high}, {steps}."
+        )
     parameters = engine.parameters
     kept = parameters.flat.copy(), parameters.state.copy()
     optimizer = replace(recipe.optimizer, learning_rate=low)
@@ -294,7 +310,11 @@ def find_learning_rate(
             rate = low * (high / low) ** (step / (steps - 1))
             x, targets = batches.batch(*divmod(step, len(batches)))
             update = partial(
-                optimizer.update, state=state, step=step + 1, learning_rate=rate, decay_mask=parameters.decay_mask
+                optimizer.update,
+                state=state,
+                step=step + 1,
+                learning_rate=rate,
+                decay_mask=parameters.decay_mask,
             )
             try:
                 loss = engine.train_step(x, targets, recipe.loss, update, step).loss

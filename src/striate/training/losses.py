@@ -33,7 +33,9 @@ def check_labels(labels: Array, classes: int) -> npt.NDArray[np.int64]:
 
 def _check_scores(scores: Array, targets: Array) -> tuple[int, int]:
     if scores.ndim != 2 or len(targets) != len(scores):
-        raise ShapeError(f"the loss takes scores (N, classes) and N targets, got {scores.shape} and {len(targets)}.")
+        raise ShapeError(
+            f"the loss takes scores (N, classes) and N targets, got {scores.shape} and {len(targets)}."
+        )
     return scores.shape[0], scores.shape[1]
 
 
@@ -101,7 +103,9 @@ class MeanSquaredError:
         if np.issubdtype(targets.dtype, np.integer) and targets.ndim == 1 and scores.ndim == 2:
             targets = np.eye(scores.shape[1], dtype=scores.dtype)[targets]
         if targets.shape != scores.shape:
-            raise ShapeError(f"mean squared error needs targets like the output {scores.shape}, got {targets.shape}.")
+            raise ShapeError(
+                f"mean squared error needs targets like the output {scores.shape}, got {targets.shape}."
+            )
         difference = scores - targets
         return float(np.mean(difference * difference)), 2 * difference / scores.dtype.type(difference.size)
 

@@ -35,7 +35,9 @@ class StepDecay:
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or not 0.0 < self.gamma <= 1.0:
-            raise OptionError(f"StepDecay needs epochs ≥ 1 and gamma in (0, 1], got {self.epochs} and {self.gamma}.")
+            raise OptionError(
+                f"StepDecay needs epochs ≥ 1 and gamma in (0, 1], got {self.epochs} and {self.gamma}."
+            )
 
     def factor(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
         """The factor at `step`, counted from 0."""

@@ -20,7 +20,7 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
         yield stopped.is_set
         return
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
         if stopped.is_set():
             raise KeyboardInterrupt
         stopped.set()

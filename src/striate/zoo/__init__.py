@@ -84,11 +84,11 @@ def _convnetjs_mnist(input_shape: Shape, classes: int) -> Graph:
 
 def _convnetjs_cifar10(input_shape: Shape, classes: int) -> Graph:
     layers: list[Layer] = [
-        layer
-        for filters in (16, 20, 20)
-        for layer in (Conv2d(filters, 5, padding=2), ReLU(), MaxPool2d(2))
+        layer for filters in (16, 20, 20) for layer in (Conv2d(filters, 5, padding=2), ReLU(), MaxPool2d(2))
     ]
-    return Sequential([*layers, Flatten(), Linear(classes), Softmax()], input_shape=input_shape, rounding="floor")
+    return Sequential(
+        [*layers, Flatten(), Linear(classes), Softmax()], input_shape=input_shape, rounding="floor"
+    )
 
 
 def _vgg_cifar(input_shape: Shape, classes: int) -> Graph:
@@ -126,10 +126,17 @@ ZOO: dict[str, Entry] = {
         Entry("linear", "the lecture's linear score function, 3072 → 10", (3, 32, 32), _linear),
         Entry("two-layer", "the lecture's 2-layer network, 3072 → 100 → 10", (3, 32, 32), _two_layer),
         Entry("digits", "Striate's default for 8×8 digits", (1, 8, 8), _digits),
-        Entry("lenet5", "LeCun, Bottou, Bengio & Haffner 1998 (ReLU, max pooling); also 1×28×28", (1, 32, 32), _lenet5),
+        Entry(
+            "lenet5",
+            "LeCun, Bottou, Bengio & Haffner 1998 (ReLU, max pooling); also 1×28×28",
+            (1, 32, 32),
+            _lenet5,
+        ),
         Entry("convnetjs-mnist", "Karpathy, ConvNetJS MNIST demo", (1, 24, 24), _convnetjs_mnist),
         Entry("convnetjs-cifar10", "Karpathy, ConvNetJS CIFAR-10 demo", (3, 32, 32), _convnetjs_cifar10),
-        Entry("vgg-cifar", "after Simonyan & Zisserman 2014: 3×3 filters, two a stage", (3, 32, 32), _vgg_cifar),
+        Entry(
+            "vgg-cifar", "after Simonyan & Zisserman 2014: 3×3 filters, two a stage", (3, 32, 32), _vgg_cifar
+        ),
         Entry("resnet20", "He, Zhang, Ren & Sun 2015, CIFAR-10 network", (3, 32, 32), _resnet20),
     )
 }

@@ -1,0 +1,65 @@
+"""What one neuron sees of the network's input, along one axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+
+from .transposed import TransposedAxis
+from .windows import WindowAxis
+
+
+@dataclass(frozen=True, slots=True)
+class ReceptiveField:
+    """What one neuron sees along one axis of the network's input.
+
+    Fields:  size    input pixels seen
+             stride  input pixels between neighboring neurons (a fraction after upsampling)
+             first   the first pixel that the first neuron sees; negative inside padding
+    """
+
+    size: int = 1
+    stride: Fraction = Fraction(1)
+    first: Fraction = Fraction(0)
+
+    @property
+    def center(self) -> float:
+        """Where the first neuron's field is centered, in pixels; half-way between two for even sizes."""
+        return float(self.first + Fraction(self.size - 1, 2))
+
+    def through(self, axis: WindowAxis | TransposedAxis) -> ReceptiveField:
+        """The field after one more window.
+
+        size' = size + (span − 1)·stride;  stride' = stride·step;  first' = first − before·stride
+        A transposed convolution's fields differ from phase to phase; this is the widest.
+
+        >>> from striate.shapes import window_axes
+        >>> one = window_axes((32,), 5)[0]
+        >>> two = window_axes((28,), 5)[0]
+        >>> ReceptiveField().through(one).through(two).size
+        9
+        """
+        if isinstance(axis, WindowAxis):
+            size = self.size + (axis.span - 1) * self.stride
+            return ReceptiveField(
+                ceil(size), self.stride * axis.stride, self.first - axis.before * self.stride
+            )
+        seen = (axis.span - 1) // axis.stride + 1
+        start = -((axis.span - 1 - axis.before) // axis.stride)
+        return ReceptiveField(
+            ceil(self.size + (seen - 1) * self.stride),
+            self.stride / axis.stride,
+            self.first + start * self.stride,
+        )
+
+    def joined(self, other: ReceptiveField) -> ReceptiveField:
+        """The field of a neuron that sees through two branches: everything from the first pixel to the last."""
+        first = min(self.first, other.first)
+        last = max(self.first + self.size, other.first + other.size)
+        return ReceptiveField(ceil(last - first), max(self.stride, other.stride), first)
+
+    @staticmethod
+    def whole(size: int) -> ReceptiveField:
+        """The field of a neuron that sees the full axis."""
+        return ReceptiveField(size, Fraction(size), Fraction(0))

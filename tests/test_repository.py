@@ -1,0 +1,77 @@
+"""Promises about the package itself: its face, what it imports, its docs."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import striate as st
+
+ROOT = Path(__file__).parent.parent
+FACE = """
+Adadelta Adagrad Adam AdamW Add Augmentation AvgPool2d BatchNorm2d Batches Concat Constant Conv2d
+ConvTranspose2d Cosine CrossEntropy DataError Dataset DivergenceError DownloadError Dropout
+Evaluation Fix Flatten GlobalAvgPool2d GradientReport Graph GraphBuilder GraphError Guess Hinge
+Layer LeakyReLU Linear LocalResponseNorm MaxPool2d MeanSquaredError MissingDependencyError Model
+ModelFileError Node OneCycle OptionError ParameterError Parameters PatternError Preprocessing
+RMSprop ReLU Recipe RunFolderError SGD Sequential ShapeError Sigmoid Softmax StepDecay StriateError
+Tanh WarmUp check_gradients check_network_gradients initialize jacobian load load_dataset lower
+pattern pattern_of reference shapes zoo
+"""
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+
+
+def test_the_face_is_pinned() -> None:
+    assert sorted(st.__all__) == FACE.split()
+    for name in st.__all__:
+        assert getattr(st, name) is not None
+    errors = {
+        name
+        for name, value in vars(st.errors).items()
+        if isinstance(value, type) and issubclass(value, st.StriateError)
+    }
+    assert errors <= set(st.__all__), "every public error is exported at the top"
+
+
+def test_the_error_tree_is_drawn_whole() -> None:
+    drawn = st.errors.__doc__ or ""
+    for name, value in vars(st.errors).items():
+        if isinstance(value, type) and issubclass(value, st.StriateError):
+            assert name in drawn
+
+
+def test_importing_striate_imports_nothing_heavy() -> None:
+    code = "import striate, sys; print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'onnx', 'sklearn', 'matplotlib', 'PIL', 'typer', 'rich', 'scipy', 'safetensors'}))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src")))
+def test_a_file_is_one_room(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree) or path.name == "__main__.py", "its first lines say what it promises"
+    assert len(text.splitlines()) <= 450
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Assert)], (
+        "assert is no input validation"
+    )
+    assert "import pickle" not in text
+
+
+def test_links_in_the_documents_lead_somewhere() -> None:
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+            if not link.startswith("http"):
+                assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def test_the_readme_s_python_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
