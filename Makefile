@@ -4,8 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := dev$(if $(TORCH),$(comma)torch)
 comma := ,
+EXTRAS := dev$(if $(TORCH),$(comma)torch)
 STAMP := $(VENV)/.installed$(if $(TORCH),-torch)
 
 .PHONY: demo test lint bench clean

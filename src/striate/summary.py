@@ -13,7 +13,7 @@ from .graph import INPUT, Graph
 from .shapes import Shape, shape_bytes, times
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class Summary:
         """Plain data for JSON."""
         return asdict(self)
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> Group:
+        from rich.console import Group
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False, show_footer=True, header_style="bold", footer_style="bold")
@@ -67,9 +68,8 @@ class Summary:
                 row.name, row.kind, times(row.output_shape), f"{row.parameters:,}", f"{row.macs:,}",
                 times(row.receptive_field), _bytes(row.activation_bytes),
             )  # fmt: skip
-        table.caption = f"memory: float32 activations of one image, {inference}; parameters {_bytes(self.parameter_bytes)}"
-        table.caption_justify = "left"
-        return table
+        memory = f"memory: float32 activations of one image, {inference}; parameters {_bytes(self.parameter_bytes)}"
+        return Group(table, memory)
 
     def __str__(self) -> str:
         from io import StringIO

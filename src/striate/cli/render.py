@@ -21,7 +21,7 @@ from ..shapes import TransposedAxis, WindowAxis, times
 
 def console(*, stderr: bool = False) -> Console:
     """Standard output (or standard error) for people."""
-    return Console(stderr=stderr, highlight=False)
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 
 def _table(*headers: str) -> Table:
