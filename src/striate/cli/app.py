@@ -112,7 +112,7 @@ def summary(
 ) -> None:  # fmt: skip
     """The table of a network: output shape, parameters, MACs, receptive field, memory, totals."""
     from ..pattern import pattern_of
-    from .render import console
+    from .render import console, say
 
     graph = _network(
         net, input, classes, rounding, _stages(filters, kernel, stride, padding, hidden, pool, repeat)
@@ -123,7 +123,7 @@ def summary(
         return
     console().print(graph.summary())
     if written:
-        console().print(f"pattern: {written}", markup=False, highlight=False)
+        say(f"pattern: {written}")
 
 
 @app.command()
@@ -181,7 +181,7 @@ def evaluate(
     from dataclasses import asdict
 
     from ..model import load
-    from .render import console
+    from .render import say
     from .train import load_for
 
     loaded = load(model)
@@ -192,9 +192,7 @@ def evaluate(
         emit({"event": "evaluation", "model": str(model), "data": chosen.name, **asdict(found)})
         return
     accuracy = "" if found.accuracy is None else f"accuracy {found.accuracy:.2%}, "
-    console().print(
-        f"{chosen.name}: {accuracy}loss {found.loss:.4f} over {found.images:,} images", highlight=False
-    )
+    say(f"{chosen.name}: {accuracy}loss {found.loss:.4f} over {found.images:,} images")
 
 
 @app.command()
@@ -243,7 +241,7 @@ def lr_find(
     from ..training import Recipe
     from . import options
     from .plot import draw_sweep
-    from .render import console
+    from .render import say
     from .train import choose_network, load_for
 
     chosen = options.optimizer(optimizer, None, None, None)
@@ -256,8 +254,8 @@ def lr_find(
     if as_json:
         emit({"event": "rate_sweep", **asdict(sweep)})
         return
-    console().print(
-        f"loss falls fastest near a learning rate of [bold]{sweep.suggestion:.2g}[/bold] "
+    say(
+        f"loss falls fastest near a learning rate of {sweep.suggestion:.2g} "
         f"({len(sweep.rates)} steps from {sweep.rates[0]:.0e} to {sweep.rates[-1]:.2g})"
     )
 
@@ -284,14 +282,14 @@ def data_fetch(
 ) -> None:
     """Download a data set into the cache folder; a broken download goes on where it stopped."""
     from ..data import fetch_dataset
-    from .render import console, fetch_progress
+    from .render import fetch_progress, say
 
     with fetch_progress(enabled=not as_json and sys.stderr.isatty()) as report:
         folder = fetch_dataset(name, report, mirror)
     if as_json:
         emit({"event": "fetched", "name": name, "folder": str(folder)})
     else:
-        console().print(f"{name} is in {folder}", highlight=False)
+        say(f"{name} is in {folder}")
 
 
 @app.command("zoo")

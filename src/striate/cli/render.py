@@ -21,7 +21,12 @@ from ..shapes import TransposedAxis, WindowAxis, times
 
 def console(*, stderr: bool = False) -> Console:
     """Standard output (or standard error) for people."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return Console(stderr=stderr, highlight=False)
+
+
+def say(text: str, *, stderr: bool = False) -> None:
+    """A line of prose, as it is: brackets are no markup, and the terminal wraps it."""
+    console(stderr=stderr).print(text, markup=False, soft_wrap=True)
 
 
 def _table(*headers: str) -> Table:

@@ -35,7 +35,7 @@ from ..training import (
 )
 from . import options as words
 from .app import emit
-from .render import console
+from .render import console, say
 
 RUN, EVENTS, CHECKPOINT, MODEL, CURVE = (
     "run.json", "events.jsonl", "checkpoint.safetensors", "model.safetensors", "curve.png",
@@ -97,7 +97,7 @@ def run(
         _claim(folder, overwrite=overwrite)
     if not as_json:
         verb = "going on with" if resume else "training on"
-        console().print(f"Striate {__version__}: {verb} {options.data}, in {folder}", highlight=False)
+        say(f"Striate {__version__}: {verb} {options.data}, in {folder}")
     recipe = options.recipe()
     train_data, test = load_for(options.data, None, options.image_size)
     model = Model(
@@ -244,7 +244,6 @@ def _progress(recipe: Recipe, images: int, *, enabled: bool) -> Iterator[Callabl
         TextColumn("epoch {task.fields[epoch]}"), BarColumn(bar_width=28), MofNCompleteColumn(),
         TextColumn("{task.fields[figures]}"), TimeRemainingColumn(),
     )  # fmt: skip
-    out = console()
     with Progress(*columns, console=console(stderr=True), disable=not enabled, transient=True) as bar:
         task = bar.add_task("", total=images, epoch="", figures="")
         done = {"images": 0, "loss": 0.0, "right": 0.0, "began": time.perf_counter()}
@@ -262,7 +261,7 @@ def _progress(recipe: Recipe, images: int, *, enabled: bool) -> Iterator[Callabl
                     figures=f"loss {done['loss'] / seen:.4f}{accuracy}  {speed:,.0f} images/s",
                 )  # fmt: skip
             elif isinstance(event, EpochDone):
-                out.print(_epoch_line(event, recipe.epochs), highlight=False)
+                say(_epoch_line(event, recipe.epochs))
             if isinstance(event, (Started, EpochDone)):
                 done.update(images=0, loss=0.0, right=0.0, began=time.perf_counter())
 
@@ -283,18 +282,17 @@ def _epoch_line(event: EpochDone, epochs: int) -> str:
 def _describe(model: Model, data: Dataset, validation: Dataset, recipe: Recipe, *, as_json: bool) -> None:
     if as_json:
         return
-    console().print(
+    say(
         f"{len(data):,} images {times(data.images.shape[1:])}, {len(validation):,} held out; "
         f"{model.graph.parameter_count:,} parameters, {model.graph.macs:,} MACs an image; "
         f"{recipe.epochs} epochs of {-(-len(data) // recipe.batch_size)} steps",
-        highlight=False,
     )
 
 
 def _say_how_to_go_on(data: str, folder: Path, ended: Ended, *, as_json: bool) -> None:
     command = f"striate train {data} --out {folder} --resume"
     if not as_json:
-        console().print(f"stopped after step {ended.step}, and saved. Go on exactly there with:\n  {command}")
+        say(f"stopped after step {ended.step}, and saved. Go on exactly there with:\n  {command}")
 
 
 def _report(
@@ -312,19 +310,16 @@ def _report(
             "test": asdict(tested) if tested else None,
         })  # fmt: skip
         return
-    out = console()
     accuracy = (
-        ""
-        if ended.validation_accuracy is None
-        else f"held-out accuracy [bold]{ended.validation_accuracy:.2%}[/bold], "
+        "" if ended.validation_accuracy is None else f"held-out accuracy {ended.validation_accuracy:.2%}, "
     )
     best = f" (best, of epoch {ended.best_epoch})" if tested else ""
-    out.print(
+    say(
         f"{ended.reason} after {ended.epochs} epochs and {seconds:.1f} s: {accuracy}loss {ended.validation_loss or 0:.4f}{best}"
     )
     if tested and tested.accuracy is not None:
-        out.print(f"test accuracy [bold]{tested.accuracy:.2%}[/bold] over {tested.images:,} images")
-    out.print(f"model  {folder / MODEL}" + (f"\ncurve  {curve}" if curve else ""))
+        say(f"test accuracy {tested.accuracy:.2%} over {tested.images:,} images")
+    say(f"model  {folder / MODEL}" + (f"\ncurve  {curve}" if curve else ""))
 
 
 def _draw(folder: Path, state: TrainingState, title: str, *, as_json: bool) -> Path | None:
@@ -342,6 +337,6 @@ def _draw(folder: Path, state: TrainingState, title: str, *, as_json: bool) -> P
         draw_curve(sorted(steps.items()), state.epochs, per_epoch, folder / CURVE, title)
     except MissingDependencyError as error:
         if not as_json:
-            console(stderr=True).print(f"no curve was drawn: {error}", highlight=False)
+            say(f"no curve was drawn: {error}", stderr=True)
         return None
     return folder / CURVE

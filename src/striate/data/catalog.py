@@ -7,15 +7,12 @@ then striate/data). Nothing is ever fetched unless fetch_dataset is called.
 from __future__ import annotations
 
 import os
-import shutil
-import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DataError
 from .dataset import Dataset
-from .download import fetch, md5_of
 from .readers import read_cifar10, read_digits, read_folder, read_mnist, read_npz
 
 _CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -146,6 +143,8 @@ def _read_named(which: str, folder: Path) -> tuple[Dataset, Dataset]:
 
 def verify(name: str) -> list[str]:
     """What is wrong with the local copy of a data set; files whose published MD5 does not match."""
+    from .download import md5_of
+
     folder = find(name)
     if folder is None or name == "cifar10":
         return []
@@ -164,6 +163,8 @@ def fetch_dataset(
     Args:     progress(file, bytes so far, bytes in all or None); base_url a mirror.
     Raises:   DataError for an unknown name; DownloadError as in download.fetch.
     """
+    from .download import fetch
+
     if name not in SOURCES:
         raise DataError(f"there is no data set {name!r} to fetch; there are {', '.join(SOURCES)}.")
     source = SOURCES[name]
@@ -178,6 +179,9 @@ def fetch_dataset(
 
 def _unpack(archive: Path, folder: Path) -> None:
     """Unpack into a temporary name first, so that a half-unpacked folder is never taken for a whole one."""
+    import shutil
+    import tarfile
+
     temporary = folder / ".unpacking"
     shutil.rmtree(temporary, ignore_errors=True)
     try:

@@ -6,13 +6,9 @@ Leaves out: fetching (download.py) and the names of data sets (catalog.py).
 
 from __future__ import annotations
 
-import gzip
-import io
-import zlib
 from math import prod
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +26,9 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
 
     Raises:   DataError for a damaged, truncated or foreign file.
     """
+    import gzip
+    import zlib
+
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -129,6 +128,9 @@ def read_npz(path: Path) -> tuple[Dataset, Dataset | None]:
     (N, H, W, C) with 1 or 3 channels; names, class_names or classes for the classes. Also pictures as
     files end to end: bytes, offsets, label, and n_train for where the test images begin.
     """
+    import zlib
+    from zipfile import BadZipFile
+
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
@@ -150,6 +152,8 @@ def read_npz(path: Path) -> tuple[Dataset, Dataset | None]:
 
 
 def _encoded(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> tuple[Dataset, Dataset | None]:
+    import io
+
     from PIL import Image, UnidentifiedImageError
 
     content, offsets, labels = arrays["bytes"].tobytes(), arrays["offsets"], arrays["label"].astype(np.int64)

@@ -16,7 +16,7 @@ from ..shapes import Rounding, Shape, TransposedAxis, WindowAxis, times
 Role = Literal["weight", "bias", "scale", "shift", "running_mean", "running_var"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ParameterSpec:
     """One parameter array before it exists.
 

@@ -10,7 +10,7 @@ from .transposed import TransposedAxis
 from .windows import WindowAxis
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReceptiveField:
     """What one neuron sees along one axis of the network's input.
 

@@ -9,7 +9,7 @@ from .arguments import IntOrPair, Padding, Shape, integer, pair, times
 from .windows import sides_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TransposedAxis:
     """One axis of a transposed convolution, resolved; `before` and `after` are cropped away."""
 

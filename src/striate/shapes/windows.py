@@ -14,7 +14,7 @@ from ..errors import OptionError
 from .arguments import ROUNDINGS, IntOrPair, Padding, Rounding, Shape, four_sides, integer, pair
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WindowAxis:
     """A window sliding along one axis, resolved: every number that later code needs.
 
