@@ -316,7 +316,7 @@ def test_recipes_out_of_range() -> None:
         Recipe(epochs=0)
     with pytest.raises(st.OptionError, match="batch_size must be at least 1, got 0"):
         st.Model(network()).fit(dataset(), batch_size=0)
-    with pytest.raises(st.OptionError, match="engine must be one of reference"):
+    with pytest.raises(st.OptionError, match="engine must be one of native, reference"):
         st.Model(network(), engine="gpu")
 
 

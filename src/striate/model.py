@@ -60,10 +60,11 @@ class Guess:
 class Model:
     """A network with parameters.
 
-    Args:     graph; seed for initialization, shuffling, augmentation and dropout; engine "reference";
+    Args:     graph; seed for initialization, shuffling, augmentation and dropout; engine
+              "native", "reference", or None for the native one where it was built;
               initialization: see striate.parameters.initialize.
     Fields:   graph, parameters (name → float32 array, views of one flat buffer),
-              preprocessing and class_names (set by the first fit on uint8 images), seed, engine_name
+              preprocessing and class_names (set by the first fit on uint8 images), seed
 
     >>> net = Sequential([Conv2d(4, 3, padding=1), ReLU(), Flatten(), Linear(2), Softmax()], input_shape=(1, 4, 4))
     >>> model = Model(net, seed=0)
@@ -72,15 +73,15 @@ class Model:
     """
 
     def __init__(
-        self, graph: Graph, *, seed: int = 0, engine: str = "reference", initialization: Rule = "he",
+        self, graph: Graph, *, seed: int = 0, engine: str | None = None, initialization: Rule = "he",
         preprocessing: Preprocessing | None = None, class_names: Sequence[str] = (),
     ) -> None:  # fmt: skip
         if not 0 <= seed < 1 << 64:
             raise OptionError(f"seed must be from 0 to 2⁶⁴ − 1, got {seed}.")
-        self.graph, self.seed, self.engine_name = graph, seed, engine
+        self.graph, self.seed = graph, seed
         self.preprocessing, self.class_names = preprocessing, tuple(class_names)
         self.parameters: Parameters = initialize(graph, seed, initialization)
-        self.engine = make_engine(engine, lower(graph), self.parameters, seed)
+        self.engine = make_engine(engine, lower(graph), self.parameters, seed, macs=graph.macs)
 
     # ── training ─────────────────────────────────────────────────────────────────────────────────
 
@@ -330,7 +331,7 @@ class Model:
         }
 
 
-def load(path: str | Path, *, engine: str = "reference") -> Model:
+def load(path: str | Path, *, engine: str | None = None) -> Model:
     """The model in a file that Model.save or a checkpoint wrote.
 
     Raises:   ModelFileError for a damaged or foreign file, with what differs; FileNotFoundError.

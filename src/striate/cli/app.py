@@ -144,7 +144,7 @@ def train(
     hold_out: Annotated[float, typer.Option(help="Fraction held out for validation where the data have no test set.")] = 0.2,
     patience: Annotated[int | None, typer.Option(help="Stop after so many epochs without a better validation.")] = None,
     seed: Annotated[int, typer.Option(help="Decides every random number.")] = 0,
-    engine: Annotated[str, typer.Option(help="reference.")] = "reference",
+    engine: Annotated[str | None, typer.Option(help="native or reference. Default: native where it was built.")] = None,
     image_size: Annotated[str | None, typer.Option(metavar="HxW", help="For folders: bring pictures to this size.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: a new one under runs/.")] = None,
     checkpoint_steps: Annotated[int, typer.Option(help="Save a checkpoint every so many steps.")] = 500,

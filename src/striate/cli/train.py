@@ -66,7 +66,7 @@ class TrainOptions:
     hold_out: float
     patience: int | None
     seed: int
-    engine: str
+    engine: str | None
     image_size: str | None
     checkpoint_steps: int
     stages: dict[str, Any] = field(default_factory=dict)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from .engine import ENGINES, Engine, ReferenceEngine, StepResult, make_engine
+from .choose import ENGINES, default_engine, make_engine
+from .engine import Engine, ReferenceEngine, StepResult
 from .gradients import check_network_gradients
 from .lower import lower
 from .program import Buffer, Op, Program
 
 __all__ = [
-    "ENGINES", "Buffer", "Engine", "Op", "Program", "ReferenceEngine", "StepResult", "check_network_gradients",
+    "ENGINES", "Buffer", "Engine", "Op", "Program", "ReferenceEngine", "StepResult", "check_network_gradients", "default_engine",
     "lower", "make_engine",
 ]  # fmt: skip

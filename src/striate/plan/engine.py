@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import reference as ref
-from ..errors import DivergenceError, OptionError
+from ..errors import DivergenceError
 from ..parameters import Parameters
 from .program import Op, Program
 
@@ -25,11 +25,30 @@ Array = npt.NDArray[Any]
 class Loss(Protocol):
     """scores, targets → the mean loss over the batch, and its gradient for the scores."""
 
+    @property
+    def formula(self) -> tuple[str, float]:
+        """Its name and constant, for engines that compute it themselves."""
+
     def __call__(self, scores: Array, targets: Array) -> tuple[float, Array]: ...
 
 
 class Update(Protocol):
-    """Changes the flat parameters in place, given the flat gradients."""
+    """Changes the flat parameters in place, given the flat gradients.
+
+    Engines that do it themselves read optimizer (with formula, weight_decay, …), state, step, learning_rate and
+    decay_mask; striate.training.optimizers.Update is the one there is.
+    """
+
+    @property
+    def optimizer(self) -> Any: ...
+    @property
+    def state(self) -> Mapping[str, Array]: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def decay_mask(self) -> Array: ...
 
     def __call__(self, flat: Array, gradients: Array) -> None: ...
 
@@ -44,6 +63,9 @@ class StepResult:
 
 class Engine(Protocol):
     """What every engine does."""
+
+    parameters: Parameters
+    seed: int
 
     def predict(self, x: Array) -> Array:
         """The network's output for a batch (N, …), in inference mode."""
@@ -122,7 +144,7 @@ class ReferenceEngine:
         scores = values[self.program.scores]
         value, dscores = loss(scores, targets)
         if not np.isfinite(value):
-            self._report_divergence(values, value, step)
+            self.report_divergence(values, value, step)
         self._move_running_statistics(caches)
         self.backward(dscores, caches)
         update(self.parameters.flat, self.gradients)
@@ -217,7 +239,7 @@ class ReferenceEngine:
                     running = self.parameters[names[short]]
                     running[...] = (1.0 - momentum) * running + momentum * batch
 
-    def _report_divergence(self, values: Mapping[int, Array], loss: float, step: int) -> None:
+    def report_divergence(self, values: Mapping[int, Array], loss: float, step: int) -> None:
         """Raise DivergenceError, naming the first layer whose parameters or outputs are not finite."""
         place, what = "the loss", "every layer's output is finite, so the loss itself overflowed"
         for op in self.program.ops:
@@ -235,16 +257,3 @@ class ReferenceEngine:
             "Try a smaller learning rate, or clip_norm=1.",
             step=step + 1, layer=place,
         )  # fmt: skip
-
-
-ENGINES = ("reference",)
-
-
-def make_engine(name: str, program: Program, parameters: Parameters, seed: int = 0) -> ReferenceEngine:
-    """The engine of that name for a Program.
-
-    Raises:   OptionError for a name that is none.
-    """
-    if name not in ENGINES:
-        raise OptionError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}.")
-    return ReferenceEngine(program, parameters, seed)

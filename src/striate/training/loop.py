@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,10 @@ import numpy.typing as npt
 
 from ..data import Augmentation, Batches
 from ..errors import ModelFileError, OptionError
-from ..plan import ReferenceEngine
+from ..plan import Engine
 from .events import Ended, EpochDone, Event, Saved, Started, Stepped
 from .losses import AnyLoss, CrossEntropy, Hinge
-from .optimizers import Adam, Optimizer
+from .optimizers import Adam, Optimizer, Update
 from .schedules import Constant, OneCycle, Schedule
 from .specs import spec_from_dict, spec_to_dict
 
@@ -134,7 +133,7 @@ class Evaluation:
     images: int
 
 
-def evaluate(engine: ReferenceEngine, batches: Batches, loss: AnyLoss) -> Evaluation:
+def evaluate(engine: Engine, batches: Batches, loss: AnyLoss) -> Evaluation:
     """Loss and accuracy in inference mode, batch by batch."""
     total, right, seen = 0.0, 0, 0
     classify = _classifies(loss)
@@ -148,7 +147,7 @@ def evaluate(engine: ReferenceEngine, batches: Batches, loss: AnyLoss) -> Evalua
 
 
 def train(
-    engine: ReferenceEngine,
+    engine: Engine,
     batches: Batches,
     recipe: Recipe,
     *,
@@ -182,10 +181,7 @@ def train(
         epoch, number = divmod(state.step, per_epoch)
         x, targets = batches.batch(epoch, number)
         rate = recipe.optimizer.learning_rate * recipe.schedule.factor(state.step, per_epoch, total)
-        update = partial(
-            recipe.optimizer.update, state=state.optimizer, step=state.step + 1, learning_rate=rate,
-            decay_mask=decay_mask,
-        )  # fmt: skip
+        update = Update(recipe.optimizer, state.optimizer, state.step + 1, rate, decay_mask)
         result = engine.train_step(x, targets, recipe.loss, update, state.step)
         right = int((result.scores.argmax(axis=1) == targets).sum()) if classify else 0
         state.step += 1
@@ -206,7 +202,7 @@ def train(
 
 
 def _finish_epoch(
-    engine: ReferenceEngine,
+    engine: Engine,
     validation: Batches | None,
     recipe: Recipe,
     state: TrainingState,
@@ -240,7 +236,7 @@ def _is_better(found: Evaluation, state: TrainingState) -> bool:
 
 
 def _end(
-    engine: ReferenceEngine, recipe: Recipe, state: TrainingState, reason: str,
+    engine: Engine, recipe: Recipe, state: TrainingState, reason: str,
     save: Callable[[TrainingState], str] | None,
 ) -> Ended:  # fmt: skip
     if reason != "interrupted":
@@ -279,7 +275,7 @@ class RateSweep:
 
 
 def find_learning_rate(
-    engine: ReferenceEngine,
+    engine: Engine,
     batches: Batches,
     recipe: Recipe,
     *,
@@ -309,13 +305,7 @@ def find_learning_rate(
         for step in range(steps):
             rate = low * (high / low) ** (step / (steps - 1))
             x, targets = batches.batch(*divmod(step, len(batches)))
-            update = partial(
-                optimizer.update,
-                state=state,
-                step=step + 1,
-                learning_rate=rate,
-                decay_mask=parameters.decay_mask,
-            )
+            update = Update(optimizer, state, step + 1, rate, parameters.decay_mask)
             try:
                 loss = engine.train_step(x, targets, recipe.loss, update, step).loss
             except DivergenceError:

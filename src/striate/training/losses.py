@@ -58,6 +58,10 @@ class CrossEntropy:
         if not 0.0 <= self.label_smoothing < 1.0:
             raise OptionError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}.")
 
+    @property
+    def formula(self) -> tuple[str, float]:
+        return "cross-entropy", self.label_smoothing
+
     def __call__(self, scores: Array, targets: Array) -> tuple[float, Array]:
         count, classes = _check_scores(scores, targets)
         shifted = scores - scores.max(axis=1, keepdims=True)
@@ -84,6 +88,10 @@ class Hinge:
 
     margin: float = 1.0
 
+    @property
+    def formula(self) -> tuple[str, float]:
+        return "hinge", self.margin
+
     def __call__(self, scores: Array, targets: Array) -> tuple[float, Array]:
         count, _ = _check_scores(scores, targets)
         rows = np.arange(count)
@@ -97,6 +105,10 @@ class Hinge:
 @dataclass(frozen=True)
 class MeanSquaredError:
     """Mean over images and outputs of (s − t)²; integer targets are taken as one-hot."""
+
+    @property
+    def formula(self) -> tuple[str, float]:
+        return "mean squared error", 0.0
 
     def __call__(self, scores: Array, targets: Array) -> tuple[float, Array]:
         targets = np.asarray(targets)

@@ -48,6 +48,11 @@ class Optimizer:
                 upper = "" if high == float("inf") else f" and below {high:g}"
                 raise OptionError(f"{type(self).__name__}: {f.name} must be at least 0{upper}, got {value}.")
 
+    @property
+    def formula(self) -> tuple[str, float, float, float]:
+        """Name and constants (two factors and epsilon), for engines that compute the step themselves."""
+        raise TypeError(f"{type(self).__name__} has no formula.")
+
     def new_state(self, like: Array) -> State:
         """State vectors of zeros for a flat parameter buffer."""
         return {name: np.zeros_like(like) for name in self.averages}
@@ -107,6 +112,10 @@ class SGD(Optimizer):
         if self.nesterov and not self.momentum:
             raise OptionError("SGD: nesterov=True needs a momentum above 0, such as momentum=0.9.")
 
+    @property
+    def formula(self) -> tuple[str, float, float, float]:
+        return "sgd", self.momentum, 0.0, 0.0
+
     def new_state(self, like: Array) -> State:
         return super().new_state(like) if self.momentum else {}
 
@@ -128,6 +137,10 @@ class Adagrad(Optimizer):
 
     averages: ClassVar[tuple[str, ...]] = ("squares",)
 
+    @property
+    def formula(self) -> tuple[str, float, float, float]:
+        return "adagrad", 0.0, 0.0, self.epsilon
+
     def _step(self, flat: Array, g: Array, state: State, step: int, rate: float) -> None:
         squares = state["squares"]
         squares += g * g
@@ -142,6 +155,10 @@ class RMSprop(Optimizer):
     epsilon: float = 1e-8
 
     averages: ClassVar[tuple[str, ...]] = ("squares",)
+
+    @property
+    def formula(self) -> tuple[str, float, float, float]:
+        return "rmsprop", self.decay, 0.0, self.epsilon
 
     def _step(self, flat: Array, g: Array, state: State, step: int, rate: float) -> None:
         squares = state["squares"]
@@ -162,6 +179,10 @@ class Adadelta(Optimizer):
     epsilon: float = 1e-6
 
     averages: ClassVar[tuple[str, ...]] = ("squares", "deltas")
+
+    @property
+    def formula(self) -> tuple[str, float, float, float]:
+        return "adadelta", self.decay, 0.0, self.epsilon
 
     def _step(self, flat: Array, g: Array, state: State, step: int, rate: float) -> None:
         squares, deltas = state["squares"], state["deltas"]
@@ -189,6 +210,10 @@ class Adam(Optimizer):
 
     averages: ClassVar[tuple[str, ...]] = ("mean", "squares")
 
+    @property
+    def formula(self) -> tuple[str, float, float, float]:
+        return "adam", self.beta1, self.beta2, self.epsilon
+
     def _step(self, flat: Array, g: Array, state: State, step: int, rate: float) -> None:
         mean, squares = state["mean"], state["squares"]
         mean *= self.beta1
@@ -207,6 +232,30 @@ class AdamW(Adam):
     weight_decay: float = 0.01
 
     decoupled: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """One step of an optimizer, ready to be applied: what an engine is given.
+
+    Fields:  optimizer, its state (changed in place), step counted from 1, learning_rate of this step, decay_mask
+    """
+
+    optimizer: Optimizer
+    state: State
+    step: int
+    learning_rate: float
+    decay_mask: Array
+
+    def __call__(self, flat: Array, gradients: Array) -> None:
+        self.optimizer.update(
+            flat,
+            gradients,
+            self.state,
+            step=self.step,
+            learning_rate=self.learning_rate,
+            decay_mask=self.decay_mask,
+        )
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {

@@ -1,0 +1,170 @@
+// Python's side of the executor: arrays in, nothing copied, the GIL released while it runs. Python has checked
+// everything (plan/native.py); here sizes are looked at once more, because a wrong one would write over memory.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "lanes.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace striate {
+#if defined(__x86_64__)
+namespace baseline { extern const Isa isa; }
+namespace avx2 { extern const Isa isa; }
+namespace avx512 { extern const Isa isa; }
+#else
+namespace baseline { extern const Isa isa; }
+#endif
+
+namespace {
+
+template <class T, int N = 1>
+using Array = nb::ndarray<T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
+
+// Best first; filled once from what the processor says.
+const std::vector<const Isa*>& supported() {
+  static const std::vector<const Isa*> found = [] {
+    std::vector<const Isa*> list;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bw"))
+      list.push_back(&avx512::isa);
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) list.push_back(&avx2::isa);
+#endif
+    list.push_back(&baseline::isa);
+    return list;
+  }();
+  return found;
+}
+
+const Isa& isa_named(const std::string& name) {
+  for (const Isa* isa : supported())
+    if (name.empty() || name == isa->name) return *isa;
+  throw std::invalid_argument("this processor does not offer " + name);
+}
+
+struct Plan {
+  const Isa& isa;
+  std::vector<int64_t> ops;
+  std::vector<double> floats;
+  std::vector<int32_t> table;
+  Program program;
+
+  Plan(const std::string& isa_name, Array<const int64_t, 2> ops_in, Array<const double, 2> floats_in,
+       Array<const int32_t> table_in, std::vector<int64_t> sizes)
+      : isa(isa_named(isa_name)), ops(ops_in.data(), ops_in.data() + ops_in.size()),
+        floats(floats_in.data(), floats_in.data() + floats_in.size()),
+        table(table_in.data(), table_in.data() + table_in.size()) {
+    if (ops_in.shape(1) != COLUMNS || floats_in.shape(1) != FLOATS || floats_in.shape(0) != ops_in.shape(0) || sizes.size() != 13)
+      throw std::invalid_argument("the program was written for another version of the native engine");
+    program = {ops.data(), floats.data(), static_cast<int64_t>(ops_in.shape(0)), table.data(), sizes[0], sizes[1],
+               sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], sizes[8], sizes[9], sizes[10], sizes[11],
+               sizes[12]};
+  }
+
+  int64_t workspace_bytes(int64_t n, int64_t threads, bool training) const {
+    return isa.workspace_bytes(program, n, threads, training);
+  }
+
+  double run(Array<const float, 2> x, Array<float> parameters, Array<float> state, Array<float, 2> scores,
+             Array<uint8_t> workspace, int64_t threads, nb::object training) const {
+    Call call{};
+    call.x = x.data();
+    call.n = static_cast<int64_t>(x.shape(0));
+    call.parameters = parameters.data();
+    call.state = state.data();
+    call.scores = scores.data();
+    call.threads = threads;
+    call.arena = workspace.data();
+    if (!training.is_none()) read_training(call, nb::cast<nb::dict>(training));
+    const auto check = [](bool holds, const char* what) { if (!holds) throw std::invalid_argument(what); };
+    check(static_cast<int64_t>(x.shape(1)) == program.input_vectors, "x has the wrong size");
+    check(static_cast<int64_t>(parameters.size()) == program.parameters, "parameters have the wrong size");
+    check(static_cast<int64_t>(state.size()) == program.states, "state has the wrong size");
+    check(scores.shape(0) == x.shape(0) && static_cast<int64_t>(scores.shape(1)) == program.output_vectors, "scores have the wrong size");
+    check(static_cast<int64_t>(workspace.size()) >= workspace_bytes(call.n, threads, call.training), "the workspace is too small");
+    nb::gil_scoped_release release;
+    return isa.run(program, call);
+  }
+
+  void read_training(Call& call, nb::dict d) const {
+    const auto number = [&](const char* key) { return nb::cast<double>(d[key]); };
+    const auto whole = [&](const char* key) { return nb::cast<int64_t>(d[key]); };
+    const auto vector = [&](const char* key, int64_t least) -> float* {
+      if (d[key].is_none()) return nullptr;
+      auto array = nb::cast<Array<float>>(d[key]);
+      if (static_cast<int64_t>(array.size()) < least) throw std::invalid_argument(std::string(key) + " is too small");
+      return array.data();
+    };
+    call.training = 1;
+    call.loss = whole("loss");
+    call.loss_parameter = number("loss_parameter");
+    call.seed = nb::cast<uint64_t>(d["seed"]);
+    call.step = whole("step");
+    call.gradients = vector("gradients", program.parameters);
+    auto losses = nb::cast<Array<double>>(d["losses"]);
+    if (static_cast<int64_t>(losses.size()) < call.n) throw std::invalid_argument("losses are too small");
+    call.losses = losses.data();
+    if (!d["labels"].is_none()) {
+      auto labels = nb::cast<Array<const int64_t>>(d["labels"]);
+      if (static_cast<int64_t>(labels.size()) != call.n) throw std::invalid_argument("labels have the wrong size");
+      for (int64_t i = 0; i < call.n; ++i)
+        if (labels.data()[i] < 0 || labels.data()[i] >= program.output_vectors) throw std::invalid_argument("a label is out of range");
+      call.labels = labels.data();
+    }
+    call.targets = vector("targets", call.n * program.output_vectors);
+    if (call.loss != 3 && !call.labels) throw std::invalid_argument("this loss needs labels");
+    Optimizer& o = call.optimizer;
+    o.formula = whole("formula");
+    if (!o.formula) return;
+    o.rate = number("rate");
+    o.weight_decay = number("weight_decay");
+    o.clip_norm = number("clip_norm");
+    o.clip_value = number("clip_value");
+    o.a = number("a");
+    o.b = number("b");
+    o.epsilon = number("epsilon");
+    o.step = whole("optimizer_step");
+    o.decoupled = whole("decoupled");
+    o.nesterov = whole("nesterov");
+    o.first = vector("first", program.parameters);
+    o.second = vector("second", program.parameters);
+    auto mask = nb::cast<Array<const uint8_t>>(d["decay_mask"]);
+    if (static_cast<int64_t>(mask.size()) != program.parameters) throw std::invalid_argument("decay_mask has the wrong size");
+    o.decay_mask = mask.data();
+  }
+};
+
+}  // namespace
+}  // namespace striate
+
+NB_MODULE(_native, m) {
+  using striate::Plan;
+  m.doc() = "The native executor; striate.plan.native is its only caller.";
+  m.attr("COLUMNS") = static_cast<int>(striate::COLUMNS);
+  m.attr("FLOATS") = striate::FLOATS;
+  m.def("instruction_sets", [] {
+    std::vector<std::string> names;
+    for (const auto* isa : striate::supported()) names.emplace_back(isa->name);
+    return names;
+  });
+  nb::class_<Plan>(m, "Plan")
+      .def(nb::init<const std::string&, striate::Array<const int64_t, 2>, striate::Array<const double, 2>,
+                    striate::Array<const int32_t>, std::vector<int64_t>>(),
+           "isa"_a, "ops"_a, "floats"_a, "table"_a, "sizes"_a)
+      .def_prop_ro("isa", [](const Plan& plan) { return std::string(plan.isa.name); })
+      .def_prop_ro("lanes", [](const Plan& plan) { return plan.isa.lanes; })
+      .def("workspace_bytes", &Plan::workspace_bytes, "n"_a, "threads"_a, "training"_a)
+      .def("run", &Plan::run, "x"_a, "parameters"_a, "state"_a, "scores"_a, "workspace"_a, "threads"_a,
+           "training"_a.none());
+}

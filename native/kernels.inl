@@ -1,0 +1,518 @@
+// Kernels over lanes: every activation element is a vector V of L floats, one image a lane. Included by executor.cpp
+// inside the namespace of one instruction set.
+//
+// Register budget: a convolution tile holds KT·QT ≤ 24 accumulators of 512 bits, or ≤ 12 where there are 16 registers
+// (KT_MOST and QT_MOST say so); operands come straight from memory or by broadcast.
+
+constexpr int L = STRIATE_LANES;
+typedef float V __attribute__((vector_size(4 * L), aligned(4 * L)));
+typedef float VU __attribute__((vector_size(4 * L), aligned(4)));  // the same at any address
+typedef int32_t VI __attribute__((vector_size(4 * L), aligned(4 * L)));
+constexpr int64_t CACHE_BYTES = 1 << 20;  // what a core keeps close; half of a usual second-level cache
+constexpr int KT_MOST = 4, QT_MOST = L >= 16 ? 6 : 3, ST_MOST = L >= 16 ? 6 : 3;
+
+static inline V splat(float value) { return V{} + value; }
+
+static inline V choose(VI mask, V yes, V no) { return mask ? yes : no; }
+
+static inline float horizontal_sum(V v) {
+  float part[L];
+  __builtin_memcpy(part, &v, sizeof v);
+  for (int width = L / 2; width; width /= 2)
+    for (int i = 0; i < width; ++i) part[i] += part[i + width];
+  return part[0];
+}
+
+// Turn L vectors of L floats over: blocks of half the width change places, then quarters, and so on.
+template <int HALF>
+static inline void turn_over_step(V (&rows)[L]) {
+  VI low, high;
+  for (int j = 0; j < L; ++j) {
+    low[j] = j & HALF ? L + j - HALF : j;
+    high[j] = j & HALF ? L + j : j + HALF;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < L; ++i)
+    if (!(i & HALF)) {
+      const V a = rows[i], b = rows[i + HALF];
+      rows[i] = __builtin_shuffle(a, b, low);
+      rows[i + HALF] = __builtin_shuffle(a, b, high);
+    }
+  if constexpr (HALF > 1) turn_over_step<HALF / 2>(rows);
+}
+
+// (count, L) with rows `from_stride` floats apart → (L, count) with rows `to_stride` apart, count floats each.
+static void turn_over(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t count) {
+  int64_t at = 0;
+  for (; at + L <= count; at += L) {
+    V rows[L];
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) rows[i] = *reinterpret_cast<const VU*>(from + (at + i) * from_stride);
+    turn_over_step<L / 2>(rows);
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) *reinterpret_cast<VU*>(to + i * to_stride + at) = rows[i];
+  }
+  for (; at < count; ++at)
+    for (int l = 0; l < L; ++l) to[l * to_stride + at] = from[at * from_stride + l];
+}
+
+// L images of `count` floats → count vectors, one image a lane.
+static void gather_lanes(const float* const (&image)[L], V* to, int64_t count) {
+  int64_t at = 0;
+  for (; at + L <= count; at += L) {
+    V rows[L];
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) rows[i] = *reinterpret_cast<const VU*>(image[i] + at);
+    turn_over_step<L / 2>(rows);
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) to[at + i] = rows[i];
+  }
+  for (; at < count; ++at)
+    for (int l = 0; l < L; ++l) to[at][l] = image[l][at];
+}
+
+// ── convolution ──────────────────────────────────────────────────────────────────────────────────
+
+struct Window {               // one convolution over an expanded image, group by group
+  const V* x;                 // (C, HE, WE)
+  V* y;                       // (K, P, Q)
+  int64_t K, P, Q, WE;        // K of one group
+  int64_t input_bytes;        // of x
+  int64_t stride_h, stride_w, taps;
+  const int32_t* offset;      // taps: where each tap of a window lies from the window's first
+  const float* w;             // packed: blocks of up to KT_MOST filters, taps within, filters innermost
+  const float* bias;          // or null
+  bool relu, accumulate;
+};
+
+template <int KT, int QT>
+static void conv_tile(const Window& o, int64_t k, int64_t p, int64_t q) {
+  V acc[KT][QT];
+#pragma GCC unroll 8
+  for (int i = 0; i < KT; ++i) {
+    const V start = splat(o.bias ? o.bias[k + i] : 0.0f);
+#pragma GCC unroll 8
+    for (int j = 0; j < QT; ++j) acc[i][j] = start;
+  }
+  const V* x = o.x + p * o.stride_h * o.WE + q * o.stride_w;
+  const float* w = o.w + k * o.taps;
+  const int64_t sw = o.stride_w;
+  for (int64_t t = 0; t < o.taps; ++t, w += KT) {
+    const V* at = x + o.offset[t];
+#pragma GCC unroll 8
+    for (int j = 0; j < QT; ++j) {
+      const V pixel = at[j * sw];
+#pragma GCC unroll 8
+      for (int i = 0; i < KT; ++i) acc[i][j] += w[i] * pixel;
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < KT; ++i) {
+    V* y = o.y + ((k + i) * o.P + p) * o.Q + q;
+#pragma GCC unroll 8
+    for (int j = 0; j < QT; ++j) {
+      V value = acc[i][j];
+      if (o.relu) value = choose(value <= 0.0f, V{}, value);
+      y[j] = o.accumulate ? y[j] + value : value;
+    }
+  }
+}
+
+using ConvTile = void (*)(const Window&, int64_t, int64_t, int64_t);
+template <int KT>
+static ConvTile conv_tile_of(int64_t qt) {
+  switch (qt) {
+    case 1: return conv_tile<KT, 1>;
+    case 2: return conv_tile<KT, 2>;
+    case 3: return conv_tile<KT, 3>;
+#if STRIATE_LANES >= 16
+    case 4: return conv_tile<KT, 4>;
+    case 5: return conv_tile<KT, 5>;
+    default: return conv_tile<KT, 6>;
+#else
+    default: return conv_tile<KT, 3>;
+#endif
+  }
+}
+
+static ConvTile conv_tile_for(int64_t kt, int64_t qt) {
+  switch (kt) {
+    case 1: return conv_tile_of<1>(qt);
+    case 2: return conv_tile_of<2>(qt);
+    case 3: return conv_tile_of<3>(qt);
+    default: return conv_tile_of<4>(qt);
+  }
+}
+
+static void conv_row(const Window& o, int64_t k, int64_t p) {
+  const int64_t kt = o.K - k < KT_MOST ? o.K - k : KT_MOST;
+  const int64_t tiles = (o.Q + QT_MOST - 1) / QT_MOST;  // of nearly equal width
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    const int64_t q = tile * o.Q / tiles, end = (tile + 1) * o.Q / tiles;
+    conv_tile_for(kt, end - q)(o, k, p, q);
+  }
+}
+
+// A small image stays in cache while each block of filters passes over it; of a large one, a few rows stay while all
+// filters pass over them.
+static void convolve(const Window& o) {
+  if (o.input_bytes <= CACHE_BYTES / 2) {
+    for (int64_t k = 0; k < o.K; k += KT_MOST)
+      for (int64_t p = 0; p < o.P; ++p) conv_row(o, k, p);
+  } else {
+    for (int64_t p = 0; p < o.P; ++p)
+      for (int64_t k = 0; k < o.K; k += KT_MOST) conv_row(o, k, p);
+  }
+}
+
+// dw of KT filters and ST neighboring taps of a filter row: a sum over windows and lanes.
+struct WeightGradient {
+  const V *x, *dy;            // x expanded; dy (K, P, Q)
+  int64_t P, Q, WE, stride_h, stride_w, step;   // step: distance of neighboring taps
+  float* dw;                  // the slot's flat gradients
+};
+
+template <int KT, int ST>
+static void weight_tile(const WeightGradient& o, const V* x, const V* dy, const int32_t* index, int64_t kt) {
+  V acc[KT][ST];
+#pragma GCC unroll 8
+  for (int i = 0; i < KT; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < ST; ++j) acc[i][j] = V{};
+  const int64_t map = o.P * o.Q;
+  for (int64_t p = 0; p < o.P; ++p) {
+    const V* xp = x + p * o.stride_h * o.WE;
+    const V* dp = dy + p * o.Q;
+    for (int64_t q = 0; q < o.Q; ++q, xp += o.stride_w, ++dp) {
+#pragma GCC unroll 8
+      for (int i = 0; i < KT; ++i) {
+        const V upstream = dp[i * map];
+#pragma GCC unroll 8
+        for (int j = 0; j < ST; ++j) acc[i][j] += upstream * xp[j * o.step];
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < KT; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < ST; ++j) o.dw[index[j * kt + i]] += horizontal_sum(acc[i][j]);
+}
+
+using WeightTile = void (*)(const WeightGradient&, const V*, const V*, const int32_t*, int64_t);
+template <int KT>
+static WeightTile weight_tile_of(int64_t st) {
+  switch (st) {
+    case 1: return weight_tile<KT, 1>;
+    case 2: return weight_tile<KT, 2>;
+    case 3: return weight_tile<KT, 3>;
+#if STRIATE_LANES >= 16
+    case 4: return weight_tile<KT, 4>;
+    case 5: return weight_tile<KT, 5>;
+    default: return weight_tile<KT, 6>;
+#else
+    default: return weight_tile<KT, 3>;
+#endif
+  }
+}
+
+// All nine taps of a 3×3 filter at once, for KT filters: neighbors in both directions share what they load.
+template <int KT>
+static void weight_square(const WeightGradient& o, const V* x, const V* dy, const int32_t* index, int64_t kt, int64_t row) {
+  V acc[KT][9];
+#pragma GCC unroll 4
+  for (int i = 0; i < KT; ++i)
+#pragma GCC unroll 9
+    for (int j = 0; j < 9; ++j) acc[i][j] = V{};
+  const int64_t map = o.P * o.Q;
+  for (int64_t p = 0; p < o.P; ++p) {
+    const V *top = x + p * o.stride_h * o.WE, *dp = dy + p * o.Q;
+    for (int64_t q = 0; q < o.Q; ++q, top += o.stride_w, ++dp) {
+      V upstream[KT];
+#pragma GCC unroll 4
+      for (int i = 0; i < KT; ++i) upstream[i] = dp[i * map];
+#pragma GCC unroll 9
+      for (int j = 0; j < 9; ++j) {
+        const V pixel = top[j / 3 * row + j % 3 * o.step];
+#pragma GCC unroll 4
+        for (int i = 0; i < KT; ++i) acc[i][j] += upstream[i] * pixel;
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < KT; ++i)
+#pragma GCC unroll 9
+    for (int j = 0; j < 9; ++j) o.dw[index[j * kt + i]] += horizontal_sum(acc[i][j]);
+}
+
+// KT_MOST filters from k on, the taps of channels c … c_end.
+static void weight_block(const WeightGradient& o, int64_t k, int64_t kt, int64_t taps, int64_t R, int64_t S, int64_t c,
+                         int64_t c_end, const int32_t* offset, const int32_t* pack) {
+    const V* dy = o.dy + k * o.P * o.Q;
+    if (L >= 16 && R == 3 && S == 3) {
+      for (int64_t t = c * 9; t < c_end * 9; t += 9) {
+        const int32_t* index = pack + k * taps + t * kt;
+        const int64_t row = offset[3] - offset[0];
+        int64_t i = 0;
+        for (; i + 2 <= kt; i += 2) weight_square<2>(o, o.x + offset[t], dy + i * o.P * o.Q, index + i, kt, row);
+        if (i < kt) weight_square<1>(o, o.x + offset[t], dy + i * o.P * o.Q, index + i, kt, row);
+      }
+      return;
+    }
+    for (int64_t row = c * R * S; row < c_end * R * S; row += S) {
+      const int64_t pieces = (S + ST_MOST - 1) / ST_MOST;
+      for (int64_t piece = 0; piece < pieces; ++piece) {
+        const int64_t s = piece * S / pieces, end = (piece + 1) * S / pieces, t = row + s;
+        const WeightTile tile = kt == 1 ? weight_tile_of<1>(end - s) : kt == 2 ? weight_tile_of<2>(end - s)
+                              : kt == 3 ? weight_tile_of<3>(end - s) : weight_tile_of<4>(end - s);
+        tile(o, o.x + offset[t], dy, pack + k * taps + t * kt, kt);
+      }
+    }
+}
+
+// K filters of one group over C channels. As many channels as stay in cache at a time, all filters over them.
+static void weight_gradient(const WeightGradient& o, int64_t K, int64_t C, int64_t R, int64_t S, int64_t plane,
+                            const int32_t* offset, const int32_t* pack) {
+  const int64_t fit = CACHE_BYTES / (plane * static_cast<int64_t>(sizeof(V))), block = fit < 1 ? 1 : fit;
+  for (int64_t c = 0; c < C; c += block)
+    for (int64_t k = 0; k < K; k += KT_MOST)
+      weight_block(o, k, K - k < KT_MOST ? K - k : KT_MOST, C * R * S, R, S, c, c + block < C ? c + block : C, offset,
+                   pack);
+}
+
+// Lay planes out as windows read them: position (i, j) copies x[row[i], col[j]], or is 0 where a map says -1.
+static void expand(const V* x, V* out, int64_t planes, int64_t H, int64_t W, int64_t HE, int64_t WE,
+                   const int32_t* row, const int32_t* col) {
+  for (int64_t c = 0; c < planes; ++c, x += H * W, out += HE * WE)
+    for (int64_t i = 0; i < HE; ++i) {
+      V* line = out + i * WE;
+      const V* from = x + row[i] * W;
+      if (row[i] < 0) {
+        for (int64_t j = 0; j < WE; ++j) line[j] = V{};
+      } else {
+        for (int64_t j = 0; j < WE; ++j) line[j] = col[j] < 0 ? V{} : from[col[j]];
+      }
+    }
+}
+
+// The transpose of expand: copies send their gradients back.
+static void unexpand(const V* dout, V* dx, int64_t planes, int64_t H, int64_t W, int64_t HE, int64_t WE,
+                     const int32_t* row, const int32_t* col) {
+  for (int64_t c = 0; c < planes; ++c, dx += H * W, dout += HE * WE)
+    for (int64_t i = 0; i < HE; ++i)
+      if (row[i] >= 0)
+        for (int64_t j = 0; j < WE; ++j)
+          if (col[j] >= 0) dx[row[i] * W + col[j]] += dout[i * WE + j];
+}
+
+// ── fully connected ──────────────────────────────────────────────────────────────────────────────
+
+template <int T>
+static void linear_rows(const V* x, V* y, const float* w, const float* bias, int64_t C, bool relu) {
+  V acc[T];
+#pragma GCC unroll 8
+  for (int i = 0; i < T; ++i) acc[i] = splat(bias ? bias[i] : 0.0f);
+  for (int64_t c = 0; c < C; ++c) {
+    const V value = x[c];
+#pragma GCC unroll 8
+    for (int i = 0; i < T; ++i) acc[i] += w[i * C + c] * value;
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < T; ++i) y[i] = relu ? choose(acc[i] <= 0.0f, V{}, acc[i]) : acc[i];
+}
+
+static void linear_forward(const V* x, V* y, const float* w, const float* bias, int64_t C, int64_t K, bool relu) {
+  int64_t k = 0;
+  for (; k + 8 <= K; k += 8) linear_rows<8>(x, y + k, w + k * C, bias ? bias + k : nullptr, C, relu);
+  for (; k + 2 <= K; k += 2) linear_rows<2>(x, y + k, w + k * C, bias ? bias + k : nullptr, C, relu);
+  for (; k < K; ++k) linear_rows<1>(x, y + k, w + k * C, bias ? bias + k : nullptr, C, relu);
+}
+
+template <int T>
+static void linear_columns(const V* dy, V* dx, const float* w, int64_t C, int64_t K, bool accumulate) {
+  V acc[T];
+#pragma GCC unroll 8
+  for (int j = 0; j < T; ++j) acc[j] = accumulate ? dx[j] : V{};
+  for (int64_t k = 0; k < K; ++k) {
+    const V upstream = dy[k];
+#pragma GCC unroll 8
+    for (int j = 0; j < T; ++j) acc[j] += w[k * C + j] * upstream;
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < T; ++j) dx[j] = acc[j];
+}
+
+static void linear_backward_x(const V* dy, V* dx, const float* w, int64_t C, int64_t K, bool accumulate) {
+  int64_t c = 0;
+  for (; c + 8 <= C; c += 8) linear_columns<8>(dy, dx + c, w + c, C, K, accumulate);
+  for (; c < C; ++c) linear_columns<1>(dy, dx + c, w + c, C, K, accumulate);
+}
+
+// The gradient of a fully connected layer's weights is one matrix product for the whole batch, dw = dyᵀ·x: rows of
+// x (n, C) are kept as floats, dy as (micro-batch, K, lane). No weight is summed over lanes, none goes through slots.
+constexpr int KB = L >= 16 ? 6 : 4, CB = L >= 16 ? 4 : 2;
+
+template <int T>
+static void linear_weight_rows(const float* x, const float* dy, float* dw, int64_t C, int64_t K, int64_t micro_batches,
+                               int64_t vectors) {
+  for (int64_t block = 0; block < vectors; block += CB) {
+    V acc[T][CB];
+#pragma GCC unroll 8
+    for (int i = 0; i < T; ++i)
+#pragma GCC unroll 8
+      for (int j = 0; j < CB; ++j) acc[i][j] = V{};
+    for (int64_t mb = 0; mb < micro_batches; ++mb) {
+      const float* row = x + mb * L * C + block * L;
+      const float* up = dy + mb * K * L;
+      for (int l = 0; l < L; ++l, row += C, ++up) {
+#pragma GCC unroll 8
+        for (int j = 0; j < CB; ++j) {
+          const V value = *reinterpret_cast<const VU*>(row + j * L);
+#pragma GCC unroll 8
+          for (int i = 0; i < T; ++i) acc[i][j] += up[i * L] * value;
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < T; ++i)
+#pragma GCC unroll 8
+      for (int j = 0; j < CB; ++j) *reinterpret_cast<VU*>(dw + i * C + (block + j) * L) = acc[i][j];
+  }
+}
+
+// Columns c … end of dw. Whole tiles first, then the rest one by one.
+static void linear_weight_gradient(const float* x, const float* dy, float* dw, int64_t C, int64_t K,
+                                   int64_t micro_batches, int64_t c, int64_t end) {
+  const int64_t vectors = (end - c) / (CB * L) * CB, rest = c + vectors * L;
+  int64_t k = 0;
+  for (; k + KB <= K; k += KB)
+    linear_weight_rows<KB>(x + c, dy + k * L, dw + k * C + c, C, K, micro_batches, vectors);
+  for (; k + 2 <= K; k += 2) linear_weight_rows<2>(x + c, dy + k * L, dw + k * C + c, C, K, micro_batches, vectors);
+  for (; k < K; ++k) linear_weight_rows<1>(x + c, dy + k * L, dw + k * C + c, C, K, micro_batches, vectors);
+  if (rest == end) return;
+  for (k = 0; k < K; ++k) {
+    float* row = dw + k * C;
+    for (int64_t i = rest; i < end; ++i) row[i] = 0.0f;
+    for (int64_t mb = 0; mb < micro_batches; ++mb)
+      for (int l = 0; l < L; ++l) {
+        const float upstream = dy[(mb * K + k) * L + l];
+        const float* from = x + (mb * L + l) * C;
+        for (int64_t i = rest; i < end; ++i) row[i] += upstream * from[i];
+      }
+  }
+}
+
+// ── pooling; maps give for output p and tap r the input row, or -1 ───────────────────────────────
+
+static void max_pool(const V* x, V* y, int64_t C, int64_t H, int64_t W, int64_t P, int64_t Q, int64_t R, int64_t S,
+                     const int32_t* row, const int32_t* col) {
+  for (int64_t c = 0; c < C; ++c, x += H * W)
+    for (int64_t p = 0; p < P; ++p)
+      for (int64_t q = 0; q < Q; ++q, ++y) {
+        V best = splat(-__builtin_inff());
+        for (int64_t r = 0; r < R; ++r) {
+          if (row[p * R + r] < 0) continue;
+          const V* line = x + row[p * R + r] * W;
+          for (int64_t s = 0; s < S; ++s)
+            if (col[q * S + s] >= 0) {
+              const V value = line[col[q * S + s]];
+              best = choose(value <= best, best, value);
+            }
+        }
+        *y = best;
+      }
+}
+
+static void max_pool_backward(const V* x, const V* y, const V* dy, V* dx, int64_t C, int64_t H, int64_t W, int64_t P,
+                              int64_t Q, int64_t R, int64_t S, const int32_t* row, const int32_t* col) {
+  for (int64_t c = 0; c < C; ++c, x += H * W, dx += H * W)
+    for (int64_t p = 0; p < P; ++p)
+      for (int64_t q = 0; q < Q; ++q, ++y, ++dy) {
+        VI open = VI{} - 1;  // lanes whose winner has not been met; of equal numbers the first wins
+        const V best = *y, upstream = *dy;
+        for (int64_t r = 0; r < R; ++r) {
+          if (row[p * R + r] < 0) continue;
+          const int64_t line = row[p * R + r] * W;
+          for (int64_t s = 0; s < S; ++s)
+            if (col[q * S + s] >= 0) {
+              const int64_t at = line + col[q * S + s];
+              const VI wins = (x[at] == best) & open;
+              open &= ~wins;
+              dx[at] += choose(wins, upstream, V{});
+            }
+        }
+      }
+}
+
+static void avg_pool(const V* x, V* y, int64_t C, int64_t H, int64_t W, int64_t P, int64_t Q, int64_t R, int64_t S,
+                     const int32_t* row, const int32_t* col, const int32_t* count) {
+  for (int64_t c = 0; c < C; ++c, x += H * W)
+    for (int64_t p = 0; p < P; ++p)
+      for (int64_t q = 0; q < Q; ++q, ++y) {
+        V total{};
+        for (int64_t r = 0; r < R; ++r)
+          for (int64_t s = 0; s < S; ++s)
+            if (row[p * R + r] >= 0 && col[q * S + s] >= 0) total += x[row[p * R + r] * W + col[q * S + s]];
+        *y = total / static_cast<float>(count[p * Q + q]);
+      }
+}
+
+static void avg_pool_backward(const V* dy, V* dx, int64_t C, int64_t H, int64_t W, int64_t P, int64_t Q, int64_t R,
+                              int64_t S, const int32_t* row, const int32_t* col, const int32_t* count) {
+  for (int64_t c = 0; c < C; ++c, dx += H * W)
+    for (int64_t p = 0; p < P; ++p)
+      for (int64_t q = 0; q < Q; ++q, ++dy) {
+        const V share = *dy / static_cast<float>(count[p * Q + q]);
+        for (int64_t r = 0; r < R; ++r)
+          for (int64_t s = 0; s < S; ++s)
+            if (row[p * R + r] >= 0 && col[q * S + s] >= 0) dx[row[p * R + r] * W + col[q * S + s]] += share;
+      }
+}
+
+// ── elementwise, normalization across channels ───────────────────────────────────────────────────
+
+template <class F>
+static inline V by_lane(V x, F f) {
+  V y;
+  for (int l = 0; l < L; ++l) y[l] = f(x[l]);
+  return y;
+}
+
+static inline float stable_sigmoid(float x) {
+  const float small = expf(-fabsf(x));
+  return (x >= 0.0f ? 1.0f : small) / (1.0f + small);
+}
+
+static void softmax(const V* x, V* y, int64_t C, int64_t places) {
+  for (int64_t at = 0; at < places; ++at) {
+    V most = x[at], total{};
+    for (int64_t c = 1; c < C; ++c) most = choose(x[c * places + at] > most, x[c * places + at], most);
+    for (int64_t c = 0; c < C; ++c) {
+      y[c * places + at] = by_lane(x[c * places + at] - most, [](float v) { return expf(v); });
+      total += y[c * places + at];
+    }
+    for (int64_t c = 0; c < C; ++c) y[c * places + at] /= total;
+  }
+}
+
+static V over_channels(const V* values, int64_t C, int64_t places, int64_t at, int64_t c, int64_t before, int64_t after) {
+  V total{};
+  const int64_t low = c - before < 0 ? 0 : c - before, high = c + after >= C ? C - 1 : c + after;
+  for (int64_t i = low; i <= high; ++i) total += values[i * places + at];
+  return total;
+}
+
+// Philox4x32-10 (Salmon et al. 2011); the layout of a draw is written down in philox.py.
+static inline void philox(const uint32_t in[4], uint64_t key, uint32_t out[4]) {
+  uint32_t c0 = in[0], c1 = in[1], c2 = in[2], c3 = in[3];
+  auto low = static_cast<uint32_t>(key), high = static_cast<uint32_t>(key >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t first = uint64_t{0xD2511F53u} * c0, second = uint64_t{0xCD9E8D57u} * c2;
+    c0 = static_cast<uint32_t>(second >> 32) ^ c1 ^ low;
+    c2 = static_cast<uint32_t>(first >> 32) ^ c3 ^ high;
+    c1 = static_cast<uint32_t>(second);
+    c3 = static_cast<uint32_t>(first);
+    low += 0x9E3779B9u;
+    high += 0xBB67AE85u;
+  }
+  out[0] = c0; out[1] = c1; out[2] = c2; out[3] = c3;
+}

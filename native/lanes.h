@@ -1,0 +1,84 @@
+// The contract between the bindings and the executor of each instruction set.
+//
+// One image a SIMD lane: an activation (C, H, W) of a micro-batch is C·H·W vectors of L floats. A program is plain
+// numbers (see plan/lanes.py, which writes it): one row of 64-bit integers an op, and one table of 32-bit integers
+// for maps, offsets and packing. Everything here is plain data, because this header is compiled once per instruction
+// set and no function compiled for one may be linked into another.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace striate {
+
+enum Kind : int64_t {
+  CONV = 0, LINEAR = 1, MAXPOOL = 2, AVGPOOL = 3, RELU = 4, LEAKY = 5, SIGMOID = 6, TANH = 7, SOFTMAX = 8,
+  DROPOUT = 9, BATCHNORM = 10, LRN = 11, COPY = 12,
+};
+
+// Columns of an op's row. Offsets into the arena count vectors; -1 means "none".
+enum Column : int {
+  KIND = 0, X, Y, DX, DY, ACCUMULATE,           // ACCUMULATE: dx is added to, not written
+  COUNT,                                        // elementwise: vectors; COPY: vectors
+  SPECIFIC,                                     // the rest depends on the kind
+  C = SPECIFIC, H, W, K, P, Q,                  // window ops and LINEAR (C in, K out), SOFTMAX, BATCHNORM, LRN
+  R, S, STRIDE_H, STRIDE_W, GROUPS, FUSED_RELU,
+  WEIGHT, BIAS,                                 // offsets in the flat parameters; -1: none
+  EXPANDED, HE, WE, ROW_MAP, COL_MAP,           // CONV, pools: x laid out as the windows read it; maps in the table
+  TAPS, PACK, PACKED,                           // CONV: tap offsets, index of packed weights, and where they are packed
+  BACK_SCRATCH, BACK_H, BACK_W, BACK_ROW_MAP, BACK_COL_MAP, BACK_TAPS, BACK_PACK, BACK_PACKED,
+  BACK_STRIDE_H, BACK_STRIDE_W, BACK_OUT, BACK_P, BACK_Q,
+  STATE, STATISTICS, INDEX, COUNTS, KEPT,       // BATCHNORM: running statistics; DROPOUT: op index; AVGPOOL: divisors;
+                                                // LINEAR: floats an image kept before it
+  COLUMNS
+};
+constexpr int FLOATS = 4;                       // floating-point constants an op
+
+struct Program {
+  const int64_t* ops;
+  const double* floats;
+  int64_t n_ops;
+  const int32_t* table;
+  int64_t arena_vectors, input, input_vectors, output, output_vectors, d_output;
+  int64_t packed_floats, parameters, states, statistics;
+  int64_t kept;                                 // floats an image that fully connected layers keep
+  int64_t ranges, n_ranges;                     // parameters that go through slots: (begin, end) pairs in the table
+};
+
+struct Optimizer {
+  int64_t formula;                              // 0 none (gradients only), 1 SGD, 2 Adagrad, 3 RMSprop, 4 Adadelta, 5 Adam
+  double rate, weight_decay, clip_norm, clip_value, a, b, epsilon;   // a, b: momentum, decays
+  int64_t step, decoupled, nesterov;
+  const uint8_t* decay_mask;
+  float *first, *second;                        // state vectors, or null
+};
+
+struct Call {
+  const float* x;                               // (n, features)
+  int64_t n;
+  const int64_t* labels;                        // or null
+  const float* targets;                         // or null
+  int64_t loss;                                 // 0 none, 1 cross-entropy, 2 hinge, 3 mean squared error
+  double loss_parameter;
+  float *parameters, *gradients, *state;
+  float* scores;                                // (n, output features)
+  double* losses;                               // (n)
+  int64_t training, threads;
+  uint64_t seed;
+  int64_t step;
+  Optimizer optimizer;
+  void* arena;                                  // one piece of memory, aligned; see workspace_bytes
+};
+
+// What an instruction set offers.
+struct Isa {
+  const char* name;
+  int lanes;
+  int64_t (*workspace_bytes)(const Program&, int64_t n, int64_t threads, int64_t training);
+  double (*run)(const Program&, const Call&);   // returns the mean loss
+};
+
+// Run task(i, context) for i = 0 … tasks−1 on up to `threads` threads; returns when all are done.
+using Task = void (*)(int64_t index, int64_t thread, void* context);
+void parallel(int64_t tasks, int64_t threads, Task task, void* context);
+
+}  // namespace striate

@@ -1,0 +1,29 @@
+"""The native extension, made from native/*.cpp."""
+
+from typing import Any
+
+import numpy.typing as npt
+
+COLUMNS: int
+FLOATS: int
+
+def instruction_sets() -> list[str]: ...
+
+class Plan:
+    def __init__(
+        self,
+        isa: str,
+        ops: npt.NDArray[Any],
+        floats: npt.NDArray[Any],
+        table: npt.NDArray[Any],
+        sizes: list[int],
+    ) -> None: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def lanes(self) -> int: ...
+    def workspace_bytes(self, n: int, threads: int, training: bool) -> int: ...
+    def run(
+        self, x: npt.NDArray[Any], parameters: npt.NDArray[Any], state: npt.NDArray[Any], scores: npt.NDArray[Any],
+        workspace: npt.NDArray[Any], threads: int, training: dict[str, Any] | None,
+    ) -> float: ...  # fmt: skip

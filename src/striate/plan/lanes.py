@@ -1,0 +1,399 @@
+"""Program → numbers for the native executor: one image a lane, every op a row of integers.
+
+Promises: any Program; fusion of ReLU into the convolution or Linear before it; filters as large as their input as
+fully connected layers; Add and Concat as copies; views that move nothing; offsets from a memory plan.
+Leaves out: running it (native.py). native/lanes.h is the other side of this contract; the names and their order in
+COLUMNS are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..shapes import WindowAxis, pair, transposed_axes, window_axes
+from .layout import Ints, back_expansion, expansion, packed_order, tap_offsets, window_counts, window_taps
+from .memory import Request, place
+from .program import Op, Program
+
+KINDS = {
+    name: number
+    for number, name in enumerate(
+        ("CONV", "LINEAR", "MAXPOOL", "AVGPOOL", "RELU", "LEAKY", "SIGMOID", "TANH", "SOFTMAX", "DROPOUT", "BATCHNORM",
+         "LRN", "COPY")
+    )
+}  # fmt: skip
+COLUMNS = (
+    "KIND", "X", "Y", "DX", "DY", "ACCUMULATE", "COUNT", "C", "H", "W", "K", "P", "Q", "R", "S", "STRIDE_H", "STRIDE_W",
+    "GROUPS", "FUSED_RELU", "WEIGHT", "BIAS", "EXPANDED", "HE", "WE", "ROW_MAP", "COL_MAP", "TAPS", "PACK", "PACKED",
+    "BACK_SCRATCH", "BACK_H", "BACK_W", "BACK_ROW_MAP", "BACK_COL_MAP", "BACK_TAPS", "BACK_PACK", "BACK_PACKED",
+    "BACK_STRIDE_H", "BACK_STRIDE_W", "BACK_OUT", "BACK_P", "BACK_Q", "STATE", "STATISTICS", "INDEX", "COUNTS", "KEPT",
+)  # fmt: skip
+FLOATS = 4
+_ELEMENTWISE = {"ReLU": "RELU", "LeakyReLU": "LEAKY", "Sigmoid": "SIGMOID", "Tanh": "TANH"}
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """A program for the native executor; the fields of native/lanes.h's Program, in order."""
+
+    ops: Ints
+    floats: npt.NDArray[np.float64]
+    table: npt.NDArray[np.int32]
+    sizes: tuple[int, ...]
+    names: tuple[str, ...]
+
+    @property
+    def arena_vectors(self) -> int:
+        """Vectors that one micro-batch needs."""
+        return self.sizes[0]
+
+
+@dataclass
+class _Row:
+    """An op in the making: plain columns, and places of the arena that are known once everything is planned."""
+
+    name: str
+    columns: dict[str, int]
+    places: dict[str, tuple[Request, int]] = field(default_factory=dict)
+    floats: tuple[float, ...] = ()
+    source: int = -1
+    shift: tuple[int, int] = (0, 0)
+    target: int = -1
+    wants_dx: bool = False
+
+
+class _Lowering:
+    def __init__(self, program: Program, target: int, training: bool) -> None:
+        self.program, self.target, self.training = program, target, training
+        self.rows: list[_Row] = []
+        self.table: list[npt.NDArray[np.int32]] = []
+        self.table_size = self.packed = self.statistics = self.kept = 0
+        self.whole: list[tuple[int, int]] = []
+        self.root = {0: 0}
+        self.weights, self.state = _offsets(program)
+        self.ops = _needed(program, target)
+        self.readers: dict[int, list[Op]] = {}
+        for op in self.ops:
+            for number in set(op.inputs):
+                self.readers.setdefault(number, []).append(op)
+        self.trains = {0: False}
+        self.fused: dict[int, int] = {}
+
+    # ── rows ─────────────────────────────────────────────────────────────────────────────────────
+
+    def lower(self) -> Lanes:
+        """All rows, then the memory plan."""
+        for op in self.ops:
+            if op.output in self.root:
+                continue  # a ReLU that its predecessor has taken in
+            own = any(self.program.parameter_specs[full].trained for _, full in op.parameters)
+            self.trains[op.output] = own or any(self.trains[number] for number in op.inputs)
+            self._lower_op(op)
+        return self._plan()
+
+    def _lower_op(self, op: Op) -> None:
+        if op.kind == "Flatten" or (op.kind == "Dropout" and (not self.training or op.options["p"] == 0.0)):
+            self.root[op.output] = self.root[op.inputs[0]]
+            return
+        self.root[op.output] = op.output
+        if op.kind in ("Conv2d", "ConvTranspose2d"):
+            self._convolution(op)
+        elif op.kind == "Linear":
+            self._linear(op, prod(self._shape(op.inputs[0])))
+        elif op.kind in ("MaxPool2d", "AvgPool2d", "GlobalAvgPool2d"):
+            self._pool(op)
+        elif op.kind in ("Add", "Concat"):
+            self._copies(op)
+        else:
+            self._pointwise(op)
+
+    def _row(self, op: Op, kind: str, constants: tuple[float, ...] = (), /, **columns: Any) -> _Row:
+        row = _Row(op.name, {"KIND": KINDS[kind], **columns}, floats=constants)
+        row.source, row.target = self.root[op.inputs[0]], self.root[op.output]
+        row.wants_dx = self.training and self.trains[op.inputs[0]]
+        self.rows.append(row)
+        return row
+
+    def _pointwise(self, op: Op) -> None:
+        shape, o = self._shape(op.inputs[0]), op.options
+        count, places = prod(shape), prod(shape[1:])
+        if op.kind in _ELEMENTWISE:
+            slope = (float(o["negative_slope"]),) if op.kind == "LeakyReLU" else ()
+            self._row(op, _ELEMENTWISE[op.kind], slope, COUNT=count)
+        elif op.kind == "Dropout":
+            self._row(op, "DROPOUT", (float(o["p"]),), COUNT=count, INDEX=op.index)
+        elif op.kind == "Softmax":
+            self._row(op, "SOFTMAX", C=shape[0], P=places)
+        elif op.kind == "BatchNorm2d":
+            names = dict(op.parameters)
+            self._row(
+                op, "BATCHNORM", (float(o["epsilon"]), float(o["momentum"])), C=shape[0], P=places,
+                WEIGHT=self.weights[names["weight"]], BIAS=self.weights[names["bias"]],
+                STATE=self.state[names["running_mean"]], STATISTICS=self.statistics,
+            )  # fmt: skip
+            self.statistics += 4 * shape[0]
+        else:
+            constants = tuple(float(o[key]) for key in ("size", "alpha", "beta", "k"))
+            row = self._row(op, "LRN", constants, C=shape[0], P=places)
+            row.places["EXPANDED"] = self._scratch(count, forward=True)
+            row.places["BACK_SCRATCH"] = self._scratch(count, forward=False)
+
+    def _copies(self, op: Op) -> None:
+        at = 0
+        for i, number in enumerate(op.inputs):
+            size = prod(self._shape(number))
+            adds = op.kind == "Add" and i > 0
+            row = self._row(op, "COPY", COUNT=size, K=int(adds))
+            row.source, row.shift = self.root[number], (0, at)
+            row.wants_dx = self.training and self.trains[number]
+            at += size if op.kind == "Concat" else 0
+
+    def _linear(self, op: Op, features: int) -> None:
+        names = dict(op.parameters)
+        outputs = self.program.parameter_specs[names["weight"]].shape[0]
+        row = self._row(
+            op, "LINEAR", C=features, K=outputs, P=1, Q=1, WEIGHT=self.weights[names["weight"]], **self._bias(names),
+            FUSED_RELU=self._fuse_relu(op), KEPT=self.kept,
+        )  # fmt: skip
+        self.kept += features + outputs
+        self.whole.append((row.columns["WEIGHT"], row.columns["WEIGHT"] + features * outputs))
+
+    def _pool(self, op: Op) -> None:
+        channels, height, width = self._shape(op.inputs[0])
+        o = op.options
+        if op.kind == "GlobalAvgPool2d":
+            rows, cols = (WindowAxis(size, size, 1, 1, 0, 0, 1) for size in (height, width))
+            include = True
+        else:
+            step = o["kernel_size"] if o["stride"] is None else o["stride"]
+            rows, cols = window_axes(
+                (height, width), o["kernel_size"], step, o["padding"], o["dilation"], o["rounding"]
+            )
+            include = bool(o.get("count_include_pad", True))
+        columns = {
+            "C": channels, "H": height, "W": width, "P": rows.output_size, "Q": cols.output_size,
+            "R": rows.kernel_size, "S": cols.kernel_size, "ROW_MAP": self._keep(window_taps(rows)),
+            "COL_MAP": self._keep(window_taps(cols)),
+        }  # fmt: skip
+        if op.kind == "MaxPool2d":
+            self._row(op, "MAXPOOL", **columns)
+        else:
+            counts = np.outer(window_counts(rows, include), window_counts(cols, include))
+            self._row(op, "AVGPOOL", **columns, COUNTS=self._keep(counts))
+
+    def _convolution(self, op: Op) -> None:
+        shape, o, names = self._shape(op.inputs[0]), op.options, dict(op.parameters)
+        channels, height, width = shape
+        weight = self.program.parameter_specs[names["weight"]].shape
+        groups, kernel = int(o["groups"]), (weight[2], weight[3])
+        index = np.arange(prod(weight)).reshape(weight)
+        axes: tuple[Any, ...]
+        if op.kind == "Conv2d":
+            axes = window_axes(
+                (height, width), kernel, o["stride"], o["padding"], o["dilation"], o["rounding"]
+            )
+            strides, filters, mode = pair(o["stride"], "stride"), weight[0], str(o["padding_mode"])
+        else:
+            axes = transposed_axes(
+                (height, width), kernel, o["stride"], o["padding"], o["output_padding"], o["dilation"]
+            )
+            strides, filters, mode = (1, 1), weight[1] * groups, "zeros"
+            index = index[:, :, ::-1, ::-1].reshape(groups, channels // groups, weight[1], *kernel)
+            index = index.swapaxes(1, 2).reshape(filters, channels // groups, *kernel)
+        maps = [expansion(axis, mode) for axis in axes]
+        outputs = [axis.output_size for axis in axes]
+        covers = all(
+            isinstance(a, WindowAxis)
+            and (a.kernel_size, a.dilation, a.output_size, a.before) == (a.size, 1, 1, 0)
+            for a in axes
+        )
+        if covers and groups == 1:
+            self._linear(op, prod(shape))
+            return
+        sizes = (height, width)
+        direct = all(len(m) <= n and (m == np.arange(len(m))).all() for m, n in zip(maps, sizes, strict=True))
+        he, we = (height, width) if direct else (len(maps[0]), len(maps[1]))
+        dilations = pair(o["dilation"], "dilation")
+        row = self._row(
+            op, "CONV", C=channels, H=height, W=width, K=filters, P=outputs[0], Q=outputs[1], R=kernel[0], S=kernel[1],
+            STRIDE_H=strides[0], STRIDE_W=strides[1], GROUPS=groups, FUSED_RELU=self._fuse_relu(op), **self._bias(names),
+            HE=he, WE=we, ROW_MAP=self._keep(maps[0]), COL_MAP=self._keep(maps[1]),
+            TAPS=self._keep(tap_offsets(channels // groups, kernel, (he, we), dilations)),
+            PACK=self._keep(self.weights[names["weight"]] + packed_order(index, groups)), PACKED=self.packed,
+        )  # fmt: skip
+        self.packed += index.size
+        if not direct:
+            row.places["EXPANDED"] = self._scratch(channels * he * we, forward=True)
+        if row.wants_dx:
+            self._convolution_back(row, axes, mode, maps, index + self.weights[names["weight"]])
+
+    def _convolution_back(
+        self, row: _Row, axes: tuple[Any, ...], mode: str, maps: list[npt.NDArray[np.int32]], index: Ints
+    ) -> None:
+        """Dx is a convolution of dy, laid out with its stride's gaps, by the filters turned round."""
+        c = row.columns
+        groups, filters = c["GROUPS"], c["K"]
+        gathered = mode != "zeros" and "EXPANDED" in row.places
+        backs = [
+            back_expansion(axis, len(m) if gathered else None)
+            for axis, m in zip(axes, maps, strict=True)
+        ]  # fmt: skip
+        (row_map, rows, stride_h), (col_map, cols, stride_w) = backs
+        turned = index[:, :, ::-1, ::-1].reshape(groups, filters // groups, c["C"] // groups, c["R"], c["S"])
+        turned = turned.swapaxes(1, 2).reshape(c["C"], filters // groups, c["R"], c["S"])
+        size, dilations = (len(row_map), len(col_map)), (axes[0].dilation, axes[1].dilation)
+        c |= {
+            "BACK_H": size[0], "BACK_W": size[1], "BACK_ROW_MAP": self._keep(row_map), "BACK_COL_MAP": self._keep(col_map),
+            "BACK_TAPS": self._keep(tap_offsets(filters // groups, (c["R"], c["S"]), size, dilations)),
+            "BACK_PACK": self._keep(packed_order(turned, groups)), "BACK_PACKED": self.packed, "BACK_STRIDE_H": stride_h,
+            "BACK_STRIDE_W": stride_w, "BACK_P": rows, "BACK_Q": cols,
+        }  # fmt: skip
+        self.packed += index.size
+        row.places["BACK_SCRATCH"] = self._scratch(filters * size[0] * size[1], forward=False)
+        if gathered:
+            row.places["BACK_OUT"] = self._scratch(c["C"] * rows * cols, forward=False)
+
+    # ── helpers ──────────────────────────────────────────────────────────────────────────────────
+
+    def _shape(self, number: int) -> tuple[int, ...]:
+        return self.program.buffers[number].shape
+
+    def _bias(self, names: Mapping[str, str]) -> dict[str, int]:
+        return {"BIAS": self.weights[names["bias"]]} if "bias" in names else {}
+
+    def _fuse_relu(self, op: Op) -> int:
+        """1, and the ReLU after it is done with, if that ReLU is all that reads this op's output."""
+        readers = self.readers.get(op.output, [])
+        if len(readers) != 1 or readers[0].kind != "ReLU" or op.output == self.target:
+            return 0
+        self.root[readers[0].output] = self.root[op.output]
+        self.trains[readers[0].output] = True
+        return 1
+
+    def _keep(self, values: npt.NDArray[Any]) -> int:
+        at = self.table_size
+        self.table.append(np.ascontiguousarray(values, np.int32).ravel())
+        self.table_size += values.size
+        return at
+
+    def _scratch(self, size: int, *, forward: bool) -> tuple[Request, int]:
+        """Memory of the row being made: for its forward op (kept for its backward in training), or backward alone."""
+        return Request(size, -1 if forward else -2, 0), 0
+
+    # ── memory ───────────────────────────────────────────────────────────────────────────────────
+
+    def _plan(self) -> Lanes:
+        count, requests = len(self.rows), []
+        values = {self.root[0]: Request(prod(self._shape(0)), 0, 2 * count + 1 if self.training else 0)}
+        gradients: dict[int, Request] = {}
+        for time, row in enumerate(self.rows):
+            last = 2 * count - time
+            values.setdefault(
+                row.target, Request(prod(self._shape(row.target)), time, last if self.training else time)
+            )
+            if not self.training:
+                values[row.source].last = max(values[row.source].last, time)
+            for name, (request, shift) in row.places.items():
+                first = time if request.first == -1 else last
+                row.places[name] = (request, shift)
+                request.first, request.last = first, last if self.training else time
+            requests += [r for r, _ in row.places.values() if self.training or r.first < count]
+        final = self.root[self.target]
+        values[final].last = max(values[final].last, count)
+        if self.training:
+            gradients[final] = Request(prod(self._shape(final)), count, 2 * count)
+            self._plan_gradients(gradients, count)
+        arena = place([*requests, *values.values(), *gradients.values()])
+        ops = np.zeros((count, len(COLUMNS)), np.int64)
+        floats = np.zeros((count, FLOATS))
+        for i, row in enumerate(self.rows):
+            ops[i] = [self._column(row, name, values, gradients) for name in COLUMNS]
+            floats[i, : len(row.floats)] = row.floats
+        specs = self.program.parameter_specs.values()
+        trained = sum(prod(s.shape) for s in specs if s.trained)
+        states = sum(prod(s.shape) for s in specs if not s.trained)
+        ranges = self._slot_ranges(trained)
+        at_ranges = self._keep(np.array(ranges))
+        table = np.concatenate([*self.table, np.zeros(1, np.int32)])
+        sizes = (
+            arena, values[self.root[0]].offset, prod(self._shape(0)), values[final].offset, prod(self._shape(final)),
+            gradients[final].offset if self.training else -1, self.packed, trained, states, self.statistics,
+            self.kept, at_ranges, len(ranges),
+        )  # fmt: skip
+        return Lanes(ops, floats, table, sizes, tuple(row.name for row in self.rows))
+
+    def _slot_ranges(self, trained: int) -> list[tuple[int, int]]:
+        """Parameters whose gradients go through slots: all but fully connected weights."""
+        ranges, at = [], 0
+        for begin, end in [*sorted(self.whole), (trained, trained)]:
+            if at < begin:
+                ranges.append((at, begin))
+            at = end
+        return ranges
+
+    def _plan_gradients(self, gradients: dict[int, Request], count: int) -> None:
+        """Who writes a gradient first and who adds to it, in the order of the backward pass."""
+        made = {row.target: i for i, row in reversed(list(enumerate(self.rows)))}
+        for i in range(count - 1, -1, -1):
+            row = self.rows[i]
+            if not row.wants_dx:
+                continue
+            row.columns["ACCUMULATE"] = int(row.source in gradients)
+            if row.source not in gradients:
+                gradients[row.source] = Request(
+                    prod(self._shape(row.source)), 2 * count - i, 2 * count - made[row.source]
+                )
+
+    def _column(self, row: _Row, name: str, values: dict[int, Request], gradients: dict[int, Request]) -> int:
+        if name == "X":
+            return values[row.source].offset + row.shift[0]
+        if name == "Y":
+            return values[row.target].offset + row.shift[1]
+        if name == "DX":
+            return gradients[row.source].offset if row.wants_dx else -1
+        if name == "DY":
+            return gradients[row.target].offset + row.shift[1] if row.target in gradients else -1
+        if name in row.places:
+            return row.places[name][0].offset
+        return row.columns.get(name, -1 if name in _NONE else 0)
+
+
+_NONE = {"WEIGHT", "BIAS", "EXPANDED", "BACK_SCRATCH", "BACK_OUT", "STATE", "STATISTICS"}
+
+
+def to_lanes(program: Program, target: int, *, training: bool) -> Lanes:
+    """The rows that compute buffer `target` of a program, and in training the gradients of all parameters.
+
+    >>> from striate.plan.lower import lower
+    >>> lanes = to_lanes(lower(Sequential([Conv2d(6, 5), ReLU()], input_shape=(3, 32, 32))), 2, training=False)
+    >>> lanes.names, lanes.arena_vectors  # the ReLU is part of the convolution
+    (('conv1',), 7776)
+    """
+    return _Lowering(program, target, training).lower()
+
+
+def _needed(program: Program, target: int) -> list[Op]:
+    """The ops that `target` depends on, in order."""
+    wanted, found = {target}, []
+    for op in reversed(program.ops):
+        if op.output in wanted:
+            found.append(op)
+            wanted.update(op.inputs)
+    return found[::-1]
+
+
+def _offsets(program: Program) -> tuple[dict[str, int], dict[str, int]]:
+    """Where each array begins in the flat parameters, and in the flat state."""
+    weights: dict[str, int] = {}
+    state: dict[str, int] = {}
+    at = {True: 0, False: 0}
+    for name, spec in program.parameter_specs.items():
+        (weights if spec.trained else state)[name] = at[spec.trained]
+        at[spec.trained] += prod(spec.shape)
+    return weights, state

@@ -1,0 +1,195 @@
+"""The native engine: runs a Program with the C++ executor, one call a training step.
+
+Promises: what the reference engine promises, in float32, many times faster; results that do not depend on the number
+of threads. STRIATE_ISA forces an instruction set, STRIATE_THREADS the number of threads.
+Leaves out: arithmetic of its own; where it must explain (divergence), the reference engine does.
+"""
+
+from __future__ import annotations
+
+import os
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import MissingDependencyError, OptionError
+from ..parameters import Parameters
+from .engine import Loss, ReferenceEngine, StepResult, Update
+from .lanes import COLUMNS, FLOATS, to_lanes
+from .program import Program
+
+Array = npt.NDArray[Any]
+
+_LOSSES = {"cross-entropy": 1, "hinge": 2, "mean squared error": 3}
+_FORMULAS = {"sgd": 1, "adagrad": 2, "rmsprop": 3, "adadelta": 4, "adam": 5}
+_MACS_WORTH_A_THREAD = 2_000_000
+
+
+def native_module() -> Any:
+    """The extension module.
+
+    Raises:   MissingDependencyError when it was not built.
+    """
+    try:
+        from . import _native
+    except ImportError:
+        raise MissingDependencyError(
+            "its extension module, which was not built (a C++20 compiler is needed)",
+            "native",
+            "the native engine",
+        ) from None
+    if (len(COLUMNS), FLOATS) != (_native.COLUMNS, _native.FLOATS):
+        raise OptionError("the native extension is of another version; build it again with pip install -e .")
+    return _native
+
+
+def chosen_isa() -> str:
+    """The instruction set in use: STRIATE_ISA, or the best that the processor offers.
+
+    Raises:   OptionError for one that it does not offer.
+    """
+    offered: list[str] = native_module().instruction_sets()
+    wanted = os.environ.get("STRIATE_ISA", offered[0])
+    if wanted not in offered:
+        raise OptionError(
+            f"STRIATE_ISA={wanted} is not offered by this processor; it offers {', '.join(offered)}."
+        )
+    return wanted
+
+
+def thread_limit() -> int:
+    """STRIATE_THREADS, or the processors this process may use."""
+    text = os.environ.get("STRIATE_THREADS")
+    if text is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not text.isdigit() or int(text) < 1:
+        raise OptionError(f"STRIATE_THREADS must be a whole number of at least 1, got {text!r}.")
+    return int(text)
+
+
+class NativeEngine:
+    """Runs a Program in float32.
+
+    Args:     program; parameters, float32; seed for Dropout; macs of one image, from which threads are chosen.
+    """
+
+    def __init__(self, program: Program, parameters: Parameters, seed: int = 0, *, macs: int = 0) -> None:
+        if parameters.flat.dtype != np.float32:
+            raise OptionError(
+                f"the native engine computes in float32, and the parameters are {parameters.flat.dtype}."
+            )
+        self.program, self.parameters, self.seed, self.macs = program, parameters, seed, macs
+        self.gradients = np.zeros_like(parameters.flat)
+        self._module, self.isa, self.threads = native_module(), chosen_isa(), thread_limit()
+        self._plans: dict[tuple[int, bool], Any] = {}
+        self._workspace = np.zeros(0, np.uint8)
+
+    def predict(self, x: Array) -> Array:
+        """The network's output for a batch, in inference mode."""
+        return self._infer(x, self.program.output)
+
+    def scores(self, x: Array) -> Array:
+        """What a loss reads, in inference mode: the output, or what comes before a final Softmax."""
+        return self._infer(x, self.program.scores)
+
+    def train_step(
+        self, x: Array, targets: Array, loss: Loss, update: Update | None, step: int
+    ) -> StepResult:
+        """One training step; parameters and running statistics change only if the loss is finite.
+
+        Args:     as the reference engine; update None fills `gradients` and changes no parameter.
+        """
+        shape = self.program.buffers[self.program.scores].shape
+        scores = np.empty((len(x), prod(shape)), np.float32)
+        formula, constant = loss.formula
+        labels, wanted = _targets(targets, formula, len(x), prod(shape))
+        training: dict[str, Any] = {
+            "loss": _LOSSES[formula], "loss_parameter": constant, "labels": labels, "targets": wanted,
+            "losses": np.empty(len(x)), "gradients": self.gradients, "seed": self.seed, "step": step, "formula": 0,
+        }  # fmt: skip
+        if update is not None:
+            training |= _update(update)
+        plan = self._plan(self.program.scores, training=True)
+        value = self._run(plan, x, scores, training)
+        if not np.isfinite(value):
+            self._explain_divergence(x, value, step)
+        return StepResult(value, scores.reshape(len(x), *shape))
+
+    def _infer(self, x: Array, target: int) -> Array:
+        shape = self.program.buffers[target].shape
+        out = np.empty((len(x), prod(shape)), np.float32)
+        if target == 0:
+            return np.array(x, np.float32)
+        if len(x):
+            self._run(self._plan(target, training=False), x, out, None)
+        return out.reshape(len(x), *shape)
+
+    def _plan(self, target: int, *, training: bool) -> Any:
+        if (target, training) not in self._plans:
+            lanes = to_lanes(self.program, target, training=training)
+            self._plans[target, training] = self._module.Plan(
+                self.isa, lanes.ops, lanes.floats, lanes.table, list(lanes.sizes)
+            )
+        return self._plans[target, training]
+
+    def _run(self, plan: Any, x: Array, out: Array, training: dict[str, Any] | None) -> float:
+        features = prod(self.program.input_shape)
+        if x.shape[1:] != self.program.input_shape:
+            raise OptionError(f"the program takes {self.program.input_shape}, got {x.shape[1:]}.")
+        flat = np.ascontiguousarray(x, np.float32).reshape(len(x), features)
+        threads = max(1, min(self.threads, 1 + len(x) * self.macs // _MACS_WORTH_A_THREAD))
+        needed = plan.workspace_bytes(len(x), threads, training is not None)
+        if self._workspace.size < needed:
+            self._workspace = _allocate(needed, len(x))
+        value: float = plan.run(
+            flat, self.parameters.flat, self.parameters.state, out, self._workspace, threads, training
+        )
+        return value
+
+    def _explain_divergence(self, x: Array, value: float, step: int) -> None:
+        oracle = ReferenceEngine(self.program, self.parameters, self.seed)
+        with np.errstate(all="ignore"):
+            values, _ = oracle.forward(x, training=True, step=step, until=self.program.scores)
+        oracle.report_divergence(values, value, step)
+
+
+def _allocate(needed: int, images: int) -> Array:
+    try:
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        available = needed
+    if needed > available:
+        fits = max(1, images * available // needed // 2)
+        raise OptionError(
+            f"this step needs {needed / 2**30:.1f} GiB of work memory for {images} images, and the machine has "
+            f"{available / 2**30:.1f} GiB. A batch of {fits} would fit."
+        )
+    return np.zeros(needed, np.uint8)
+
+
+def _targets(targets: Array, formula: str, count: int, outputs: int) -> tuple[Array | None, Array | None]:
+    targets = np.asarray(targets)
+    if np.issubdtype(targets.dtype, np.integer) and targets.ndim == 1:
+        labels = np.ascontiguousarray(targets, np.int64)
+        if len(labels) != count or (count and not 0 <= labels.min() <= labels.max() < outputs):
+            raise OptionError(f"expected {count} labels from 0 to {outputs - 1}.")
+        return labels, None
+    if formula != "mean squared error":
+        raise OptionError(f"{formula} needs a vector of integer labels.")
+    if targets.size != count * outputs:
+        raise OptionError(f"mean squared error needs {count * outputs} targets, got {targets.size}.")
+    return None, np.ascontiguousarray(targets, np.float32).ravel()
+
+
+def _update(update: Update) -> dict[str, Any]:
+    name, a, b, epsilon = update.optimizer.formula
+    first, second = (*update.state.values(), None, None)[:2]
+    return {
+        "formula": _FORMULAS[name], "rate": update.learning_rate, "weight_decay": update.optimizer.weight_decay,
+        "clip_norm": update.optimizer.clip_norm or 0.0, "clip_value": update.optimizer.clip_value or 0.0, "a": a, "b": b,
+        "epsilon": epsilon, "optimizer_step": update.step, "decoupled": int(update.optimizer.decoupled),
+        "nesterov": int(getattr(update.optimizer, "nesterov", False)), "first": first, "second": second,
+        "decay_mask": update.decay_mask.view(np.uint8),
+    }  # fmt: skip

@@ -1,0 +1,356 @@
+"""The native engine against the oracle: every layer, every instruction set, any number of threads, dirty memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as hyp
+
+import striate as st
+from striate.plan import ReferenceEngine, lower
+from striate.plan.lanes import COLUMNS, to_lanes
+from striate.plan.memory import Request, place
+from striate.plan.native import NativeEngine, native_module
+from striate.training.optimizers import Update
+
+from .cases import CASES, UNDRAWABLE
+from .test_gradients import networks
+from .test_training import RECIPE, dataset, network
+from .test_training_rules import OPTIMIZER_SPECS
+
+ISAS = native_module().instruction_sets()
+LAYERS = {
+    "conv2d": lambda arrays, o: st.Conv2d(
+        arrays[1].shape[0], arrays[1].shape[2:], bias=arrays[2] is not None, **o
+    ),
+    "conv_transpose2d": lambda arrays, o: st.ConvTranspose2d(
+        arrays[1].shape[1] * o["groups"], arrays[1].shape[2:], bias=arrays[2] is not None, **o
+    ),
+    "max_pool2d": lambda arrays, o: st.MaxPool2d(**o),
+    "avg_pool2d": lambda arrays, o: st.AvgPool2d(**o),
+    "global_avg_pool2d": lambda arrays, o: st.GlobalAvgPool2d(),
+    "local_response_norm": lambda arrays, o: st.LocalResponseNorm(**o),
+    "relu": lambda arrays, o: st.ReLU(),
+    "leaky_relu": lambda arrays, o: st.LeakyReLU(**o),
+    "sigmoid": lambda arrays, o: st.Sigmoid(),
+    "tanh": lambda arrays, o: st.Tanh(),
+    "softmax": lambda arrays, o: st.Softmax(),
+}
+
+
+class Nothing:
+    """An update that changes nothing, for the oracle."""
+
+    def __call__(self, flat: Any, gradients: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def isa(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    def choose(name: str, threads: int = 2) -> None:
+        monkeypatch.setenv("STRIATE_ISA", name)
+        monkeypatch.setenv("STRIATE_THREADS", str(threads))
+
+    return choose  # type: ignore[return-value]
+
+
+def engines(graph: st.Graph, seed: int = 3) -> tuple[ReferenceEngine, NativeEngine]:
+    """Both engines with the same random parameters; the oracle in float64."""
+    parameters = st.initialize(graph, 1)
+    parameters.flat += np.random.default_rng(5).standard_normal(parameters.flat.size).astype(np.float32) / 20
+    oracle = ReferenceEngine(lower(graph), parameters.astype(np.float64), seed)
+    return oracle, NativeEngine(lower(graph), parameters, seed, macs=10**9)
+
+
+def poison(engine: NativeEngine, count: int) -> None:
+    """Fill the work memory with NaN, so that whatever is read before it is written shows."""
+    needed = [
+        engine._plan(target, training=training).workspace_bytes(count, engine.threads, training)
+        for target, training in ((engine.program.scores, True), (engine.program.output, False))
+    ]
+    engine._workspace = np.full(max(needed), 255, np.uint8)
+
+
+def agree(graph: st.Graph, count: int, loss: Any, targets: Any, tolerance: float = 5e-6) -> None:
+    """Loss, scores, all gradients, running statistics and predictions, against float64."""
+    oracle, native = engines(graph)
+    poison(native, count)
+    x = np.random.default_rng(count).standard_normal((count, *graph.input_shape)).astype(np.float32)
+    expected = oracle.train_step(x.astype(np.float64), targets, loss, Nothing(), 0)
+    found = native.train_step(x, targets, loss, None, 0)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-5, abs=1e-6)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-4, atol=1e-5)
+    largest = np.abs(oracle.gradients).max(initial=1e-6)
+    gradients = native.parameters.views_of(native.gradients)
+    for name, gradient in oracle.parameters.views_of(oracle.gradients).items():
+        worst, own = np.abs(gradient - gradients[name]).max(), np.abs(gradient).max()
+        assert worst <= tolerance * largest, (
+            f"{name}: {worst / largest:.2g} of the network's largest gradient"
+        )
+        if own > 1e-3 * largest:  # smaller ones are sums that cancel, such as a bias before batch norm
+            assert worst <= 1e-4 * own, f"{name}: {worst / own:.2g} of its own largest gradient"
+    np.testing.assert_allclose(native.parameters.state, oracle.parameters.state, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(native.predict(x), oracle.predict(x.astype(np.float64)), rtol=1e-4, atol=1e-5)
+
+
+# ── every layer, every hyperparameter ────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ISAS)
+@pytest.mark.parametrize("case", [case for case in CASES if case.name in LAYERS], ids=lambda case: case.name)
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@given(data=hyp.data())
+def test_layers_agree_with_the_oracle(case: Any, name: str, isa: Any, data: Any) -> None:
+    """A trained 1×1 convolution goes before the layer, so that its gradient for x is seen too."""
+    isa(name, data.draw(hyp.integers(1, 3)))
+    try:
+        arrays, options = case.draw(data.draw)
+        layer = LAYERS[case.name](arrays, options)
+        channels, height, width = arrays[0].shape[1:]
+        before = st.Conv2d(channels, 1)
+        graph = st.Sequential([before, layer], input_shape=(channels, height, width))
+    except UNDRAWABLE:
+        assume(False)
+        raise
+    count = data.draw(hyp.sampled_from([1, 2, 5, 17, 37]))
+    targets = np.random.default_rng(0).standard_normal((count, *graph.shape_of(graph.scores)))
+    agree(graph, count, st.MeanSquaredError(), targets)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("name", ISAS)
+@pytest.mark.parametrize("which", networks())
+def test_networks_agree_with_the_oracle(which: str, name: str, threads: int, isa: Any) -> None:
+    isa(name, threads)
+    graph = networks()[which]
+    classes = graph.output_shape[0]
+    for count, loss in ((1, st.CrossEntropy(0.1)), (6, st.Hinge()), (37, st.MeanSquaredError())):
+        agree(graph, count, loss, np.arange(count) % classes)
+
+
+@pytest.mark.parametrize(
+    "which", ["linear", "two-layer", "lenet5", "convnetjs-mnist", "convnetjs-cifar10", "digits"]
+)
+def test_the_zoo_agrees_with_the_oracle(which: str) -> None:
+    agree(st.zoo.build(which), 9, st.CrossEntropy(), np.arange(9))
+
+
+def test_a_node_read_twice_and_an_output_read_by_others() -> None:
+    build = st.GraphBuilder(input_shape=(2, 4, 4))
+    a = build.add(st.Conv2d(3, 3, padding=1), build.input)
+    twice = build.add(st.Add(), a, a)
+    build.chain([st.ReLU(), st.Flatten(), st.Linear(3)], build.add(st.Concat(), twice, a, twice))
+    agree(build.build(), 5, st.CrossEntropy(), np.arange(5) % 3)
+
+
+@pytest.mark.parametrize("name", ISAS)
+def test_dropout_draws_the_same_numbers(name: str, isa: Any) -> None:
+    isa(name)
+    graph = st.Sequential(
+        [st.Conv2d(3, 1), st.Dropout(0.4), st.Flatten(), st.Linear(2)], input_shape=(1, 5, 7)
+    )
+    agree(graph, 21, st.CrossEntropy(), np.arange(21) % 2)
+
+
+# ── losses and optimizers ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ISAS)
+@pytest.mark.parametrize(
+    "spec",
+    [*OPTIMIZER_SPECS, st.SGD(0.1, momentum=0.5, clip_norm=0.3), st.Adam(0.01, clip_value=0.01)],
+    ids=str,
+)
+def test_optimizers_take_the_oracle_s_step(spec: Any, name: str, isa: Any) -> None:
+    """From the same gradients, twenty steps one by one: state runs on in float64, weights start from the same."""
+    isa(name)
+    graph = st.pattern(
+        "CONV-RELU-POOL-FC-TANH,SOFTMAX", input_shape=(1, 8, 8), filters=3, hidden=6, classes=4
+    )
+    _, native = engines(graph)
+    state, mask = spec.new_state(native.parameters.flat), native.parameters.decay_mask
+    exact = spec.new_state(native.parameters.flat.astype(np.float64))
+    rng = np.random.default_rng(1)
+    for step in range(20):
+        x, y = rng.standard_normal((11, 1, 8, 8)).astype(np.float32), rng.integers(0, 4, 11)
+        native.train_step(x, y, st.CrossEntropy(), None, step)
+        before = native.parameters.flat.astype(np.float64)
+        expected, gradients = before.copy(), native.gradients.astype(np.float64)
+        spec.update(expected, gradients, exact, step=step + 1, decay_mask=mask)
+        native.train_step(
+            x, y, st.CrossEntropy(), Update(spec, state, step + 1, spec.learning_rate, mask), step
+        )
+        moved = native.parameters.flat - before
+        np.testing.assert_allclose(moved, expected - before, rtol=1e-4, atol=3e-7)
+
+
+def test_twenty_steps_give_the_oracle_s_losses() -> None:
+    graph = st.zoo.build("lenet5")
+    oracle, native = engines(graph)
+    spec = st.SGD(0.02, momentum=0.9)
+    states = [spec.new_state(engine.parameters.flat) for engine in (oracle, native)]
+    mask, rng = native.parameters.decay_mask, np.random.default_rng(1)
+    for step in range(20):
+        x, y = rng.standard_normal((16, 1, 32, 32)).astype(np.float32), rng.integers(0, 10, 16)
+        losses = [
+            engine.train_step(x, y, st.CrossEntropy(), Update(spec, state, step + 1, 0.02, mask), step).loss
+            for engine, state in zip((oracle, native), states, strict=True)
+        ]
+        assert losses[1] == pytest.approx(losses[0], rel=1e-5), step
+
+
+# ── the same bits ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("which", ["residual and concat", "lecture", "every layer"])
+def test_threads_change_no_bit(which: str, isa: Any) -> None:
+    graph = networks()[which]
+    x = np.random.default_rng(0).standard_normal((150, *graph.input_shape)).astype(np.float32)
+    y = np.arange(150) % graph.output_shape[0]
+    found = []
+    for threads in (1, 2, 3):
+        isa(ISAS[0], threads)
+        _, native = engines(graph)
+        native.train_step(x, y, st.CrossEntropy(), None, 0)
+        found.append((native.gradients.copy(), native.predict(x), native.parameters.state.copy()))
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_models_in_several_python_threads_do_not_disturb_each_other() -> None:
+    def train(out: list[Any]) -> None:
+        model = st.Model(network(), seed=9, engine="native")
+        list(model.training(dataset(), RECIPE))
+        out.append(model.parameters.flat.copy())
+
+    alone: list[Any] = []
+    train(alone)
+    together: list[Any] = []
+    threads = [threading.Thread(target=train, args=(together,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for other in together:
+        np.testing.assert_array_equal(other, alone[0])
+
+
+def _loss_in_a_child(queue: Any) -> None:
+    graph = st.zoo.build("lenet5")
+    _, native = engines(graph)
+    x = np.random.default_rng(0).standard_normal((40, *graph.input_shape)).astype(np.float32)
+    queue.put(native.train_step(x, np.arange(40) % 10, st.CrossEntropy(), None, 0).loss)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    _loss_in_a_child(queue)
+    expected = queue.get(timeout=60)
+    child = context.Process(target=_loss_in_a_child, args=(queue,))
+    child.start()
+    assert queue.get(timeout=60) == expected
+    child.join(timeout=60)
+    assert child.exitcode == 0
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_both_engines_train_alike(engine: str) -> None:
+    model = st.Model(network(), seed=9, engine=engine)
+    events = list(model.training(dataset(), RECIPE, validation=dataset()))
+    oracle = st.Model(network(), seed=9, engine="reference")
+    others = list(oracle.training(dataset(), RECIPE, validation=dataset()))
+    for one, two in zip(events, others, strict=True):
+        if hasattr(one, "learning_rate"):
+            assert one.loss == pytest.approx(two.loss, rel=2e-4)
+
+
+# ── what is refused ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_the_native_engine_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = st.zoo.build("linear", input_shape=(1, 4, 4), classes=3)
+    _, native = engines(graph)
+    x = np.zeros((2, 1, 4, 4), np.float32)
+    with pytest.raises(st.OptionError, match="expected 2 labels from 0 to 2"):
+        native.train_step(x, np.array([0, 3]), st.CrossEntropy(), None, 0)
+    with pytest.raises(st.OptionError, match="cross-entropy needs a vector of integer labels"):
+        native.train_step(x, np.zeros((2, 3)), st.CrossEntropy(), None, 0)
+    with pytest.raises(st.OptionError, match="mean squared error needs 6 targets, got 5"):
+        native.train_step(x, np.zeros(5), st.MeanSquaredError(), None, 0)
+    with pytest.raises(st.OptionError, match=r"the program takes \(1, 4, 4\), got \(1, 5, 5\)"):
+        native.predict(np.zeros((2, 1, 5, 5)))
+    with pytest.raises(st.OptionError, match="computes in float32"):
+        NativeEngine(lower(graph), st.initialize(graph).astype(np.float64))
+    monkeypatch.setenv("STRIATE_ISA", "mmx")
+    with pytest.raises(
+        st.OptionError, match="STRIATE_ISA=mmx is not offered by this processor; it offers .*baseline"
+    ):
+        st.Model(graph, engine="native")
+    monkeypatch.delenv("STRIATE_ISA")
+    monkeypatch.setenv("STRIATE_THREADS", "many")
+    with pytest.raises(st.OptionError, match="STRIATE_THREADS must be a whole number"):
+        st.Model(graph, engine="native")
+
+
+def test_arrays_of_other_types_and_layouts_are_copied_not_misread() -> None:
+    graph = st.zoo.build("linear", input_shape=(1, 4, 4), classes=3)
+    _, native = engines(graph)
+    x = np.random.default_rng(0).standard_normal((3, 1, 4, 4)).astype(np.float32)
+    expected = native.predict(x)
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    for other in (x.astype(np.float64), np.asfortranarray(x), np.repeat(x, 2, axis=0)[::2], frozen):
+        np.testing.assert_array_equal(native.predict(other), expected)
+    assert native.predict(x[:0]).shape == (0, 3)
+
+
+def test_a_step_that_does_not_fit_in_memory_says_what_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    from striate.plan import native as room
+
+    monkeypatch.setattr(room.os, "sysconf", lambda name: 1)
+    with pytest.raises(
+        st.OptionError, match=r"this step needs .* GiB of work memory for 2 images.*A batch of 1 would fit"
+    ):
+        st.Model(st.zoo.build("lenet5"), engine="native").predict(np.zeros((2, 1, 32, 32), np.float32))
+
+
+# ── the plan ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(hyp.lists(hyp.tuples(hyp.integers(0, 9), hyp.integers(0, 9), hyp.integers(0, 5)), max_size=20))
+def test_nothing_alive_at_once_overlaps(wanted: list[tuple[int, int, int]]) -> None:
+    requests = [Request(size, first, first + length) for size, first, length in wanted]
+    total = place(requests)
+    for i, one in enumerate(requests):
+        assert 0 <= one.offset <= one.offset + one.size <= total
+        for other in requests[:i]:
+            if one.first <= other.last and other.first <= one.last:
+                assert one.offset + one.size <= other.offset or other.offset + other.size <= one.offset
+
+
+def test_relu_is_fused_and_training_memory_does_not_grow_with_the_batch() -> None:
+    graph = st.zoo.build("convnetjs-cifar10")
+    lanes = to_lanes(lower(graph), lower(graph).scores, training=True)
+    assert lanes.names == ("conv1", "pool1", "conv2", "pool2", "conv3", "pool3", "fc1")
+    assert lanes.ops.shape == (7, len(COLUMNS))
+    _, native = engines(graph)
+    plan = native._plan(native.program.scores, training=True)
+    grown = plan.workspace_bytes(4096, 2, True) - plan.workspace_bytes(1024, 2, True)
+    kept_floats = 320 + 10  # a fully connected layer keeps its input and dy for one product over the batch
+    assert grown == 3072 * kept_floats * 4
+
+
+def test_filters_as_large_as_their_input_become_fully_connected() -> None:
+    graph = st.zoo.build("lenet5")
+    lanes = to_lanes(lower(graph), lower(graph).scores, training=True)
+    kinds = dict(zip(lanes.names, lanes.ops[:, 0], strict=True))
+    assert (kinds["c3"], kinds["c5"], kinds["f6"]) == (0, 1, 1)
