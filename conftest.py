@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+collect_ignore = ["tests/test_native.py"] if "STRIATE_NO_NATIVE" in os.environ else []
+
 settings.register_profile(
     "striate",
     deadline=None,

@@ -185,7 +185,8 @@ def _targets(targets: Array, formula: str, count: int, outputs: int) -> tuple[Ar
 
 def _update(update: Update) -> dict[str, Any]:
     name, a, b, epsilon = update.optimizer.formula
-    first, second = (*update.state.values(), None, None)[:2]
+    # By name: a state that comes from a file need not be in the order it was made in.
+    first, second = (*(update.state.get(name) for name in update.optimizer.averages), None, None)[:2]
     return {
         "formula": _FORMULAS[name], "rate": update.learning_rate, "weight_decay": update.optimizer.weight_decay,
         "clip_norm": update.optimizer.clip_norm or 0.0, "clip_value": update.optimizer.clip_value or 0.0, "a": a, "b": b,
