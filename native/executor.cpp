@@ -83,28 +83,50 @@ static int64_t workspace_bytes(const Program& program, int64_t n, int64_t thread
 
 // ── one op, one micro-batch ──────────────────────────────────────────────────────────────────────
 
-static void conv_forward(const Run& run, const int64_t* o, V* a) {
+// A share of an op: part `index` of `count`. With one micro-batch and several threads every op is cut into shares, with
+// a barrier between its stages; otherwise the one share is the whole.
+struct Share {
+  int64_t index, count;
+  // The part of 0 … total that begins and ends at multiples of `unit`.
+  int64_t begin(int64_t total, int64_t unit = 1) const {
+    const int64_t units = (total + unit - 1) / unit, at = units * index / count * unit;
+    return at < total ? at : total;
+  }
+  int64_t end(int64_t total, int64_t unit = 1) const { return Share{index + 1, count}.begin(total, unit); }
+};
+
+static int stages(const int64_t* o) { return o[KIND] == CONV || o[KIND] == LINEAR ? 2 : 1; }
+
+static void expand_planes(const V* x, V* out, int64_t begin, int64_t end, int64_t H, int64_t W, int64_t HE, int64_t WE,
+                          const int32_t* row, const int32_t* col) {
+  expand(x + begin * H * W, out + begin * HE * WE, end - begin, H, W, HE, WE, row, col);
+}
+
+static void conv_forward(const Run& run, const int64_t* o, V* a, int stage, Share share) {
   const int32_t* table = run.program.table;
-  const V* x = a + o[X];
-  if (o[EXPANDED] >= 0) {
-    expand(x, a + o[EXPANDED], o[C], o[H], o[W], o[HE], o[WE], table + o[ROW_MAP], table + o[COL_MAP]);
-    x = a + o[EXPANDED];
+  const V* x = a + (o[EXPANDED] >= 0 ? o[EXPANDED] : o[X]);
+  if (stage == 0) {
+    if (o[EXPANDED] >= 0)
+      expand_planes(a + o[X], a + o[EXPANDED], share.begin(o[C]), share.end(o[C]), o[H], o[W], o[HE], o[WE],
+                    table + o[ROW_MAP], table + o[COL_MAP]);
+    return;
   }
   const int64_t groups = o[GROUPS], per_in = o[C] / groups, per_out = o[K] / groups, taps = per_in * o[R] * o[S];
   for (int64_t g = 0; g < groups; ++g) {
     const float* bias = o[BIAS] >= 0 ? run.call.parameters + o[BIAS] + g * per_out : nullptr;
     convolve({x + g * per_in * o[HE] * o[WE], a + o[Y] + g * per_out * o[P] * o[Q], per_out, o[P], o[Q], o[WE],
               per_in * o[HE] * o[WE] * static_cast<int64_t>(sizeof(V)), o[STRIDE_H], o[STRIDE_W], taps, table + o[TAPS],
-              run.packed + o[PACKED] + g * per_out * taps, bias, o[FUSED_RELU] != 0, false});
+              run.packed + o[PACKED] + g * per_out * taps, bias, o[FUSED_RELU] != 0, false},
+             share.begin(per_out, KT_MOST), share.end(per_out, KT_MOST));
   }
 }
 
 // dy masked by the ReLU that was fused into the op; db beside it.
-static void through_relu(const int64_t* o, V* a, float* slot) {
+static void through_relu(const int64_t* o, V* a, float* slot, Share share) {
   const int64_t map = o[P] * o[Q];
   V* dy = a + o[DY];
   const V* y = a + o[Y];
-  for (int64_t k = 0; k < o[K]; ++k) {
+  for (int64_t k = share.begin(o[K]); k < share.end(o[K]); ++k) {
     V total{};
     for (int64_t i = k * map; i < (k + 1) * map; ++i) {
       if (o[FUSED_RELU]) dy[i] = choose(y[i] > 0.0f, dy[i], V{});
@@ -114,22 +136,27 @@ static void through_relu(const int64_t* o, V* a, float* slot) {
   }
 }
 
-static void conv_backward(const Run& run, const int64_t* o, V* a, float* slot) {
+static void conv_backward(const Run& run, const int64_t* o, V* a, float* slot, int stage, Share share) {
   const int32_t* table = run.program.table;
   const V* x = a + (o[EXPANDED] >= 0 ? o[EXPANDED] : o[X]);
   V* dy = a + o[DY];
   const int64_t groups = o[GROUPS], per_in = o[C] / groups, per_out = o[K] / groups, taps = per_in * o[R] * o[S];
-  through_relu(o, a, slot);
+  if (stage == 0) {
+    if (o[FUSED_RELU] != RELU_DONE) through_relu(o, a, slot, share);
+    if (o[DX] >= 0)
+      expand_planes(dy, a + o[BACK_SCRATCH], share.begin(o[K]), share.end(o[K]), o[P], o[Q], o[BACK_H], o[BACK_W],
+                    table + o[BACK_ROW_MAP], table + o[BACK_COL_MAP]);
+    return;
+  }
   for (int64_t g = 0; g < groups; ++g) {
     const int32_t* offset = table + o[TAPS];
     const int64_t step = o[S] > 1 ? offset[1] - offset[0] : 0;
     weight_gradient({x + g * per_in * o[HE] * o[WE], dy + g * per_out * o[P] * o[Q], o[P], o[Q], o[WE],
                      o[STRIDE_H], o[STRIDE_W], step, slot},
-                    per_out, per_in, o[R], o[S], o[HE] * o[WE], offset, table + o[PACK] + g * per_out * taps);
+                    per_out, per_in, o[R], o[S], o[HE] * o[WE], offset, table + o[PACK] + g * per_out * taps,
+                    share.begin(per_out, KT_MOST), share.end(per_out, KT_MOST));
   }
   if (o[DX] < 0) return;
-  expand(dy, a + o[BACK_SCRATCH], o[K], o[P], o[Q], o[BACK_H], o[BACK_W], table + o[BACK_ROW_MAP],
-         table + o[BACK_COL_MAP]);
   const bool direct = o[BACK_OUT] < 0;  // dx itself, or a larger image that unexpand gathers
   V* out = a + (direct ? o[DX] : o[BACK_OUT]);
   const int64_t back_taps = per_out * o[R] * o[S];
@@ -138,15 +165,18 @@ static void conv_backward(const Run& run, const int64_t* o, V* a, float* slot) {
               per_in, o[BACK_P], o[BACK_Q], o[BACK_W],
               per_out * o[BACK_H] * o[BACK_W] * static_cast<int64_t>(sizeof(V)), o[BACK_STRIDE_H], o[BACK_STRIDE_W],
               back_taps, table + o[BACK_TAPS], run.packed + o[BACK_PACKED] + g * per_in * back_taps, nullptr, false,
-              direct && o[ACCUMULATE] != 0});
+              direct && o[ACCUMULATE] != 0},
+             share.begin(per_in, KT_MOST), share.end(per_in, KT_MOST));
   if (direct) return;
+  // A program with such a layer is never cut into shares: see sharable.
   if (!o[ACCUMULATE]) memset(a + o[DX], 0, o[C] * o[H] * o[W] * sizeof(V));
   unexpand(out, a + o[DX], o[C], o[H], o[W], o[HE], o[WE], table + o[ROW_MAP], table + o[COL_MAP]);
 }
 
-static void drop(const Run& run, const int64_t* o, const double* f, const V* from, V* to, int64_t micro_batch, bool add) {
+static void drop(const Run& run, const int64_t* o, const double* f, const V* from, V* to, int64_t micro_batch, bool add,
+                 Share share) {
   const auto p = static_cast<float>(f[0]), keep = static_cast<float>(1.0 / (1.0 - f[0]));
-  for (int64_t block = 0; block * 4 < o[COUNT]; ++block) {
+  for (int64_t block = share.begin(o[COUNT], 4) / 4; block * 4 < share.end(o[COUNT], 4); ++block) {
     V factor[4];
     for (int l = 0; l < L; ++l) {
       const uint32_t counter[4] = {static_cast<uint32_t>(block), static_cast<uint32_t>(micro_batch * L + l),
@@ -163,44 +193,51 @@ static void drop(const Run& run, const int64_t* o, const double* f, const V* fro
   }
 }
 
-static void forward(const Run& run, int64_t i, V* a, int64_t micro_batch) {
+static void forward(const Run& run, int64_t i, V* a, int64_t micro_batch, int stage, Share share) {
   const int64_t* o = run.row(i);
   const double* f = run.program.floats + i * FLOATS;
   const int32_t* table = run.program.table;
   const float* parameters = run.call.parameters;
   const V* x = a + o[X];
   V* y = a + o[Y];
+  const int64_t c0 = share.begin(o[C]), c1 = share.end(o[C]), j0 = share.begin(o[COUNT]), j1 = share.end(o[COUNT]);
   switch (o[KIND]) {
-    case CONV: conv_forward(run, o, a); break;
+    case CONV: conv_forward(run, o, a, stage, share); break;
     case LINEAR:
-      linear_forward(x, y, parameters + o[WEIGHT], o[BIAS] >= 0 ? parameters + o[BIAS] : nullptr, o[C], o[K],
-                     o[FUSED_RELU] != 0);
+      if (stage == 0) {
+        const int64_t k = share.begin(o[K], 8), end = share.end(o[K], 8);
+        linear_forward(x, y + k, parameters + o[WEIGHT] + k * o[C],
+                       o[BIAS] >= 0 ? parameters + o[BIAS] + k : nullptr, o[C], end - k, o[FUSED_RELU] != 0);
+      }
       break;
     case MAXPOOL:
-      max_pool(x, y, o[C], o[H], o[W], o[P], o[Q], o[R], o[S], table + o[ROW_MAP], table + o[COL_MAP]);
+      if (o[PAIRS]) {
+        max_pool_pairs(x + c0 * o[H] * o[W], y + c0 * o[P] * o[Q], c1 - c0, o[H], o[W], o[P], o[Q]);
+        break;
+      }
+      max_pool(x + c0 * o[H] * o[W], y + c0 * o[P] * o[Q], c1 - c0, o[H], o[W], o[P], o[Q], o[R], o[S], table + o[ROW_MAP], table + o[COL_MAP]);
       break;
     case AVGPOOL:
-      avg_pool(x, y, o[C], o[H], o[W], o[P], o[Q], o[R], o[S], table + o[ROW_MAP], table + o[COL_MAP],
+      avg_pool(x + c0 * o[H] * o[W], y + c0 * o[P] * o[Q], c1 - c0, o[H], o[W], o[P], o[Q], o[R], o[S], table + o[ROW_MAP], table + o[COL_MAP],
                table + o[COUNTS]);
       break;
     case RELU:
-      for (int64_t j = 0; j < o[COUNT]; ++j) y[j] = choose(x[j] <= 0.0f, V{}, x[j]);
+      for (int64_t j = j0; j < j1; ++j) y[j] = choose(x[j] <= 0.0f, V{}, x[j]);
       break;
     case LEAKY: {
       const auto slope = static_cast<float>(f[0]);
-      for (int64_t j = 0; j < o[COUNT]; ++j) y[j] = choose(x[j] > 0.0f, x[j], x[j] * slope);
+      for (int64_t j = j0; j < j1; ++j) y[j] = choose(x[j] > 0.0f, x[j], x[j] * slope);
       break;
     }
     case SIGMOID:
-      for (int64_t j = 0; j < o[COUNT]; ++j) y[j] = by_lane(x[j], stable_sigmoid);
+      for (int64_t j = j0; j < j1; ++j) y[j] = by_lane(x[j], stable_sigmoid);
       break;
     case TANH:
-      for (int64_t j = 0; j < o[COUNT]; ++j) y[j] = by_lane(x[j], tanhf);
+      for (int64_t j = j0; j < j1; ++j) y[j] = by_lane(x[j], tanhf);
       break;
     case SOFTMAX: softmax(x, y, o[C], o[P]); break;
     case DROPOUT:
-      if (run.call.training) drop(run, o, f, x, y, micro_batch, false);
-      else memcpy(y, x, o[COUNT] * sizeof(V));
+      drop(run, o, f, x, y, micro_batch, false, share);
       break;
     case BATCHNORM: {
       const float *weight = parameters + o[WEIGHT], *bias = parameters + o[BIAS];
@@ -226,8 +263,7 @@ static void forward(const Run& run, int64_t i, V* a, int64_t micro_batch) {
       break;
     }
     case COPY:
-      if (o[K]) for (int64_t j = 0; j < o[COUNT]; ++j) y[j] += x[j];
-      else memcpy(y, x, o[COUNT] * sizeof(V));
+      for (int64_t j = j0; j < j1; ++j) y[j] = o[K] ? y[j] + x[j] : x[j];
       break;
   }
 }
@@ -252,48 +288,61 @@ static void lrn_backward(const int64_t* o, const double* f, V* a) {
     }
 }
 
-static void backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float* slot) {
+static void backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float* slot, int stage, Share share) {
   const int64_t* o = run.row(i);
   const double* f = run.program.floats + i * FLOATS;
   const int32_t* table = run.program.table;
   const V *x = a + o[X], *y = a + o[Y], *dy = a + o[DY];
   V* dx = a + o[DX];
   const bool wanted = o[DX] >= 0, add = o[ACCUMULATE] != 0;
-  if (o[KIND] == CONV) return conv_backward(run, o, a, slot);
+  if (o[KIND] == CONV) return conv_backward(run, o, a, slot, stage, share);
   if (o[KIND] == LINEAR) {
-    through_relu(o, a, slot);
+    if (stage == 1) {
+      const int64_t c = share.begin(o[C], 8), end = share.end(o[C], 8);
+      if (wanted) linear_backward_x(dy, dx, run.call.parameters + o[WEIGHT], o[C], o[K], c, end, add);
+      return;
+    }
+    through_relu(o, a, slot, share);
     // Kept for linear_task, which makes dw of the whole batch at once.
     float* kept = run.kept + o[KEPT] * run.micro_batches * L;
-    turn_over(reinterpret_cast<const float*>(x), L, kept + micro_batch * L * o[C], o[C], o[C]);
-    memcpy(kept + (run.micro_batches * o[C] + micro_batch * o[K]) * L, dy, o[K] * sizeof(V));
-    if (wanted) linear_backward_x(dy, dx, run.call.parameters + o[WEIGHT], o[C], o[K], add);
+    if (share.index == 0) turn_over(reinterpret_cast<const float*>(x), L, kept + micro_batch * L * o[C], o[C], o[C]);
+    const int64_t k = share.begin(o[K]), end = share.end(o[K]);
+    memcpy(kept + (run.micro_batches * o[C] + micro_batch * o[K] + k) * L, dy + k, (end - k) * sizeof(V));
     return;
   }
   if (!wanted && o[KIND] != BATCHNORM) return;
+  const int64_t c0 = share.begin(o[C]), c1 = share.end(o[C]), j0 = share.begin(o[COUNT]), j1 = share.end(o[COUNT]);
+  const int64_t small = c0 * o[P] * o[Q], large = c0 * o[H] * o[W];
   const auto write = [&](int64_t j, V value) { dx[j] = add ? dx[j] + value : value; };
   switch (o[KIND]) {
     case MAXPOOL:
-      if (!add) memset(dx, 0, o[C] * o[H] * o[W] * sizeof(V));
-      max_pool_backward(x, y, dy, dx, o[C], o[H], o[W], o[P], o[Q], o[R], o[S], table + o[ROW_MAP], table + o[COL_MAP]);
+      if (o[PAIRS] && !add) {
+        if (o[H] != 2 * o[P] || o[W] != 2 * o[Q]) memset(dx + large, 0, (c1 - c0) * o[H] * o[W] * sizeof(V));
+        max_pool_pairs_backward(x + large, y + small, dy + small, dx + large, c1 - c0, o[H], o[W], o[P], o[Q],
+                                o[FUSED_RELU] != 0, o[BIAS] >= 0 ? slot + o[BIAS] + c0 : nullptr);
+        break;
+      }
+      if (!add) memset(dx + large, 0, (c1 - c0) * o[H] * o[W] * sizeof(V));
+      max_pool_backward(x + large, y + small, dy + small, dx + large, c1 - c0, o[H], o[W], o[P], o[Q], o[R], o[S], table + o[ROW_MAP], table + o[COL_MAP]);
       break;
     case AVGPOOL:
-      if (!add) memset(dx, 0, o[C] * o[H] * o[W] * sizeof(V));
-      avg_pool_backward(dy, dx, o[C], o[H], o[W], o[P], o[Q], o[R], o[S], table + o[ROW_MAP], table + o[COL_MAP],
+      if (!add) memset(dx + large, 0, (c1 - c0) * o[H] * o[W] * sizeof(V));
+      avg_pool_backward(dy + small, dx + large, c1 - c0, o[H], o[W], o[P], o[Q], o[R], o[S], table + o[ROW_MAP], table + o[COL_MAP],
                         table + o[COUNTS]);
       break;
     case RELU:
-      for (int64_t j = 0; j < o[COUNT]; ++j) write(j, choose(y[j] > 0.0f, dy[j], V{}));
+      for (int64_t j = j0; j < j1; ++j) write(j, choose(y[j] > 0.0f, dy[j], V{}));
       break;
     case LEAKY: {
       const auto slope = static_cast<float>(f[0]);
-      for (int64_t j = 0; j < o[COUNT]; ++j) write(j, choose(x[j] > 0.0f, dy[j], dy[j] * slope));
+      for (int64_t j = j0; j < j1; ++j) write(j, choose(x[j] > 0.0f, dy[j], dy[j] * slope));
       break;
     }
     case SIGMOID:
-      for (int64_t j = 0; j < o[COUNT]; ++j) write(j, dy[j] * y[j] * (1.0f - y[j]));
+      for (int64_t j = j0; j < j1; ++j) write(j, dy[j] * y[j] * (1.0f - y[j]));
       break;
     case TANH:
-      for (int64_t j = 0; j < o[COUNT]; ++j) write(j, dy[j] * (1.0f - y[j] * y[j]));
+      for (int64_t j = j0; j < j1; ++j) write(j, dy[j] * (1.0f - y[j] * y[j]));
       break;
     case SOFTMAX:
       for (int64_t at = 0; at < o[P]; ++at) {
@@ -302,10 +351,10 @@ static void backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float
         for (int64_t c = 0; c < o[C]; ++c) write(c * o[P] + at, y[c * o[P] + at] * (dy[c * o[P] + at] - total));
       }
       break;
-    case DROPOUT: drop(run, o, f, dy, dx, micro_batch, add); break;
+    case DROPOUT: drop(run, o, f, dy, dx, micro_batch, add, share); break;
     case LRN: lrn_backward(o, f, a); break;
     case COPY:
-      for (int64_t j = 0; j < o[COUNT]; ++j) write(j, dy[j]);
+      for (int64_t j = j0; j < j1; ++j) write(j, dy[j]);
       break;
     case BATCHNORM: {
       // dx = weight/deviation · (dy − mean(dy) − x̂·mean(dy·x̂)); lanes without an image get nothing.
@@ -426,6 +475,48 @@ static void linear_task(int64_t index, int64_t, void* context) {
                          run.micro_batches, c, end);
 }
 
+static void whole_forward(const Run& run, int64_t i, V* a, int64_t micro_batch) {
+  for (int stage = 0; stage < stages(run.row(i)); ++stage) forward(run, i, a, micro_batch, stage, {0, 1});
+}
+
+static void whole_backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float* slot) {
+  for (int stage = 0; stage < stages(run.row(i)); ++stage) backward(run, i, a, micro_batch, slot, stage, {0, 1});
+}
+
+// One micro-batch, cut into shares.
+static void share_task(int64_t index, int64_t, void* context) {
+  const Run& run = *static_cast<Run*>(context);
+  const Share share{index, run.call.threads};
+  if (run.back) backward(run, run.op, run.arena, 0, run.slot, run.pass, share);
+  else forward(run, run.op, run.arena, 0, run.pass, share);
+}
+
+// Whether every op of the program can be cut into shares.
+static bool sharable(const Run& run) {
+  if (run.micro_batches != 1 || run.call.threads == 1 || run.segmented) return false;
+  for (int64_t i = 0; i < run.program.n_ops; ++i) {
+    const int64_t* o = run.row(i);
+    if (o[KIND] == SOFTMAX || o[KIND] == LRN || o[KIND] == BATCHNORM || (o[KIND] == CONV && o[BACK_OUT] >= 0)) return false;
+  }
+  return true;
+}
+
+static void run_shares(Run& run) {
+  fill(run, run.arena, 0);
+  run.back = false;
+  for (run.op = 0; run.op < run.program.n_ops; ++run.op)
+    for (run.pass = 0; run.pass < stages(run.row(run.op)); ++run.pass)
+      parallel(run.call.threads, run.call.threads, share_task, &run);
+  read_scores(run, run.arena, 0);
+  if (!run.call.training) return;
+  clear(run, run.slot);
+  loss_gradient(run, run.arena, 0);
+  run.back = true;
+  for (run.op = run.program.n_ops - 1; run.op >= 0; --run.op)
+    for (run.pass = 0; run.pass < stages(run.row(run.op)); ++run.pass)
+      parallel(run.call.threads, run.call.threads, share_task, &run);
+}
+
 static void whole_task(int64_t index, int64_t thread, void* context) {
   const Run& run = *static_cast<Run*>(context);
   const int64_t stride = run.call.training ? run.slots : run.micro_batches;
@@ -434,11 +525,11 @@ static void whole_task(int64_t index, int64_t thread, void* context) {
   for (int64_t mb = index; mb < run.micro_batches; mb += stride) {
     V* a = run.arena_of(mb, thread);
     fill(run, a, mb);
-    for (int64_t i = 0; i < run.program.n_ops; ++i) forward(run, i, a, mb);
+    for (int64_t i = 0; i < run.program.n_ops; ++i) whole_forward(run, i, a, mb);
     read_scores(run, a, mb);
     if (!run.call.training) continue;
     loss_gradient(run, a, mb);
-    for (int64_t i = run.program.n_ops - 1; i >= 0; --i) backward(run, i, a, mb, slot);
+    for (int64_t i = run.program.n_ops - 1; i >= 0; --i) whole_backward(run, i, a, mb, slot);
   }
 }
 
@@ -449,13 +540,13 @@ static void segment_task(int64_t index, int64_t, void* context) {
     V* a = run.arena_of(mb, 0);
     if (!run.back) {
       if (run.from == 0) fill(run, a, mb);
-      for (int64_t i = run.from; i < run.to; ++i) forward(run, i, a, mb);
+      for (int64_t i = run.from; i < run.to; ++i) whole_forward(run, i, a, mb);
       if (run.to != run.program.n_ops) continue;
       read_scores(run, a, mb);
       loss_gradient(run, a, mb);
     } else {
       if (run.from == run.program.n_ops && mb == index) clear(run, slot);
-      for (int64_t i = run.from - 1; i >= run.to; --i) backward(run, i, a, mb, slot);
+      for (int64_t i = run.from - 1; i >= run.to; --i) whole_backward(run, i, a, mb, slot);
     }
   }
 }
@@ -679,12 +770,14 @@ static double execute(const Program& program, const Call& call) {
           reinterpret_cast<float*>(base + at.statistics),
           reinterpret_cast<V*>(base + at.arena), 0, 0, false, 0, 0, at.widest};
   parallel(program.n_ops, call.threads, pack_task, &run);
+  const bool shared = sharable(run);
+  if (shared) run_shares(run);
   if (!call.training) {
-    parallel(run.micro_batches, call.threads, whole_task, &run);
+    if (!shared) parallel(run.micro_batches, call.threads, whole_task, &run);
     return 0.0;
   }
   if (run.segmented) run_segments(run);
-  else parallel(run.slots, call.threads, whole_task, &run);
+  else if (!shared) parallel(run.slots, call.threads, whole_task, &run);
   double loss = 0.0;
   for (int64_t i = 0; i < call.n; ++i) loss += call.losses[i];
   loss /= static_cast<double>(call.n);

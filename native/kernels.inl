@@ -154,14 +154,14 @@ static void conv_row(const Window& o, int64_t k, int64_t p) {
 }
 
 // A small image stays in cache while each block of filters passes over it; of a large one, a few rows stay while all
-// filters pass over them.
-static void convolve(const Window& o) {
+// filters pass over them. Filters first … last, both multiples of KT_MOST or K.
+static void convolve(const Window& o, int64_t first, int64_t last) {
   if (o.input_bytes <= CACHE_BYTES / 2) {
-    for (int64_t k = 0; k < o.K; k += KT_MOST)
+    for (int64_t k = first; k < last; k += KT_MOST)
       for (int64_t p = 0; p < o.P; ++p) conv_row(o, k, p);
   } else {
     for (int64_t p = 0; p < o.P; ++p)
-      for (int64_t k = 0; k < o.K; k += KT_MOST) conv_row(o, k, p);
+      for (int64_t k = first; k < last; k += KT_MOST) conv_row(o, k, p);
   }
 }
 
@@ -271,10 +271,10 @@ static void weight_block(const WeightGradient& o, int64_t k, int64_t kt, int64_t
 
 // K filters of one group over C channels. As many channels as stay in cache at a time, all filters over them.
 static void weight_gradient(const WeightGradient& o, int64_t K, int64_t C, int64_t R, int64_t S, int64_t plane,
-                            const int32_t* offset, const int32_t* pack) {
+                            const int32_t* offset, const int32_t* pack, int64_t first, int64_t last) {
   const int64_t fit = CACHE_BYTES / (plane * static_cast<int64_t>(sizeof(V))), block = fit < 1 ? 1 : fit;
   for (int64_t c = 0; c < C; c += block)
-    for (int64_t k = 0; k < K; k += KT_MOST)
+    for (int64_t k = first; k < last; k += KT_MOST)
       weight_block(o, k, K - k < KT_MOST ? K - k : KT_MOST, C * R * S, R, S, c, c + block < C ? c + block : C, offset,
                    pack);
 }
@@ -341,10 +341,10 @@ static void linear_columns(const V* dy, V* dx, const float* w, int64_t C, int64_
   for (int j = 0; j < T; ++j) dx[j] = acc[j];
 }
 
-static void linear_backward_x(const V* dy, V* dx, const float* w, int64_t C, int64_t K, bool accumulate) {
-  int64_t c = 0;
-  for (; c + 8 <= C; c += 8) linear_columns<8>(dy, dx + c, w + c, C, K, accumulate);
-  for (; c < C; ++c) linear_columns<1>(dy, dx + c, w + c, C, K, accumulate);
+static void linear_backward_x(const V* dy, V* dx, const float* w, int64_t C, int64_t K, int64_t c, int64_t end,
+                              bool accumulate) {
+  for (; c + 8 <= end; c += 8) linear_columns<8>(dy, dx + c, w + c, C, K, accumulate);
+  for (; c < end; ++c) linear_columns<1>(dy, dx + c, w + c, C, K, accumulate);
 }
 
 // The gradient of a fully connected layer's weights is one matrix product for the whole batch, dw = dyᵀ·x: rows of
@@ -441,6 +441,43 @@ static void max_pool_backward(const V* x, const V* y, const V* dy, V* dx, int64_
             }
         }
       }
+}
+
+// 2×2 windows side by side, the usual case: no maps, every input written once.
+static void max_pool_pairs(const V* x, V* y, int64_t C, int64_t H, int64_t W, int64_t P, int64_t Q) {
+  for (int64_t c = 0; c < C; ++c, x += H * W)
+    for (int64_t p = 0; p < P; ++p) {
+      const V *top = x + 2 * p * W, *bottom = top + W;
+      for (int64_t q = 0; q < Q; ++q, ++y, top += 2, bottom += 2) {
+        const V first = choose(top[1] <= top[0], top[0], top[1]);
+        const V second = choose(bottom[1] <= bottom[0], bottom[0], bottom[1]);
+        *y = choose(second <= first, first, second);
+      }
+    }
+}
+
+// With relu, x is what a fused ReLU left: a winner of 0 or less lets nothing through, and sums[c] += Σ dy that passed.
+static void max_pool_pairs_backward(const V* x, const V* y, const V* dy, V* dx, int64_t C, int64_t H, int64_t W,
+                                    int64_t P, int64_t Q, bool relu, float* sums) {
+  for (int64_t c = 0; c < C; ++c, x += H * W, dx += H * W) {
+    V total{};
+    for (int64_t p = 0; p < P; ++p) {
+      const V *top = x + 2 * p * W, *bottom = top + W;
+      V *dtop = dx + 2 * p * W, *dbottom = dtop + W;
+      for (int64_t q = 0; q < Q; ++q, ++y, ++dy, top += 2, bottom += 2, dtop += 2, dbottom += 2) {
+        const V best = *y, upstream = relu ? choose(best > 0.0f, *dy, V{}) : *dy;
+        const VI first = top[0] == best, second = (top[1] == best) & ~first;
+        const VI third = (bottom[0] == best) & ~(first | second);
+        const VI fourth = (bottom[1] == best) & ~(first | second | third);
+        dtop[0] = choose(first, upstream, V{});
+        dtop[1] = choose(second, upstream, V{});
+        dbottom[0] = choose(third, upstream, V{});
+        dbottom[1] = choose(fourth, upstream, V{});
+        total += upstream;
+      }
+    }
+    if (sums) sums[c] += horizontal_sum(total);
+  }
 }
 
 static void avg_pool(const V* x, V* y, int64_t C, int64_t H, int64_t W, int64_t P, int64_t Q, int64_t R, int64_t S,

@@ -29,8 +29,11 @@ enum Column : int {
   BACK_STRIDE_H, BACK_STRIDE_W, BACK_OUT, BACK_P, BACK_Q,
   STATE, STATISTICS, INDEX, COUNTS, KEPT,       // BATCHNORM: running statistics; DROPOUT: op index; AVGPOOL: divisors;
                                                 // LINEAR: floats an image kept before it
+  PAIRS,                                        // MAXPOOL: 2×2 windows at stride 2 without padding
   COLUMNS
 };
+// FUSED_RELU of a convolution whose only reader, a pool of pairs, takes dy through the ReLU and sums the bias for it.
+constexpr int64_t RELU_DONE = 2;
 constexpr int FLOATS = 4;                       // floating-point constants an op
 
 struct Program {

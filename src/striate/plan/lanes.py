@@ -32,9 +32,10 @@ COLUMNS = (
     "KIND", "X", "Y", "DX", "DY", "ACCUMULATE", "COUNT", "C", "H", "W", "K", "P", "Q", "R", "S", "STRIDE_H", "STRIDE_W",
     "GROUPS", "FUSED_RELU", "WEIGHT", "BIAS", "EXPANDED", "HE", "WE", "ROW_MAP", "COL_MAP", "TAPS", "PACK", "PACKED",
     "BACK_SCRATCH", "BACK_H", "BACK_W", "BACK_ROW_MAP", "BACK_COL_MAP", "BACK_TAPS", "BACK_PACK", "BACK_PACKED",
-    "BACK_STRIDE_H", "BACK_STRIDE_W", "BACK_OUT", "BACK_P", "BACK_Q", "STATE", "STATISTICS", "INDEX", "COUNTS", "KEPT",
+    "BACK_STRIDE_H", "BACK_STRIDE_W", "BACK_OUT", "BACK_P", "BACK_Q", "STATE", "STATISTICS", "INDEX", "COUNTS", "KEPT", "PAIRS",
 )  # fmt: skip
 FLOATS = 4
+_RELU_DONE = 2
 _ELEMENTWISE = {"ReLU": "RELU", "LeakyReLU": "LEAKY", "Sigmoid": "SIGMOID", "Tanh": "TANH"}
 
 
@@ -182,7 +183,13 @@ class _Lowering:
             "COL_MAP": self._keep(window_taps(cols)),
         }  # fmt: skip
         if op.kind == "MaxPool2d":
-            self._row(op, "MAXPOOL", **columns)
+            pairs = all(
+                (a.kernel_size, a.stride, a.dilation, a.before, a.overhang) == (2, 2, 1, 0, 0)
+                for a in (rows, cols)
+            )
+            row = self._row(op, "MAXPOOL", **columns, PAIRS=int(pairs))
+            if pairs and row.wants_dx:
+                self._take_relu(op, row)
         else:
             counts = np.outer(window_counts(rows, include), window_counts(cols, include))
             self._row(op, "AVGPOOL", **columns, COUNTS=self._keep(counts))
@@ -275,6 +282,27 @@ class _Lowering:
         self.root[readers[0].output] = self.root[op.output]
         self.trains[readers[0].output] = True
         return 1
+
+    def _take_relu(self, op: Op, pool: _Row) -> None:
+        """Let a pool of pairs take dy through the ReLU of the convolution before it, if nothing else reads that."""
+        maker = next(
+            (row for row in self.rows if row.target == pool.source and row.columns.get("FUSED_RELU")), None
+        )
+        readers = [
+            reader
+            for number, root in self.root.items()
+            if root == pool.source
+            for reader in self.readers.get(number, [])
+        ]
+        if (
+            maker is None
+            or maker.columns["KIND"] != KINDS["CONV"]
+            or pool.source == self.root.get(self.target)
+        ):
+            return
+        if all(reader is op or reader.kind == "ReLU" for reader in readers):
+            pool.columns |= {"FUSED_RELU": 1, "BIAS": maker.columns.get("BIAS", -1)}
+            maker.columns["FUSED_RELU"] = _RELU_DONE
 
     def _keep(self, values: npt.NDArray[Any]) -> int:
         at = self.table_size

@@ -139,7 +139,10 @@ class NativeEngine:
         if x.shape[1:] != self.program.input_shape:
             raise OptionError(f"the program takes {self.program.input_shape}, got {x.shape[1:]}.")
         flat = np.ascontiguousarray(x, np.float32).reshape(len(x), features)
-        threads = max(1, min(self.threads, 1 + len(x) * self.macs // _MACS_WORTH_A_THREAD))
+        lanes = (
+            -(-len(x) // plan.lanes) * plan.lanes
+        )  # empty lanes of the last micro-batch cost as much as full ones
+        threads = max(1, min(self.threads, lanes * self.macs // _MACS_WORTH_A_THREAD))
         needed = plan.workspace_bytes(len(x), threads, training is not None)
         if self._workspace.size < needed:
             self._workspace = _allocate(needed, len(x))
