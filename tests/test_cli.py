@@ -112,6 +112,16 @@ def test_summary_of_zoo_pattern_file_and_description(striate: Any, trained: Path
     assert "61,706" in striate("summary", str(description)).out
 
 
+def test_the_plan_says_what_is_done_and_why(striate: Any) -> None:
+    text = striate("summary", "lenet5", "--plan").out
+    assert "a filter as large as its input is a fully connected layer" in text
+    assert "the ReLU after it is fused, its backward in the pool" in text
+    plan = striate("summary", "lenet5", "--plan", "--json").records[1]
+    assert [op["name"] for op in plan["ops"]] == ["c1", "s2", "c3", "s4", "c5", "f6", "output"]
+    assert sum(op["macs_share"] for op in plan["ops"]) == pytest.approx(1.0)
+    assert plan["arena_bytes"] > 0
+
+
 def test_training_leaves_a_run_and_its_model_can_be_used(striate: Any, here: Path) -> None:
     found = striate("train", "digits", "--epochs", "2")
     assert found.status == 0, found.err

@@ -108,21 +108,32 @@ def shapes(
 def summary(
     net: Net, input: Input = None, classes: Classes = None, rounding: RoundingOption = None,  # noqa: A002
     filters: Filters = None, kernel: Kernel = None, stride: Stride = None, padding: Padding = None,
-    hidden: Hidden = None, pool: Pool = True, repeat: Repeat = None, as_json: Json = False,
+    hidden: Hidden = None, pool: Pool = True, repeat: Repeat = None, plan: Annotated[bool, typer.Option("--plan", help="Show what the native engine does in a training step.")] = False,
+    as_json: Json = False,
 ) -> None:  # fmt: skip
     """The table of a network: output shape, parameters, MACs, receptive field, memory, totals."""
+    from dataclasses import asdict
+
     from ..pattern import pattern_of
-    from .render import console, say
+    from ..plan import describe_plan
+    from .render import console, plan_table, say
 
     graph = _network(
         net, input, classes, rounding, _stages(filters, kernel, stride, padding, hidden, pool, repeat)
     )
     written = pattern_of(graph)
+    rows, arena_bytes = describe_plan(graph)
     if as_json:
         emit({"event": "summary", "pattern": written, **graph.summary().to_dict()})
+        if plan:
+            emit({"event": "plan", "arena_bytes": arena_bytes, "ops": [asdict(row) for row in rows]})
         return
-    console().print(graph.summary())
-    if written:
+    console().print(plan_table(rows) if plan else graph.summary())
+    if plan:
+        say(
+            f"arena: {arena_bytes:,} bytes an image in a micro-batch, whatever the batch size (with batch norm: times the batch)"
+        )
+    elif written:
         say(f"pattern: {written}")
 
 

@@ -16,6 +16,7 @@ from ..data.readers import PICTURES
 from ..errors import DataError
 from ..graph import Graph
 from ..model import Guess
+from ..plan import PlanRow
 from ..shapes import TransposedAxis, WindowAxis, times
 
 
@@ -73,6 +74,17 @@ def shape_table(graph: Graph) -> Table:
         table.add_row(
             row["layer"], row["kind"], " + ".join(times(tuple(s)) for s in row["input_shapes"]),
             times(tuple(row["output_shape"])), "\n".join(row["arithmetic"]), "; ".join(remarks),
+        )  # fmt: skip
+    return table
+
+
+def plan_table(rows: Sequence[PlanRow]) -> Table:
+    """What the native engine does, op by op."""
+    table = _table("layer", "op", "how and why", "reads at", "writes at", "bytes", "MACs")
+    for row in rows:
+        table.add_row(
+            row.name, row.op, row.why, f"{row.reads:,}", f"{row.writes:,}", f"{row.bytes_an_image:,}",
+            f"{row.macs_share:.1%}",
         )  # fmt: skip
     return table
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from .choose import ENGINES, default_engine, make_engine
+from .describe import PlanRow, describe_plan
 from .engine import Engine, ReferenceEngine, StepResult
 from .gradients import check_network_gradients
 from .lower import lower
 from .program import Buffer, Op, Program
 
 __all__ = [
-    "ENGINES", "Buffer", "Engine", "Op", "Program", "ReferenceEngine", "StepResult", "check_network_gradients", "default_engine",
+    "ENGINES", "Buffer", "Engine", "Op", "PlanRow", "Program", "ReferenceEngine", "StepResult", "check_network_gradients", "default_engine", "describe_plan",
     "lower", "make_engine",
 ]  # fmt: skip

@@ -35,7 +35,7 @@ COLUMNS = (
     "BACK_STRIDE_H", "BACK_STRIDE_W", "BACK_OUT", "BACK_P", "BACK_Q", "STATE", "STATISTICS", "INDEX", "COUNTS", "KEPT", "PAIRS",
 )  # fmt: skip
 FLOATS = 4
-_RELU_DONE = 2
+RELU_DONE = 2
 _ELEMENTWISE = {"ReLU": "RELU", "LeakyReLU": "LEAKY", "Sigmoid": "SIGMOID", "Tanh": "TANH"}
 
 
@@ -302,7 +302,7 @@ class _Lowering:
             return
         if all(reader is op or reader.kind == "ReLU" for reader in readers):
             pool.columns |= {"FUSED_RELU": 1, "BIAS": maker.columns.get("BIAS", -1)}
-            maker.columns["FUSED_RELU"] = _RELU_DONE
+            maker.columns["FUSED_RELU"] = RELU_DONE
 
     def _keep(self, values: npt.NDArray[Any]) -> int:
         at = self.table_size

@@ -1,0 +1,72 @@
+"""What the native engine will do with a network, for people: `striate summary --plan`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from ..graph import Graph
+from .lanes import COLUMNS, KINDS, RELU_DONE, to_lanes
+from .lower import lower
+
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One op of the lowered program.
+
+    Fields:  name, op, why
+             reads, writes   offsets in the arena, in floats an image
+             bytes_an_image  of what it writes
+             macs_share      of the network's MACs
+    """
+
+    name: str
+    op: str
+    why: str
+    reads: int
+    writes: int
+    bytes_an_image: int
+    macs_share: float
+
+
+def describe_plan(graph: Graph, *, training: bool = True) -> tuple[tuple[PlanRow, ...], int]:
+    """The rows, and the arena's bytes for one image.
+
+    >>> rows, arena_bytes = describe_plan(Sequential([Conv2d(6, 5), ReLU(), MaxPool2d(2)], input_shape=(1, 28, 28)))
+    >>> [(row.name, row.op) for row in rows]
+    [('conv1', 'CONV'), ('pool1', 'MAXPOOL')]
+    """
+    program = lower(graph)
+    lanes = to_lanes(program, program.scores if training else program.output, training=training)
+    kinds = {number: name for name, number in KINDS.items()}
+    rows = []
+    for name, numbers in zip(lanes.names, lanes.ops, strict=True):
+        row = {column: int(number) for column, number in zip(COLUMNS, numbers, strict=True)}
+        op, node = kinds[row["KIND"]], graph[name]
+        rows.append(
+            PlanRow(
+                name, op, _reason(op, row, filters=node.layer.kind == "Conv2d"), row["X"], row["Y"],
+                prod(node.output_shape) * _FLOAT_BYTES, node.macs / max(1, graph.macs),
+            )
+        )  # fmt: skip
+    return tuple(rows), lanes.arena_vectors * _FLOAT_BYTES
+
+
+def _reason(op: str, row: dict[str, int], *, filters: bool) -> str:
+    """How an op is computed, and why so."""
+    relu = {
+        1: "; the ReLU after it is fused",
+        RELU_DONE: "; the ReLU after it is fused, its backward in the pool",
+    }
+    if op == "CONV":
+        laid = "from a copy with its padding" if row["EXPANDED"] >= 0 else "straight from its input"
+        return f"direct convolution, {laid}{relu.get(row['FUSED_RELU'], '')}"
+    if op == "LINEAR":
+        first = "a filter as large as its input is a fully connected layer" if filters else "dot products"
+        return f"{first}; dw is one product for the whole batch{relu.get(row['FUSED_RELU'], '')}"
+    if op == "MAXPOOL":
+        return "2×2 windows side by side: no maps" if row["PAIRS"] else "any window, by maps of its taps"
+    others = {"COPY": "a copy into place", "BATCHNORM": "sums over the whole batch come between two segments"}
+    return others.get(op, "one pass over the lanes")
