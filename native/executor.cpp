@@ -115,7 +115,8 @@ static void conv_forward(const Run& run, const int64_t* o, V* a, int stage, Shar
   for (int64_t g = 0; g < groups; ++g) {
     const float* bias = o[BIAS] >= 0 ? run.call.parameters + o[BIAS] + g * per_out : nullptr;
     convolve({x + g * per_in * o[HE] * o[WE], a + o[Y] + g * per_out * o[P] * o[Q], per_out, o[P], o[Q], o[WE],
-              per_in * o[HE] * o[WE] * static_cast<int64_t>(sizeof(V)), o[STRIDE_H], o[STRIDE_W], taps, table + o[TAPS],
+              per_in * o[HE] * o[WE] * static_cast<int64_t>(sizeof(V)), o[STRIDE_H], o[STRIDE_W], taps, o[R], o[S],
+              o[EXPANDED] >= 0 ? table + o[ROW_MAP] : nullptr, table + o[TAPS],
               run.packed + o[PACKED] + g * per_out * taps, bias, o[FUSED_RELU] != 0, false},
              share.begin(per_out, KT_MOST), share.end(per_out, KT_MOST));
   }
@@ -152,7 +153,7 @@ static void conv_backward(const Run& run, const int64_t* o, V* a, float* slot, i
     const int32_t* offset = table + o[TAPS];
     const int64_t step = o[S] > 1 ? offset[1] - offset[0] : 0;
     weight_gradient({x + g * per_in * o[HE] * o[WE], dy + g * per_out * o[P] * o[Q], o[P], o[Q], o[WE],
-                     o[STRIDE_H], o[STRIDE_W], step, slot},
+                     o[STRIDE_H], o[STRIDE_W], step, o[EXPANDED] >= 0 ? table + o[ROW_MAP] : nullptr, slot},
                     per_out, per_in, o[R], o[S], o[HE] * o[WE], offset, table + o[PACK] + g * per_out * taps,
                     share.begin(per_out, KT_MOST), share.end(per_out, KT_MOST));
   }
@@ -164,7 +165,7 @@ static void conv_backward(const Run& run, const int64_t* o, V* a, float* slot, i
     convolve({a + o[BACK_SCRATCH] + g * per_out * o[BACK_H] * o[BACK_W], out + g * per_in * o[BACK_P] * o[BACK_Q],
               per_in, o[BACK_P], o[BACK_Q], o[BACK_W],
               per_out * o[BACK_H] * o[BACK_W] * static_cast<int64_t>(sizeof(V)), o[BACK_STRIDE_H], o[BACK_STRIDE_W],
-              back_taps, table + o[BACK_TAPS], run.packed + o[BACK_PACKED] + g * per_in * back_taps, nullptr, false,
+              back_taps, o[R], o[S], table + o[BACK_ROW_MAP], table + o[BACK_TAPS], run.packed + o[BACK_PACKED] + g * per_in * back_taps, nullptr, false,
               direct && o[ACCUMULATE] != 0},
              share.begin(per_in, KT_MOST), share.end(per_in, KT_MOST));
   if (direct) return;

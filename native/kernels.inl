@@ -79,14 +79,34 @@ struct Window {               // one convolution over an expanded image, group b
   int64_t K, P, Q, WE;        // K of one group
   int64_t input_bytes;        // of x
   int64_t stride_h, stride_w, taps;
+  int64_t R, S;               // rows and columns of the filter; taps = channels·R·S
+  const int32_t* row_map;     // for each row of x, whether it is anything but zeros (not -1); or null
   const int32_t* offset;      // taps: where each tap of a window lies from the window's first
   const float* w;             // packed: blocks of up to KT_MOST filters, taps within, filters innermost
   const float* bias;          // or null
   bool relu, accumulate;
 };
 
+// The taps that count for one row of outputs: runs of `count` from `first` on, one every `every`. Filter rows that lie
+// in zero padding for the whole row are left out.
+struct Taps {
+  int64_t first, count, every;
+};
+
+static Taps taps_of(const Window& o, int64_t p) {
+  if (!o.row_map) return {0, o.taps, o.taps};
+  int64_t low = o.R, high = 0;
+  for (int64_t r = 0; r < o.R; ++r)
+    if (o.row_map[p * o.stride_h + o.offset[r * o.S] / o.WE] >= 0) {
+      low = low < r ? low : r;
+      high = r + 1;
+    }
+  if (low == 0 && high == o.R) return {0, o.taps, o.taps};
+  return {low < high ? low * o.S : 0, low < high ? (high - low) * o.S : 0, o.R * o.S};
+}
+
 template <int KT, int QT>
-static void conv_tile(const Window& o, int64_t k, int64_t p, int64_t q) {
+static void conv_tile(const Window& o, int64_t k, int64_t p, int64_t q, const Taps& taps) {
   V acc[KT][QT];
 #pragma GCC unroll 8
   for (int i = 0; i < KT; ++i) {
@@ -95,15 +115,17 @@ static void conv_tile(const Window& o, int64_t k, int64_t p, int64_t q) {
     for (int j = 0; j < QT; ++j) acc[i][j] = start;
   }
   const V* x = o.x + p * o.stride_h * o.WE + q * o.stride_w;
-  const float* w = o.w + k * o.taps;
   const int64_t sw = o.stride_w;
-  for (int64_t t = 0; t < o.taps; ++t, w += KT) {
-    const V* at = x + o.offset[t];
+  for (int64_t first = taps.first; first < o.taps; first += taps.every) {
+    const float* w = o.w + k * o.taps + first * KT;
+    for (int64_t t = first; t < first + taps.count; ++t, w += KT) {
+      const V* at = x + o.offset[t];
 #pragma GCC unroll 8
-    for (int j = 0; j < QT; ++j) {
-      const V pixel = at[j * sw];
+      for (int j = 0; j < QT; ++j) {
+        const V pixel = at[j * sw];
 #pragma GCC unroll 8
-      for (int i = 0; i < KT; ++i) acc[i][j] += w[i] * pixel;
+        for (int i = 0; i < KT; ++i) acc[i][j] += w[i] * pixel;
+      }
     }
   }
 #pragma GCC unroll 8
@@ -118,7 +140,7 @@ static void conv_tile(const Window& o, int64_t k, int64_t p, int64_t q) {
   }
 }
 
-using ConvTile = void (*)(const Window&, int64_t, int64_t, int64_t);
+using ConvTile = void (*)(const Window&, int64_t, int64_t, int64_t, const Taps&);
 template <int KT>
 static ConvTile conv_tile_of(int64_t qt) {
   switch (qt) {
@@ -147,9 +169,10 @@ static ConvTile conv_tile_for(int64_t kt, int64_t qt) {
 static void conv_row(const Window& o, int64_t k, int64_t p) {
   const int64_t kt = o.K - k < KT_MOST ? o.K - k : KT_MOST;
   const int64_t tiles = (o.Q + QT_MOST - 1) / QT_MOST;  // of nearly equal width
+  const Taps taps = taps_of(o, p);
   for (int64_t tile = 0; tile < tiles; ++tile) {
     const int64_t q = tile * o.Q / tiles, end = (tile + 1) * o.Q / tiles;
-    conv_tile_for(kt, end - q)(o, k, p, q);
+    conv_tile_for(kt, end - q)(o, k, p, q, taps);
   }
 }
 
@@ -169,18 +192,20 @@ static void convolve(const Window& o, int64_t first, int64_t last) {
 struct WeightGradient {
   const V *x, *dy;            // x expanded; dy (K, P, Q)
   int64_t P, Q, WE, stride_h, stride_w, step;   // step: distance of neighboring taps
+  const int32_t* row_map;     // as in Window
   float* dw;                  // the slot's flat gradients
 };
 
 template <int KT, int ST>
-static void weight_tile(const WeightGradient& o, const V* x, const V* dy, const int32_t* index, int64_t kt) {
+static void weight_tile(const WeightGradient& o, const V* x, const V* dy, const int32_t* index, int64_t kt, int64_t from,
+                        int64_t to) {
   V acc[KT][ST];
 #pragma GCC unroll 8
   for (int i = 0; i < KT; ++i)
 #pragma GCC unroll 8
     for (int j = 0; j < ST; ++j) acc[i][j] = V{};
   const int64_t map = o.P * o.Q;
-  for (int64_t p = 0; p < o.P; ++p) {
+  for (int64_t p = from; p < to; ++p) {
     const V* xp = x + p * o.stride_h * o.WE;
     const V* dp = dy + p * o.Q;
     for (int64_t q = 0; q < o.Q; ++q, xp += o.stride_w, ++dp) {
@@ -198,7 +223,7 @@ static void weight_tile(const WeightGradient& o, const V* x, const V* dy, const 
     for (int j = 0; j < ST; ++j) o.dw[index[j * kt + i]] += horizontal_sum(acc[i][j]);
 }
 
-using WeightTile = void (*)(const WeightGradient&, const V*, const V*, const int32_t*, int64_t);
+using WeightTile = void (*)(const WeightGradient&, const V*, const V*, const int32_t*, int64_t, int64_t, int64_t);
 template <int KT>
 static WeightTile weight_tile_of(int64_t st) {
   switch (st) {
@@ -259,12 +284,18 @@ static void weight_block(const WeightGradient& o, int64_t k, int64_t kt, int64_t
       return;
     }
     for (int64_t row = c * R * S; row < c_end * R * S; row += S) {
+      int64_t from = 0, to = o.P;  // output rows for which this filter row is not in zero padding
+      if (o.row_map) {
+        const int64_t down = offset[row % (R * S)] / o.WE;
+        while (from < to && o.row_map[from * o.stride_h + down] < 0) ++from;
+        while (from < to && o.row_map[(to - 1) * o.stride_h + down] < 0) --to;
+      }
       const int64_t pieces = (S + ST_MOST - 1) / ST_MOST;
       for (int64_t piece = 0; piece < pieces; ++piece) {
         const int64_t s = piece * S / pieces, end = (piece + 1) * S / pieces, t = row + s;
         const WeightTile tile = kt == 1 ? weight_tile_of<1>(end - s) : kt == 2 ? weight_tile_of<2>(end - s)
                               : kt == 3 ? weight_tile_of<3>(end - s) : weight_tile_of<4>(end - s);
-        tile(o, o.x + offset[t], dy, pack + k * taps + t * kt, kt);
+        tile(o, o.x + offset[t], dy, pack + k * taps + t * kt, kt, from, to);
       }
     }
 }
