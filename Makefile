@@ -8,7 +8,7 @@ comma := ,
 EXTRAS := dev$(if $(TORCH),$(comma)torch)
 STAMP := $(VENV)/.installed$(if $(TORCH),-torch)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-here clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -23,8 +23,12 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: $(STAMP)
+bench:
+	@$(MAKE) --no-print-directory TORCH=1 bench-here
+
+bench-here: $(STAMP)
 	$(BIN)/python benchmarks/reference.py
+	$(BIN)/python benchmarks/compare.py --report
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -35,7 +35,7 @@ def training_speed(name: str, shape: tuple[int, ...], batch_size: int) -> float:
     data = st.Dataset(
         name, rng.integers(0, 256, (count, *shape), np.uint8), rng.integers(0, 10, count), tuple("0123456789")
     )
-    model = st.Model(st.zoo.build(name, input_shape=shape))
+    model = st.Model(st.zoo.build(name, input_shape=shape), engine="reference")
     recipe = Recipe(epochs=1, batch_size=batch_size)
     speeds = []
     for _ in range(REPEATS + 1):

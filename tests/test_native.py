@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -298,6 +299,19 @@ def test_what_the_native_engine_refuses(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.delenv("STRIATE_ISA")
     monkeypatch.setenv("STRIATE_THREADS", "many")
     with pytest.raises(st.OptionError, match="STRIATE_THREADS must be a whole number"):
+        st.Model(graph, engine="native")
+
+
+def test_without_the_extension_the_reference_engine_does_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    from striate import plan
+
+    monkeypatch.delattr(plan, "_native")
+    monkeypatch.setitem(sys.modules, "striate.plan._native", None)
+    graph = st.zoo.build("linear", input_shape=(1, 4, 4), classes=3)
+    assert isinstance(st.Model(graph).engine, ReferenceEngine)
+    with pytest.raises(
+        st.MissingDependencyError, match=r"install a C\+\+20 compiler .* or use engine=\"reference\""
+    ):
         st.Model(graph, engine="native")
 
 

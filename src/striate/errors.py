@@ -142,5 +142,5 @@ class DivergenceError(StriateError, ArithmeticError):
 class MissingDependencyError(StriateError, ImportError):
     """An optional package is needed for this and is not installed."""
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}: pip install 'striate[{extra}]'")
+    def __init__(self, package: str, purpose: str, *, extra: str = "", remedy: str = "") -> None:
+        super().__init__(f"{purpose} needs {package}: " + (remedy or f"pip install 'striate[{extra}]'"))

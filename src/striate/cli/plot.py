@@ -19,7 +19,7 @@ def _figure(columns: int) -> tuple[Figure, list[Axes]]:
     try:
         from matplotlib.figure import Figure as NewFigure
     except ImportError:
-        raise MissingDependencyError("matplotlib", "plot", "drawing a picture") from None
+        raise MissingDependencyError("matplotlib", "drawing a picture", extra="plot") from None
     figure = NewFigure(figsize=(4.6 * columns, 3.4), layout="constrained")
     axes = [figure.add_subplot(1, columns, i + 1) for i in range(columns)]
     for axis in axes:

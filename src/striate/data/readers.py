@@ -77,7 +77,7 @@ def read_digits() -> Dataset:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise MissingDependencyError("scikit-learn", "digits", "the digits data set") from None
+        raise MissingDependencyError("scikit-learn", "the digits data set", extra="digits") from None
     bundle = load_digits()
     images = bundle.images.astype(np.uint8)[:, None]
     return Dataset("digits", images, bundle.target.astype(np.int64), tuple("0123456789"), 16.0)

@@ -36,10 +36,9 @@ def native_module() -> Any:
         from . import _native
     except ImportError:
         raise MissingDependencyError(
-            "its extension module, which was not built (a C++20 compiler is needed)",
-            "native",
-            "the native engine",
-        ) from None
+            "its extension, which was not built", "the native engine",
+            remedy='install a C++20 compiler (g++ 11 or newer) and Striate again, or use engine="reference".',
+        ) from None  # fmt: skip
     if (len(COLUMNS), FLOATS) != (_native.COLUMNS, _native.FLOATS):
         raise OptionError("the native extension is of another version; build it again with pip install -e .")
     return _native
