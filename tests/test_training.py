@@ -73,10 +73,10 @@ def test_digits_are_learned() -> None:
 def test_lenet5_learns_mnist_within_a_thousand_images_a_digit() -> None:
     train_data, test = st.load_dataset("mnist")
     model = st.Model(st.zoo.build("lenet5", input_shape=(1, 28, 28)))
-    model.fit(train_data.take(slice(0, 10_000)), epochs=2, verbose=False)
+    model.fit(train_data.take(slice(0, 10_000)), epochs=4, verbose=False)
     accuracy = model.evaluate(test.take(slice(0, 2000))).accuracy
     assert accuracy is not None
-    assert accuracy > 0.955
+    assert accuracy > 0.96  # six seeds gave 0.964 to 0.975
 
 
 def test_arrays_do_too_and_regression() -> None:
