@@ -1,0 +1,294 @@
+// One op over one micro-batch, forward and backward: rows of the program turned into calls of kernels. Included by
+// executor.cpp inside the namespace of one instruction set.
+
+// A share of an op: part `index` of `count`. With one micro-batch and several threads every op is cut into shares, with
+// a barrier between its stages; otherwise the one share is the whole.
+struct Share {
+  int64_t index, count;
+  // The part of 0 … total that begins and ends at multiples of `unit`.
+  int64_t begin(int64_t total, int64_t unit = 1) const {
+    const int64_t units = (total + unit - 1) / unit, at = units * index / count * unit;
+    return at < total ? at : total;
+  }
+  int64_t end(int64_t total, int64_t unit = 1) const { return Share{index + 1, count}.begin(total, unit); }
+};
+
+static int stages(const int64_t* o) { return o[KIND] == CONV || o[KIND] == LINEAR ? 2 : 1; }
+
+static void expand_planes(const V* x, V* out, int64_t begin, int64_t end, int64_t H, int64_t W, int64_t HE, int64_t WE,
+                          const int32_t* row, const int32_t* col) {
+  expand(x + begin * H * W, out + begin * HE * WE, end - begin, H, W, HE, WE, row, col);
+}
+
+static void conv_forward(const Run& run, const int64_t* o, V* a, int stage, Share share) {
+  const int32_t* table = run.program.table;
+  const V* x = a + (o[EXPANDED] >= 0 ? o[EXPANDED] : o[X]);
+  if (stage == 0) {
+    if (o[EXPANDED] >= 0)
+      expand_planes(a + o[X], a + o[EXPANDED], share.begin(o[C]), share.end(o[C]), o[H], o[W], o[HE], o[WE],
+                    table + o[ROW_MAP], table + o[COL_MAP]);
+    return;
+  }
+  const int64_t groups = o[GROUPS], per_in = o[C] / groups, per_out = o[K] / groups, taps = per_in * o[R] * o[S];
+  for (int64_t g = 0; g < groups; ++g) {
+    const float* bias = o[BIAS] >= 0 ? run.call.parameters + o[BIAS] + g * per_out : nullptr;
+    convolve({x + g * per_in * o[HE] * o[WE], a + o[Y] + g * per_out * o[P] * o[Q], per_out, o[P], o[Q], o[WE],
+              per_in * o[HE] * o[WE] * static_cast<int64_t>(sizeof(V)), o[STRIDE_H], o[STRIDE_W], taps, o[R], o[S],
+              o[EXPANDED] >= 0 ? table + o[ROW_MAP] : nullptr, table + o[TAPS],
+              run.packed + o[PACKED] + g * per_out * taps, bias, o[FUSED_RELU] != 0, false},
+             share.begin(per_out, KT_MOST), share.end(per_out, KT_MOST));
+  }
+}
+
+// dy masked by the ReLU that was fused into the op; db beside it.
+static void through_relu(const int64_t* o, V* a, float* slot, Share share) {
+  const int64_t map = o[P] * o[Q];
+  V* dy = a + o[DY];
+  const V* y = a + o[Y];
+  for (int64_t k = share.begin(o[K]); k < share.end(o[K]); ++k) {
+    V total{};
+    for (int64_t i = k * map; i < (k + 1) * map; ++i) {
+      if (o[FUSED_RELU]) dy[i] = choose(y[i] > 0.0f, dy[i], V{});
+      total += dy[i];
+    }
+    if (o[BIAS] >= 0) slot[o[BIAS] + k] += horizontal_sum(total);
+  }
+}
+
+static void conv_backward(const Run& run, const int64_t* o, V* a, float* slot, int stage, Share share) {
+  const int32_t* table = run.program.table;
+  const V* x = a + (o[EXPANDED] >= 0 ? o[EXPANDED] : o[X]);
+  V* dy = a + o[DY];
+  const int64_t groups = o[GROUPS], per_in = o[C] / groups, per_out = o[K] / groups, taps = per_in * o[R] * o[S];
+  if (stage == 0) {
+    if (o[FUSED_RELU] != RELU_DONE) through_relu(o, a, slot, share);
+    if (o[DX] >= 0)
+      expand_planes(dy, a + o[BACK_SCRATCH], share.begin(o[K]), share.end(o[K]), o[P], o[Q], o[BACK_H], o[BACK_W],
+                    table + o[BACK_ROW_MAP], table + o[BACK_COL_MAP]);
+    return;
+  }
+  for (int64_t g = 0; g < groups; ++g) {
+    const int32_t* offset = table + o[TAPS];
+    const int64_t step = o[S] > 1 ? offset[1] - offset[0] : 0;
+    weight_gradient({x + g * per_in * o[HE] * o[WE], dy + g * per_out * o[P] * o[Q], o[P], o[Q], o[WE],
+                     o[STRIDE_H], o[STRIDE_W], step, o[EXPANDED] >= 0 ? table + o[ROW_MAP] : nullptr, slot},
+                    per_out, per_in, o[R], o[S], o[HE] * o[WE], offset, table + o[PACK] + g * per_out * taps,
+                    share.begin(per_out, KT_MOST), share.end(per_out, KT_MOST));
+  }
+  if (o[DX] < 0) return;
+  const bool direct = o[BACK_OUT] < 0;  // dx itself, or a larger image that unexpand gathers
+  V* out = a + (direct ? o[DX] : o[BACK_OUT]);
+  const int64_t back_taps = per_out * o[R] * o[S];
+  for (int64_t g = 0; g < groups; ++g)
+    convolve({a + o[BACK_SCRATCH] + g * per_out * o[BACK_H] * o[BACK_W], out + g * per_in * o[BACK_P] * o[BACK_Q],
+              per_in, o[BACK_P], o[BACK_Q], o[BACK_W],
+              per_out * o[BACK_H] * o[BACK_W] * static_cast<int64_t>(sizeof(V)), o[BACK_STRIDE_H], o[BACK_STRIDE_W],
+              back_taps, o[R], o[S], table + o[BACK_ROW_MAP], table + o[BACK_TAPS], run.packed + o[BACK_PACKED] + g * per_in * back_taps, nullptr, false,
+              direct && o[ACCUMULATE] != 0},
+             share.begin(per_in, KT_MOST), share.end(per_in, KT_MOST));
+  if (direct) return;
+  // A program with such a layer is never cut into shares: see sharable.
+  if (!o[ACCUMULATE]) memset(a + o[DX], 0, o[C] * o[H] * o[W] * sizeof(V));
+  unexpand(out, a + o[DX], o[C], o[H], o[W], o[HE], o[WE], table + o[ROW_MAP], table + o[COL_MAP]);
+}
+
+static void drop(const Run& run, const int64_t* o, const double* f, const V* from, V* to, int64_t micro_batch, bool add,
+                 Share share) {
+  const auto p = static_cast<float>(f[0]), keep = static_cast<float>(1.0 / (1.0 - f[0]));
+  for (int64_t block = share.begin(o[COUNT], 4) / 4; block * 4 < share.end(o[COUNT], 4); ++block) {
+    V factor[4];
+    for (int l = 0; l < L; ++l) {
+      const uint32_t counter[4] = {static_cast<uint32_t>(block), static_cast<uint32_t>(micro_batch * L + l),
+                                   static_cast<uint32_t>(run.call.step), static_cast<uint32_t>(7 | o[INDEX] << 8)};
+      uint32_t words[4];
+      philox(counter, run.call.seed, words);
+      for (int i = 0; i < 4; ++i)
+        factor[i][l] = static_cast<float>(words[i] >> 8) * 0x1p-24f >= p ? keep : 0.0f;
+    }
+    for (int64_t i = 0; i < 4 && block * 4 + i < o[COUNT]; ++i) {
+      const V value = from[block * 4 + i] * factor[i];
+      to[block * 4 + i] = add ? to[block * 4 + i] + value : value;
+    }
+  }
+}
+
+static void forward(const Run& run, int64_t i, V* a, int64_t micro_batch, int stage, Share share) {
+  const int64_t* o = run.row(i);
+  const double* f = run.program.floats + i * FLOATS;
+  const int32_t* table = run.program.table;
+  const float* parameters = run.call.parameters;
+  const V* x = a + o[X];
+  V* y = a + o[Y];
+  const int64_t c0 = share.begin(o[C]), c1 = share.end(o[C]), j0 = share.begin(o[COUNT]), j1 = share.end(o[COUNT]);
+  switch (o[KIND]) {
+    case CONV: conv_forward(run, o, a, stage, share); break;
+    case LINEAR:
+      if (stage == 0) {
+        const int64_t k = share.begin(o[K], 8), end = share.end(o[K], 8);
+        linear_forward(x, y + k, parameters + o[WEIGHT] + k * o[C],
+                       o[BIAS] >= 0 ? parameters + o[BIAS] + k : nullptr, o[C], end - k, o[FUSED_RELU] != 0);
+      }
+      break;
+    case MAXPOOL:
+      if (o[PAIRS]) {
+        max_pool_pairs(x + c0 * o[H] * o[W], y + c0 * o[P] * o[Q], c1 - c0, o[H], o[W], o[P], o[Q]);
+        break;
+      }
+      max_pool(x + c0 * o[H] * o[W], y + c0 * o[P] * o[Q], c1 - c0, o[H], o[W], o[P], o[Q], o[R], o[S], table + o[ROW_MAP], table + o[COL_MAP]);
+      break;
+    case AVGPOOL:
+      avg_pool(x + c0 * o[H] * o[W], y + c0 * o[P] * o[Q], c1 - c0, o[H], o[W], o[P], o[Q], o[R], o[S], table + o[ROW_MAP], table + o[COL_MAP],
+               table + o[COUNTS]);
+      break;
+    case RELU:
+      for (int64_t j = j0; j < j1; ++j) y[j] = choose(x[j] <= 0.0f, V{}, x[j]);
+      break;
+    case LEAKY: {
+      const auto slope = static_cast<float>(f[0]);
+      for (int64_t j = j0; j < j1; ++j) y[j] = choose(x[j] > 0.0f, x[j], x[j] * slope);
+      break;
+    }
+    case SIGMOID:
+      for (int64_t j = j0; j < j1; ++j) y[j] = by_lane(x[j], stable_sigmoid);
+      break;
+    case TANH:
+      for (int64_t j = j0; j < j1; ++j) y[j] = by_lane(x[j], tanhf);
+      break;
+    case SOFTMAX: softmax(x, y, o[C], o[P]); break;
+    case DROPOUT:
+      drop(run, o, f, x, y, micro_batch, false, share);
+      break;
+    case BATCHNORM: {
+      const float *weight = parameters + o[WEIGHT], *bias = parameters + o[BIAS];
+      const float *mean = run.call.state + o[STATE], *var = mean + o[C];
+      const float* batch = run.statistics + o[STATISTICS];
+      for (int64_t c = 0; c < o[C]; ++c) {
+        const float center = run.call.training ? batch[c] : mean[c];
+        const float inverse = run.call.training ? batch[o[C] + c] : 1.0f / sqrtf(var[c] + static_cast<float>(f[0]));
+        for (int64_t j = c * o[P]; j < (c + 1) * o[P]; ++j) y[j] = (x[j] - center) * inverse * weight[c] + bias[c];
+      }
+      break;
+    }
+    case LRN: {
+      const auto size = static_cast<int64_t>(f[0]);
+      const auto alpha = static_cast<float>(f[1] / f[0]), beta = static_cast<float>(f[2]), k = static_cast<float>(f[3]);
+      V* squares = a + o[EXPANDED];
+      for (int64_t j = 0; j < o[C] * o[P]; ++j) squares[j] = x[j] * x[j];
+      for (int64_t c = 0; c < o[C]; ++c)
+        for (int64_t at = 0; at < o[P]; ++at) {
+          const V scale = k + alpha * over_channels(squares, o[C], o[P], at, c, size / 2, (size - 1) / 2);
+          y[c * o[P] + at] = x[c * o[P] + at] * by_lane(scale, [beta](float v) { return powf(v, -beta); });
+        }
+      break;
+    }
+    case COPY:
+      for (int64_t j = j0; j < j1; ++j) y[j] = o[K] ? y[j] + x[j] : x[j];
+      break;
+  }
+}
+
+static void lrn_backward(const int64_t* o, const double* f, V* a) {
+  const auto size = static_cast<int64_t>(f[0]);
+  const auto alpha = static_cast<float>(f[1] / f[0]), beta = static_cast<float>(f[2]), k = static_cast<float>(f[3]);
+  const V *x = a + o[X], *dy = a + o[DY], *squares = a + o[EXPANDED];
+  V *through = a + o[BACK_SCRATCH], *dx = a + o[DX];
+  for (int64_t c = 0; c < o[C]; ++c)
+    for (int64_t at = 0; at < o[P]; ++at) {
+      const int64_t j = c * o[P] + at;
+      const V scale = k + alpha * over_channels(squares, o[C], o[P], at, c, size / 2, (size - 1) / 2);
+      const V power = by_lane(scale, [beta](float v) { return powf(v, -beta); });
+      through[j] = dy[j] * x[j] * power / scale;
+      dx[j] = (o[ACCUMULATE] ? dx[j] : V{}) + dy[j] * power;
+    }
+  for (int64_t c = 0; c < o[C]; ++c)
+    for (int64_t at = 0; at < o[P]; ++at) {
+      const int64_t j = c * o[P] + at;
+      dx[j] -= 2.0f * alpha * beta * x[j] * over_channels(through, o[C], o[P], at, c, (size - 1) / 2, size / 2);
+    }
+}
+
+static void backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float* slot, int stage, Share share) {
+  const int64_t* o = run.row(i);
+  const double* f = run.program.floats + i * FLOATS;
+  const int32_t* table = run.program.table;
+  const V *x = a + o[X], *y = a + o[Y], *dy = a + o[DY];
+  V* dx = a + o[DX];
+  const bool wanted = o[DX] >= 0, add = o[ACCUMULATE] != 0;
+  if (o[KIND] == CONV) return conv_backward(run, o, a, slot, stage, share);
+  if (o[KIND] == LINEAR) {
+    if (stage == 1) {
+      const int64_t c = share.begin(o[C], 8), end = share.end(o[C], 8);
+      if (wanted) linear_backward_x(dy, dx, run.call.parameters + o[WEIGHT], o[C], o[K], c, end, add);
+      return;
+    }
+    through_relu(o, a, slot, share);
+    // Kept for linear_task, which makes dw of the whole batch at once.
+    float* kept = run.kept + o[KEPT] * run.micro_batches * L;
+    if (share.index == 0) turn_over(reinterpret_cast<const float*>(x), L, kept + micro_batch * L * o[C], o[C], o[C]);
+    const int64_t k = share.begin(o[K]), end = share.end(o[K]);
+    memcpy(kept + (run.micro_batches * o[C] + micro_batch * o[K] + k) * L, dy + k, (end - k) * sizeof(V));
+    return;
+  }
+  if (!wanted && o[KIND] != BATCHNORM) return;
+  const int64_t c0 = share.begin(o[C]), c1 = share.end(o[C]), j0 = share.begin(o[COUNT]), j1 = share.end(o[COUNT]);
+  const int64_t small = c0 * o[P] * o[Q], large = c0 * o[H] * o[W];
+  const auto write = [&](int64_t j, V value) { dx[j] = add ? dx[j] + value : value; };
+  switch (o[KIND]) {
+    case MAXPOOL:
+      if (o[PAIRS] && !add) {
+        if (o[H] != 2 * o[P] || o[W] != 2 * o[Q]) memset(dx + large, 0, (c1 - c0) * o[H] * o[W] * sizeof(V));
+        max_pool_pairs_backward(x + large, y + small, dy + small, dx + large, c1 - c0, o[H], o[W], o[P], o[Q],
+                                o[FUSED_RELU] != 0, o[BIAS] >= 0 ? slot + o[BIAS] + c0 : nullptr);
+        break;
+      }
+      if (!add) memset(dx + large, 0, (c1 - c0) * o[H] * o[W] * sizeof(V));
+      max_pool_backward(x + large, y + small, dy + small, dx + large, c1 - c0, o[H], o[W], o[P], o[Q], o[R], o[S], table + o[ROW_MAP], table + o[COL_MAP]);
+      break;
+    case AVGPOOL:
+      if (!add) memset(dx + large, 0, (c1 - c0) * o[H] * o[W] * sizeof(V));
+      avg_pool_backward(dy + small, dx + large, c1 - c0, o[H], o[W], o[P], o[Q], o[R], o[S], table + o[ROW_MAP], table + o[COL_MAP],
+                        table + o[COUNTS]);
+      break;
+    case RELU:
+      for (int64_t j = j0; j < j1; ++j) write(j, choose(y[j] > 0.0f, dy[j], V{}));
+      break;
+    case LEAKY: {
+      const auto slope = static_cast<float>(f[0]);
+      for (int64_t j = j0; j < j1; ++j) write(j, choose(x[j] > 0.0f, dy[j], dy[j] * slope));
+      break;
+    }
+    case SIGMOID:
+      for (int64_t j = j0; j < j1; ++j) write(j, dy[j] * y[j] * (1.0f - y[j]));
+      break;
+    case TANH:
+      for (int64_t j = j0; j < j1; ++j) write(j, dy[j] * (1.0f - y[j] * y[j]));
+      break;
+    case SOFTMAX:
+      for (int64_t at = 0; at < o[P]; ++at) {
+        V total{};
+        for (int64_t c = 0; c < o[C]; ++c) total += dy[c * o[P] + at] * y[c * o[P] + at];
+        for (int64_t c = 0; c < o[C]; ++c) write(c * o[P] + at, y[c * o[P] + at] * (dy[c * o[P] + at] - total));
+      }
+      break;
+    case DROPOUT: drop(run, o, f, dy, dx, micro_batch, add, share); break;
+    case LRN: lrn_backward(o, f, a); break;
+    case COPY:
+      for (int64_t j = j0; j < j1; ++j) write(j, dy[j]);
+      break;
+    case BATCHNORM: {
+      // dx = weight/deviation · (dy − mean(dy) − x̂·mean(dy·x̂)); lanes without an image get nothing.
+      const float* batch = run.statistics + o[STATISTICS];
+      VI mask;
+      for (int l = 0; l < L; ++l) mask[l] = l < run.valid(micro_batch) ? -1 : 0;
+      for (int64_t c = 0; wanted && c < o[C]; ++c) {
+        const float center = batch[c], inverse = batch[o[C] + c], mean_dy = batch[2 * o[C] + c];
+        const float mean_product = batch[3 * o[C] + c], scale = run.call.parameters[o[WEIGHT] + c] * inverse;
+        for (int64_t j = c * o[P]; j < (c + 1) * o[P]; ++j) {
+          const V normalized = (x[j] - center) * inverse;
+          write(j, choose(mask, scale * (dy[j] - mean_dy - normalized * mean_product), V{}));
+        }
+      }
+      break;
+    }
+  }
+}
