@@ -245,6 +245,17 @@ def test_prediction_treats_a_picture_as_training_did(tmp_path: Path) -> None:
     assert model.predict(tmp_path / "other.png").shape == (1, 2)
 
 
+def test_a_model_is_not_evaluated_on_classes_it_does_not_know() -> None:
+    images = RNG.integers(0, 256, (6, 1, 4, 4), np.uint8)
+    model = st.Model(st.zoo.build("linear", input_shape=(1, 4, 4), classes=2))
+    model.fit(st.Dataset("pets", images, np.arange(6) % 2, ("cat", "dog")), epochs=1, verbose=False)
+    with pytest.raises(
+        st.DataError, match="tells apart cat, dog, … and tools holds saw, axe, …: these are not its classes"
+    ):
+        model.evaluate(st.Dataset("tools", images, np.arange(6) % 2, ("saw", "axe")))
+    assert model.evaluate((images, np.arange(6) % 2)).images == 6
+
+
 def test_predictions_that_cannot_be_made(tmp_path: Path) -> None:
     model = st.Model(st.zoo.build("linear", input_shape=(1, 4, 4), classes=2))
     with pytest.raises(st.DataError, match="no preprocessing for uint8 pixels"):
