@@ -272,32 +272,32 @@ static void weight_square(const WeightGradient& o, const V* x, const V* dy, cons
 // KT_MOST filters from k on, the taps of channels c … c_end.
 static void weight_block(const WeightGradient& o, int64_t k, int64_t kt, int64_t taps, int64_t R, int64_t S, int64_t c,
                          int64_t c_end, const int32_t* offset, const int32_t* pack) {
-    const V* dy = o.dy + k * o.P * o.Q;
-    if (L >= 16 && R == 3 && S == 3) {
-      for (int64_t t = c * 9; t < c_end * 9; t += 9) {
-        const int32_t* index = pack + k * taps + t * kt;
-        const int64_t row = offset[3] - offset[0];
-        int64_t i = 0;
-        for (; i + 2 <= kt; i += 2) weight_square<2>(o, o.x + offset[t], dy + i * o.P * o.Q, index + i, kt, row);
-        if (i < kt) weight_square<1>(o, o.x + offset[t], dy + i * o.P * o.Q, index + i, kt, row);
-      }
-      return;
+  const V* dy = o.dy + k * o.P * o.Q;
+  if (L >= 16 && R == 3 && S == 3) {
+    for (int64_t t = c * 9; t < c_end * 9; t += 9) {
+      const int32_t* index = pack + k * taps + t * kt;
+      const int64_t row = offset[3] - offset[0];
+      int64_t i = 0;
+      for (; i + 2 <= kt; i += 2) weight_square<2>(o, o.x + offset[t], dy + i * o.P * o.Q, index + i, kt, row);
+      if (i < kt) weight_square<1>(o, o.x + offset[t], dy + i * o.P * o.Q, index + i, kt, row);
     }
-    for (int64_t row = c * R * S; row < c_end * R * S; row += S) {
-      int64_t from = 0, to = o.P;  // output rows for which this filter row is not in zero padding
-      if (o.row_map) {
-        const int64_t down = offset[row % (R * S)] / o.WE;
-        while (from < to && o.row_map[from * o.stride_h + down] < 0) ++from;
-        while (from < to && o.row_map[(to - 1) * o.stride_h + down] < 0) --to;
-      }
-      const int64_t pieces = (S + ST_MOST - 1) / ST_MOST;
-      for (int64_t piece = 0; piece < pieces; ++piece) {
-        const int64_t s = piece * S / pieces, end = (piece + 1) * S / pieces, t = row + s;
-        const WeightTile tile = kt == 1 ? weight_tile_of<1>(end - s) : kt == 2 ? weight_tile_of<2>(end - s)
-                              : kt == 3 ? weight_tile_of<3>(end - s) : weight_tile_of<4>(end - s);
-        tile(o, o.x + offset[t], dy, pack + k * taps + t * kt, kt, from, to);
-      }
+    return;
+  }
+  for (int64_t row = c * R * S; row < c_end * R * S; row += S) {
+    int64_t from = 0, to = o.P;  // output rows for which this filter row is not in zero padding
+    if (o.row_map) {
+      const int64_t down = offset[row % (R * S)] / o.WE;
+      while (from < to && o.row_map[from * o.stride_h + down] < 0) ++from;
+      while (from < to && o.row_map[(to - 1) * o.stride_h + down] < 0) --to;
     }
+    const int64_t pieces = (S + ST_MOST - 1) / ST_MOST;
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+      const int64_t s = piece * S / pieces, end = (piece + 1) * S / pieces, t = row + s;
+      const WeightTile tile = kt == 1 ? weight_tile_of<1>(end - s) : kt == 2 ? weight_tile_of<2>(end - s)
+                            : kt == 3 ? weight_tile_of<3>(end - s) : weight_tile_of<4>(end - s);
+      tile(o, o.x + offset[t], dy, pack + k * taps + t * kt, kt, from, to);
+    }
+  }
 }
 
 // K filters of one group over C channels. As many channels as stay in cache at a time, all filters over them.
