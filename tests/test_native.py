@@ -363,6 +363,20 @@ def test_relu_is_fused_and_training_memory_does_not_grow_with_the_batch() -> Non
     assert grown == 3072 * kept_floats * 4
 
 
+@pytest.mark.parametrize("name", ISAS)
+@pytest.mark.parametrize("padding", ["same", (0, 1, 0, 1), 1, 0])
+def test_pools_of_pairs_with_padding_at_an_end(padding: Any, name: str, isa: Any) -> None:
+    isa(name)
+    layers = [
+        st.Conv2d(3, 1),
+        st.ReLU(),
+        st.MaxPool2d(2, padding=padding, rounding="floor"),
+        st.Flatten(),
+        st.Linear(3),
+    ]
+    agree(st.Sequential(layers, input_shape=(2, 7, 7)), 5, st.CrossEntropy(), np.arange(5) % 3)
+
+
 def test_filters_as_large_as_their_input_become_fully_connected() -> None:
     graph = st.zoo.build("lenet5")
     lanes = to_lanes(lower(graph), lower(graph).scores, training=True)

@@ -184,7 +184,8 @@ class _Lowering:
         }  # fmt: skip
         if op.kind == "MaxPool2d":
             pairs = all(
-                (a.kernel_size, a.stride, a.dilation, a.before, a.overhang) == (2, 2, 1, 0, 0)
+                (a.kernel_size, a.stride, a.dilation, a.before) == (2, 2, 1, 0)
+                and 2 * a.output_size <= a.size
                 for a in (rows, cols)
             )
             row = self._row(op, "MAXPOOL", **columns, PAIRS=int(pairs))
