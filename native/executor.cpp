@@ -22,7 +22,7 @@ static int64_t rounded(int64_t bytes) { return (bytes + 127) / 128 * 128; }
 struct Run {
   const Program& program;
   const Call& call;
-  int64_t micro_batches, slots, arenas;
+  int64_t micro_batches, slots;
   bool segmented;
   float* packed;       // convolution weights in the order their tiles read them
   float* slot;         // slots × parameters
@@ -32,9 +32,9 @@ struct Run {
   V* arena;
   int64_t from, to;    // ops of the segment in hand
   bool back;           // its direction
-  int64_t op;          // batch norm in hand
-  int pass;
-  int64_t widest;
+  int64_t op;          // the op in hand: a batch norm, a fully connected layer, or one cut into shares
+  int pass;            // of a batch norm's sums, or the stage of an op cut into shares
+  int64_t widest;      // channels of the widest batch norm
 
   V* arena_of(int64_t micro_batch, int64_t thread) const {
     return arena + (segmented ? micro_batch : thread) * program.arena_vectors;
@@ -296,7 +296,7 @@ static double execute(const Program& program, const Call& call) {
   const Layout at = layout(program, call.n, call.threads, call.training);
   auto* base = static_cast<char*>(call.arena);
   base += (128 - reinterpret_cast<uintptr_t>(base) % 128) % 128;
-  Run run{program, call, at.micro_batches, at.slots, at.arenas, at.segmented,
+  Run run{program, call, at.micro_batches, at.slots, at.segmented,
           reinterpret_cast<float*>(base + at.packed), reinterpret_cast<float*>(base + at.slot),
           reinterpret_cast<double*>(base + at.sums), reinterpret_cast<float*>(base + at.kept),
           reinterpret_cast<float*>(base + at.statistics),

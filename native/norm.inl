@@ -80,7 +80,7 @@ static void normalize_batch_backward(Run& run, int64_t op) {
     const double dbias = total_of(run, c), dweight = total_of(run, o[C] + c);
     batch[2 * o[C] + c] = static_cast<float>(dbias / count);
     batch[3 * o[C] + c] = static_cast<float>(dweight / count);
-    run.slot[o[BIAS] + c] += static_cast<float>(dbias);  // slot 0: its own forward segment has zeroed it
+    run.slot[o[BIAS] + c] += static_cast<float>(dbias);  // slot 0, cleared by the first backward segment
     run.slot[o[WEIGHT] + c] += static_cast<float>(dweight);
   }
 }

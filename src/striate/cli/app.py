@@ -122,19 +122,22 @@ def summary(
         net, input, classes, rounding, _stages(filters, kernel, stride, padding, hidden, pool, repeat)
     )
     written = pattern_of(graph)
-    rows, arena_bytes = describe_plan(graph)
     if as_json:
         emit({"event": "summary", "pattern": written, **graph.summary().to_dict()})
-        if plan:
-            emit({"event": "plan", "arena_bytes": arena_bytes, "ops": [asdict(row) for row in rows]})
+    elif not plan:
+        console().print(graph.summary())
+        if written:
+            say(f"pattern: {written}")
+    if not plan:
         return
-    console().print(plan_table(rows) if plan else graph.summary())
-    if plan:
-        say(
-            f"arena: {arena_bytes:,} bytes an image in a micro-batch, whatever the batch size (with batch norm: times the batch)"
-        )
-    elif written:
-        say(f"pattern: {written}")
+    rows, arena_bytes = describe_plan(graph)
+    if as_json:
+        emit({"event": "plan", "arena_bytes": arena_bytes, "ops": [asdict(row) for row in rows]})
+        return
+    console().print(plan_table(rows))
+    say(
+        f"arena: {arena_bytes:,} bytes an image in a micro-batch, whatever the batch size (with batch norm: times the batch)"
+    )
 
 
 @app.command()

@@ -36,6 +36,7 @@ COLUMNS = (
 )  # fmt: skip
 FLOATS = 4
 RELU_DONE = 2
+_FORWARD, _BACKWARD = -1, -2  # when a row's scratch is first in use, until its time is known
 _ELEMENTWISE = {"ReLU": "RELU", "LeakyReLU": "LEAKY", "Sigmoid": "SIGMOID", "Tanh": "TANH"}
 
 
@@ -61,7 +62,7 @@ class _Row:
 
     name: str
     columns: dict[str, int]
-    places: dict[str, tuple[Request, int]] = field(default_factory=dict)
+    places: dict[str, Request] = field(default_factory=dict)
     floats: tuple[float, ...] = ()
     source: int = -1
     shift: tuple[int, int] = (0, 0)
@@ -84,7 +85,6 @@ class _Lowering:
             for number in set(op.inputs):
                 self.readers.setdefault(number, []).append(op)
         self.trains = {0: False}
-        self.fused: dict[int, int] = {}
 
     # ── rows ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -311,9 +311,10 @@ class _Lowering:
         self.table_size += values.size
         return at
 
-    def _scratch(self, size: int, *, forward: bool) -> tuple[Request, int]:
+    @staticmethod
+    def _scratch(size: int, *, forward: bool) -> Request:
         """Memory of the row being made: for its forward op (kept for its backward in training), or backward alone."""
-        return Request(size, -1 if forward else -2, 0), 0
+        return Request(size, _FORWARD if forward else _BACKWARD, 0)
 
     # ── memory ───────────────────────────────────────────────────────────────────────────────────
 
@@ -328,11 +329,11 @@ class _Lowering:
             )
             if not self.training:
                 values[row.source].last = max(values[row.source].last, time)
-            for name, (request, shift) in row.places.items():
-                first = time if request.first == -1 else last
-                row.places[name] = (request, shift)
-                request.first, request.last = first, last if self.training else time
-            requests += [r for r, _ in row.places.values() if self.training or r.first < count]
+            for request in row.places.values():
+                if self.training or request.first == _FORWARD:
+                    requests.append(request)
+                request.first = time if request.first == _FORWARD else last
+                request.last = last if self.training else time
         final = self.root[self.target]
         values[final].last = max(values[final].last, count)
         if self.training:
@@ -389,7 +390,7 @@ class _Lowering:
         if name == "DY":
             return gradients[row.target].offset + row.shift[1] if row.target in gradients else -1
         if name in row.places:
-            return row.places[name][0].offset
+            return row.places[name].offset
         return row.columns.get(name, -1 if name in _NONE else 0)
 
 

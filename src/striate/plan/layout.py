@@ -67,23 +67,21 @@ def packed_order(index: Ints, groups: int) -> Ints:
     return np.concatenate(blocks)
 
 
+def _tap_positions(axis: WindowAxis) -> Ints:
+    """For each window and tap, the position on the input's axis, padding included."""
+    starts = np.arange(axis.output_size) * axis.stride - axis.before
+    return starts[:, None] + np.arange(axis.kernel_size) * axis.dilation
+
+
 def window_taps(axis: WindowAxis) -> npt.NDArray[np.int32]:
     """For each window and tap, the input position, or -1 in the padding."""
-    at = (
-        np.arange(axis.output_size)[:, None] * axis.stride
-        - axis.before
-        + np.arange(axis.kernel_size) * axis.dilation
-    )
+    at = _tap_positions(axis)
     return np.where((at >= 0) & (at < axis.size), at, -1).astype(np.int32)
 
 
 def window_counts(axis: WindowAxis, include_pad: bool) -> Ints:
     """For each window, how many of its taps count in the divisor."""
     low, high = (-axis.before, axis.size + axis.after) if include_pad else (0, axis.size)
-    at = (
-        np.arange(axis.output_size)[:, None] * axis.stride
-        - axis.before
-        + np.arange(axis.kernel_size) * axis.dilation
-    )
+    at = _tap_positions(axis)
     counts: Ints = ((at >= low) & (at < high)).sum(axis=1)
     return counts

@@ -138,9 +138,8 @@ class NativeEngine:
         if x.shape[1:] != self.program.input_shape:
             raise OptionError(f"the program takes {self.program.input_shape}, got {x.shape[1:]}.")
         flat = np.ascontiguousarray(x, np.float32).reshape(len(x), features)
-        lanes = (
-            -(-len(x) // plan.lanes) * plan.lanes
-        )  # empty lanes of the last micro-batch cost as much as full ones
+        # Empty lanes of the last micro-batch cost as much as full ones.
+        lanes = -(-len(x) // plan.lanes) * plan.lanes
         threads = max(1, min(self.threads, lanes * self.macs // _MACS_WORTH_A_THREAD))
         needed = plan.workspace_bytes(len(x), threads, training is not None)
         if self._workspace.size < needed:

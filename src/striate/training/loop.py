@@ -299,13 +299,13 @@ def find_learning_rate(
     parameters = engine.parameters
     kept = parameters.flat.copy(), parameters.state.copy()
     optimizer = replace(recipe.optimizer, learning_rate=low)
-    state = optimizer.new_state(parameters.flat)
+    state, decay_mask = optimizer.new_state(parameters.flat), parameters.decay_mask
     rates, losses, average = [], [], 0.0
     try:
         for step in range(steps):
             rate = low * (high / low) ** (step / (steps - 1))
             x, targets = batches.batch(*divmod(step, len(batches)))
-            update = Update(optimizer, state, step + 1, rate, parameters.decay_mask)
+            update = Update(optimizer, state, step + 1, rate, decay_mask)
             try:
                 loss = engine.train_step(x, targets, recipe.loss, update, step).loss
             except DivergenceError:
