@@ -14,6 +14,7 @@ namespace striate {
 namespace STRIATE_ISA {
 
 #include "kernels.inl"
+#include "winners.inl"
 
 constexpr int64_t SLOTS = 8;
 
@@ -160,7 +161,9 @@ static void pack_task(int64_t i, int64_t, void* context) {
   const int64_t size = o[K] * (o[C] / o[GROUPS]) * o[R] * o[S];
   const int32_t *index = run.program.table + o[PACK], *back = run.program.table + o[BACK_PACK];
   for (int64_t j = 0; j < size; ++j) run.packed[o[PACKED] + j] = w[index[j]];
-  if (run.call.training && o[DX] >= 0)
+  if (!run.call.training || o[DX] < 0) return;
+  if (o[WINNERS]) pack_runs(run, o);
+  else
     for (int64_t j = 0; j < size; ++j) run.packed[o[BACK_PACKED] + j] = w[back[j]];
 }
 

@@ -30,6 +30,9 @@ enum Column : int {
   STATE, STATISTICS, INDEX, COUNTS, KEPT,       // BATCHNORM: running statistics; DROPOUT: op index; AVGPOOL: divisors;
                                                 // LINEAR: floats an image kept before it
   PAIRS,                                        // MAXPOOL: 2×2 windows at stride 2 without padding
+  // CONV and the pool after it, when the pool's winners alone go backward (winners.inl): images laid out one by one,
+  // IMAGE_ROWS rows of IMAGE_WIDTH floats; runs of a filter row; dw's index; scratch. DY is lists of winners.
+  WINNERS, IMAGE_ROWS, IMAGE_WIDTH, IMAGE_ROW_MAP, IMAGE_COL_MAP, IMAGE_RUN, IMAGE_INDEX, IMAGE_X, IMAGE_DX, IMAGE_DW,
   COLUMNS
 };
 // FUSED_RELU of a convolution whose only reader, a pool of pairs, takes dy through the ReLU and sums the bias for it.

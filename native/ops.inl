@@ -13,7 +13,7 @@ struct Share {
   int64_t end(int64_t total, int64_t unit = 1) const { return Share{index + 1, count}.begin(total, unit); }
 };
 
-static int stages(const int64_t* o) { return o[KIND] == CONV || o[KIND] == LINEAR ? 2 : 1; }
+static int stages(const int64_t* o) { return o[KIND] == CONV ? o[WINNERS] ? 3 : 2 : o[KIND] == LINEAR ? 2 : 1; }
 
 static void expand_planes(const V* x, V* out, int64_t begin, int64_t end, int64_t H, int64_t W, int64_t HE, int64_t WE,
                           const int32_t* row, const int32_t* col) {
@@ -21,6 +21,7 @@ static void expand_planes(const V* x, V* out, int64_t begin, int64_t end, int64_
 }
 
 static void conv_forward(const Run& run, const int64_t* o, V* a, int stage, Share share) {
+  if (stage > 1) return;
   const int32_t* table = run.program.table;
   const V* x = a + (o[EXPANDED] >= 0 ? o[EXPANDED] : o[X]);
   if (stage == 0) {
@@ -90,6 +91,64 @@ static void conv_backward(const Run& run, const int64_t* o, V* a, float* slot, i
   // A program with such a layer is never cut into shares: see sharable.
   if (!o[ACCUMULATE]) memset(a + o[DX], 0, o[C] * o[H] * o[W] * sizeof(V));
   unexpand(out, a + o[DX], o[C], o[H], o[W], o[HE], o[WE], table + o[ROW_MAP], table + o[COL_MAP]);
+}
+
+// Filters as winners_input reads them: one after another, each row of each a run of floats.
+static void pack_runs(const Run& run, const int64_t* o) {
+  const int64_t filter = o[R] * o[IMAGE_RUN], size = o[C] * o[R] * o[S];
+  const int32_t* index = run.program.table + o[IMAGE_INDEX];
+  for (int64_t k = 0; k < o[K]; ++k)
+    for (int64_t j = 0; j < filter; ++j)
+      run.packed[o[BACK_PACKED] + k * filter + j] =
+          index[j] < 0 ? 0.0f : run.call.parameters[o[WEIGHT] + k * size + index[j]];
+}
+
+// Stage 0 lays x out image by image; 1 makes dw (shares of the filters) and dx (shares of the images) from the lists that
+// the pool left; 2 turns dx back into lanes.
+static void winners_backward(const Run& run, const int64_t* o, V* a, float* slot, int64_t micro_batch, int stage, Share share) {
+  const int32_t *row_map = run.program.table + o[IMAGE_ROW_MAP], *col_map = run.program.table + o[IMAGE_COL_MAP];
+  const int64_t width = o[IMAGE_WIDTH], image = o[IMAGE_ROWS] * width + RUN, top = share.begin(o[IMAGE_ROWS]);
+  const int64_t bottom = share.end(o[IMAGE_ROWS]), pooled = o[BACK_P] * o[BACK_Q], filter = o[R] * o[IMAGE_RUN];
+  const bool wanted = o[DX] >= 0;
+  auto *x = reinterpret_cast<float*>(a + o[IMAGE_X]), *dw = reinterpret_cast<float*>(a + o[IMAGE_DW]);
+  float* dx = wanted ? reinterpret_cast<float*>(a + o[IMAGE_DX]) : nullptr;
+  if (stage == 0) {
+    to_images(a + o[X], x, o[W], width, image, row_map, col_map, top, bottom);
+    if (!wanted) return;
+    for (int64_t l = share.begin(L); l < share.end(L); ++l) memset(dx + l * image, 0, image * sizeof(float));
+    if (!o[ACCUMULATE])
+      memset(a + o[DX] + share.begin(o[C]) * o[H] * o[W], 0, (share.end(o[C]) - share.begin(o[C])) * o[H] * o[W] * sizeof(V));
+    return;
+  }
+  if (stage == 2) {
+    if (wanted) from_images(dx, a + o[DX], o[W], width, image, row_map, col_map, top, bottom, o[ACCUMULATE] != 0);
+    return;
+  }
+  const auto* lists = reinterpret_cast<const Winner*>(a + o[DY]);
+  const auto* counts = reinterpret_cast<const int32_t*>(lists + L * o[K] * pooled);
+  const WinnerCut cut(o[R], o[IMAGE_RUN]);
+  const int64_t first = share.begin(o[K]), last = share.end(o[K]), images = run.valid(micro_batch);
+  memset(dw + first * filter, 0, (last - first) * filter * sizeof(float));
+  for (int64_t i = 0; i < cut.rows; ++i)
+    for (int64_t j = 0; j < cut.across; ++j) {
+      const int64_t r = i * cut.R / cut.rows, tall = (i + 1) * cut.R / cut.rows - r;
+      const int64_t at = j * cut.vectors / cut.across, wide = (j + 1) * cut.vectors / cut.across - at;
+      const WinnerTile tile = winner_tile(tall, wide);
+      const int64_t in_image = r * width + at * L, in_filter = r * o[IMAGE_RUN] + at * L;
+      for (int64_t l = 0; l < images; ++l) {
+        for (int64_t k = first; k < last; ++k)
+          tile.weight(x + l * image + in_image, lists + (l * o[K] + k) * pooled, counts[l * o[K] + k], width,
+                      dw + k * filter + in_filter, o[IMAGE_RUN]);
+        if (!wanted || l < share.begin(images) || l >= share.end(images)) continue;
+        for (int64_t k = 0; k < o[K]; ++k)
+          tile.input(dx + l * image + in_image, lists + (l * o[K] + k) * pooled, counts[l * o[K] + k], width,
+                     run.packed + o[BACK_PACKED] + k * filter + in_filter, o[IMAGE_RUN]);
+      }
+    }
+  const int32_t* index = run.program.table + o[IMAGE_INDEX];
+  for (int64_t k = first; k < last; ++k)
+    for (int64_t j = 0; j < filter; ++j)
+      if (index[j] >= 0) slot[o[WEIGHT] + k * o[C] * o[R] * o[S] + index[j]] += dw[k * filter + j];
 }
 
 static void drop(const Run& run, const int64_t* o, const double* f, const V* from, V* to, int64_t micro_batch, bool add,
@@ -214,6 +273,7 @@ static void backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float
   const V *x = a + o[X], *y = a + o[Y], *dy = a + o[DY];
   V* dx = a + o[DX];
   const bool wanted = o[DX] >= 0, add = o[ACCUMULATE] != 0;
+  if (o[KIND] == CONV && o[WINNERS]) return winners_backward(run, o, a, slot, micro_batch, stage, share);
   if (o[KIND] == CONV) return conv_backward(run, o, a, slot, stage, share);
   if (o[KIND] == LINEAR) {
     if (stage == 1) {
@@ -235,6 +295,12 @@ static void backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float
   const auto write = [&](int64_t j, V value) { dx[j] = add ? dx[j] + value : value; };
   switch (o[KIND]) {
     case MAXPOOL:
+      if (o[WINNERS]) {
+        auto* lists = reinterpret_cast<Winner*>(dx);
+        find_winners(x, y, dy, lists, reinterpret_cast<int32_t*>(lists + L * o[C] * o[P] * o[Q]), o[C], o[H], o[W], o[P],
+                     o[Q], o[STRIDE_H], o[STRIDE_W], o[FUSED_RELU] != 0, o[BIAS] >= 0 ? slot + o[BIAS] : nullptr, c0, c1);
+        break;
+      }
       if (o[PAIRS] && !add) {
         if (o[H] != 2 * o[P] || o[W] != 2 * o[Q]) memset(dx + large, 0, (c1 - c0) * o[H] * o[W] * sizeof(V));
         max_pool_pairs_backward(x + large, y + small, dy + small, dx + large, c1 - c0, o[H], o[W], o[P], o[Q],

@@ -18,6 +18,7 @@ from striate.plan import ReferenceEngine, lower
 from striate.plan.lanes import COLUMNS, to_lanes
 from striate.plan.memory import Request, place
 from striate.plan.native import NativeEngine, native_module
+from striate.plan.winners import worth_it
 from striate.training.optimizers import Update
 
 from .cases import CASES, UNDRAWABLE
@@ -375,6 +376,31 @@ def test_pools_of_pairs_with_padding_at_an_end(padding: Any, name: str, isa: Any
         st.Linear(3),
     ]
     agree(st.Sequential(layers, input_shape=(2, 7, 7)), 5, st.CrossEntropy(), np.arange(5) % 3)
+
+
+@pytest.mark.parametrize("name", ISAS)
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@given(data=hyp.data())
+def test_winners_alone_give_the_dense_gradients(name: str, isa: Any, data: Any) -> None:
+    """Convolution, ReLU or not, 2×2 pool, of every size; a convolution before it shows dx."""
+    draw = data.draw
+    isa(name, draw(hyp.integers(1, 3)))
+    channels, kernel = (
+        draw(hyp.sampled_from([6, 7, 16, 20, 33])),
+        (draw(hyp.integers(2, 7)), draw(hyp.integers(2, 6))),
+    )
+    stride, padding = draw(hyp.integers(1, 2)), draw(hyp.integers(0, 3))
+    size = (kernel[0] + draw(hyp.integers(2, 9)), kernel[1] + draw(hyp.integers(2, 9)))
+    layers = [
+        st.Conv2d(channels, 1), st.Conv2d(draw(hyp.integers(1, 9)), kernel, stride=stride, padding=padding),
+        *[st.ReLU()] * draw(hyp.integers(0, 1)), st.MaxPool2d(2), st.Flatten(), st.Linear(3),
+    ]  # fmt: skip
+    graph = st.Sequential(layers, input_shape=(2, *size), rounding="floor")
+    program = lower(graph)
+    lanes = to_lanes(program, program.scores, training=True)
+    assert lanes.ops[1, COLUMNS.index("WINNERS")] == worth_it(channels, kernel, True)
+    count = draw(hyp.sampled_from([1, 4, 17, 37]))
+    agree(graph, count, st.CrossEntropy(), np.arange(count) % 3)
 
 
 def test_filters_as_large_as_their_input_become_fully_connected() -> None:

@@ -61,6 +61,8 @@ def _reason(op: str, row: dict[str, int], *, filters: bool) -> str:
         RELU_DONE: "; the ReLU after it is fused, its backward in the pool",
     }
     if op == "CONV":
+        if row["WINNERS"]:
+            return "direct convolution; backward through the winners of the pool after it alone"
         laid = "from a copy with its padding" if row["EXPANDED"] >= 0 else "straight from its input"
         return f"direct convolution, {laid}{relu.get(row['FUSED_RELU'], '')}"
     if op == "LINEAR":

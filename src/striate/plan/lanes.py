@@ -9,7 +9,7 @@ COLUMNS are the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..shapes import WindowAxis, pair, transposed_axes, window_axes
+from .arena import BACKWARD, FORWARD, FORWARD_ALONE, Row, arrange, column, scratch
 from .layout import Ints, back_expansion, expansion, packed_order, tap_offsets, window_counts, window_taps
-from .memory import Request, place
 from .program import Op, Program
+from .winners import RUN, image_layout, worth_it
 
 KINDS = {
     name: number
@@ -33,10 +34,12 @@ COLUMNS = (
     "GROUPS", "FUSED_RELU", "WEIGHT", "BIAS", "EXPANDED", "HE", "WE", "ROW_MAP", "COL_MAP", "TAPS", "PACK", "PACKED",
     "BACK_SCRATCH", "BACK_H", "BACK_W", "BACK_ROW_MAP", "BACK_COL_MAP", "BACK_TAPS", "BACK_PACK", "BACK_PACKED",
     "BACK_STRIDE_H", "BACK_STRIDE_W", "BACK_OUT", "BACK_P", "BACK_Q", "STATE", "STATISTICS", "INDEX", "COUNTS", "KEPT", "PAIRS",
+    "WINNERS", "IMAGE_ROWS", "IMAGE_WIDTH", "IMAGE_ROW_MAP", "IMAGE_COL_MAP", "IMAGE_RUN", "IMAGE_INDEX", "IMAGE_X",
+    "IMAGE_DX", "IMAGE_DW",
 )  # fmt: skip
 FLOATS = 4
 RELU_DONE = 2
-_FORWARD, _BACKWARD = -1, -2  # when a row's scratch is first in use, until its time is known
+_FEWEST_LANES = 4
 _ELEMENTWISE = {"ReLU": "RELU", "LeakyReLU": "LEAKY", "Sigmoid": "SIGMOID", "Tanh": "TANH"}
 
 
@@ -56,24 +59,10 @@ class Lanes:
         return self.sizes[0]
 
 
-@dataclass
-class _Row:
-    """An op in the making: plain columns, and places of the arena that are known once everything is planned."""
-
-    name: str
-    columns: dict[str, int]
-    places: dict[str, Request] = field(default_factory=dict)
-    floats: tuple[float, ...] = ()
-    source: int = -1
-    shift: tuple[int, int] = (0, 0)
-    target: int = -1
-    wants_dx: bool = False
-
-
 class _Lowering:
     def __init__(self, program: Program, target: int, training: bool) -> None:
         self.program, self.target, self.training = program, target, training
-        self.rows: list[_Row] = []
+        self.rows: list[Row] = []
         self.table: list[npt.NDArray[np.int32]] = []
         self.table_size = self.packed = self.statistics = self.kept = 0
         self.whole: list[tuple[int, int]] = []
@@ -114,8 +103,8 @@ class _Lowering:
         else:
             self._pointwise(op)
 
-    def _row(self, op: Op, kind: str, constants: tuple[float, ...] = (), /, **columns: Any) -> _Row:
-        row = _Row(op.name, {"KIND": KINDS[kind], **columns}, floats=constants)
+    def _row(self, op: Op, kind: str, constants: tuple[float, ...] = (), /, **columns: Any) -> Row:
+        row = Row(op.name, {"KIND": KINDS[kind], **columns}, floats=constants)
         row.source, row.target = self.root[op.inputs[0]], self.root[op.output]
         row.wants_dx = self.training and self.trains[op.inputs[0]]
         self.rows.append(row)
@@ -142,8 +131,8 @@ class _Lowering:
         else:
             constants = tuple(float(o[key]) for key in ("size", "alpha", "beta", "k"))
             row = self._row(op, "LRN", constants, C=shape[0], P=places)
-            row.places["EXPANDED"] = self._scratch(count, forward=True)
-            row.places["BACK_SCRATCH"] = self._scratch(count, forward=False)
+            row.places["EXPANDED"] = scratch(count, FORWARD)
+            row.places["BACK_SCRATCH"] = scratch(count, BACKWARD)
 
     def _copies(self, op: Op) -> None:
         at = 0
@@ -168,32 +157,31 @@ class _Lowering:
     def _pool(self, op: Op) -> None:
         channels, height, width = self._shape(op.inputs[0])
         o = op.options
-        if op.kind == "GlobalAvgPool2d":
-            rows, cols = (WindowAxis(size, size, 1, 1, 0, 0, 1) for size in (height, width))
-            include = True
-        else:
-            step = o["kernel_size"] if o["stride"] is None else o["stride"]
-            rows, cols = window_axes(
-                (height, width), o["kernel_size"], step, o["padding"], o["dilation"], o["rounding"]
-            )
-            include = bool(o.get("count_include_pad", True))
+        rows, cols = self._pool_axes(op)
+        include = bool(o.get("count_include_pad", True))
         columns = {
             "C": channels, "H": height, "W": width, "P": rows.output_size, "Q": cols.output_size,
             "R": rows.kernel_size, "S": cols.kernel_size, "ROW_MAP": self._keep(window_taps(rows)),
             "COL_MAP": self._keep(window_taps(cols)),
         }  # fmt: skip
         if op.kind == "MaxPool2d":
-            pairs = all(
-                (a.kernel_size, a.stride, a.dilation, a.before) == (2, 2, 1, 0)
-                and 2 * a.output_size <= a.size
-                for a in (rows, cols)
-            )
+            pairs = _in_pairs((rows, cols))
             row = self._row(op, "MAXPOOL", **columns, PAIRS=int(pairs))
             if pairs and row.wants_dx:
-                self._take_relu(op, row)
+                self._take_over(op, row)
         else:
             counts = np.outer(window_counts(rows, include), window_counts(cols, include))
             self._row(op, "AVGPOOL", **columns, COUNTS=self._keep(counts))
+
+    def _pool_axes(self, op: Op) -> tuple[WindowAxis, ...]:
+        _, height, width = self._shape(op.inputs[0])
+        o = op.options
+        if op.kind == "GlobalAvgPool2d":
+            return tuple(WindowAxis(size, size, 1, 1, 0, 0, 1) for size in (height, width))
+        step = o["kernel_size"] if o["stride"] is None else o["stride"]
+        return window_axes(
+            (height, width), o["kernel_size"], step, o["padding"], o["dilation"], o["rounding"]
+        )
 
     def _convolution(self, op: Op) -> None:
         shape, o, names = self._shape(op.inputs[0]), op.options, dict(op.parameters)
@@ -231,18 +219,23 @@ class _Lowering:
         row = self._row(
             op, "CONV", C=channels, H=height, W=width, K=filters, P=outputs[0], Q=outputs[1], R=kernel[0], S=kernel[1],
             STRIDE_H=strides[0], STRIDE_W=strides[1], GROUPS=groups, FUSED_RELU=self._fuse_relu(op), **self._bias(names),
-            HE=he, WE=we, ROW_MAP=self._keep(maps[0]), COL_MAP=self._keep(maps[1]),
+            WEIGHT=self.weights[names["weight"]], HE=he, WE=we, ROW_MAP=self._keep(maps[0]), COL_MAP=self._keep(maps[1]),
             TAPS=self._keep(tap_offsets(channels // groups, kernel, (he, we), dilations)),
             PACK=self._keep(self.weights[names["weight"]] + packed_order(index, groups)), PACKED=self.packed,
         )  # fmt: skip
         self.packed += index.size
+        pool = self._winner_pool(op) if mode == "zeros" and op.kind == "Conv2d" and groups == 1 else None
+        if pool and (dilations != (1, 1) or not worth_it(channels, kernel, row.wants_dx)):
+            pool = None
         if not direct:
-            row.places["EXPANDED"] = self._scratch(channels * he * we, forward=True)
-        if row.wants_dx:
+            row.places["EXPANDED"] = scratch(channels * he * we, FORWARD_ALONE if pool else FORWARD)
+        if pool:
+            self._winners(row, pool, maps)
+        elif row.wants_dx:
             self._convolution_back(row, axes, mode, maps, index + self.weights[names["weight"]])
 
     def _convolution_back(
-        self, row: _Row, axes: tuple[Any, ...], mode: str, maps: list[npt.NDArray[np.int32]], index: Ints
+        self, row: Row, axes: tuple[Any, ...], mode: str, maps: list[npt.NDArray[np.int32]], index: Ints
     ) -> None:
         """Dx is a convolution of dy, laid out with its stride's gaps, by the filters turned round."""
         c = row.columns
@@ -263,9 +256,28 @@ class _Lowering:
             "BACK_STRIDE_W": stride_w, "BACK_P": rows, "BACK_Q": cols,
         }  # fmt: skip
         self.packed += index.size
-        row.places["BACK_SCRATCH"] = self._scratch(filters * size[0] * size[1], forward=False)
+        row.places["BACK_SCRATCH"] = scratch(filters * size[0] * size[1], BACKWARD)
         if gathered:
-            row.places["BACK_OUT"] = self._scratch(c["C"] * rows * cols, forward=False)
+            row.places["BACK_OUT"] = scratch(c["C"] * rows * cols, BACKWARD)
+
+    def _winners(self, row: Row, pool: Op, maps: list[npt.NDArray[np.int32]]) -> None:
+        """Backward through the pool's winners alone: see winners.py and native/winners.inl."""
+        c = row.columns
+        layout = image_layout((c["C"], c["H"], c["W"]), (c["R"], c["S"]), maps[1])
+        _, height, width = self._shape(pool.output)
+        images = len(maps[0]) * layout.width + RUN
+        c |= {
+            "WINNERS": 1, "IMAGE_ROWS": len(maps[0]), "IMAGE_WIDTH": layout.width, "IMAGE_ROW_MAP": self._keep(maps[0]),
+            "IMAGE_COL_MAP": self._keep(layout.columns), "IMAGE_RUN": layout.run, "IMAGE_PITCH": layout.pitch,
+            "IMAGE_INDEX": self._keep(layout.index),
+            "BACK_P": height, "BACK_Q": width, "BACK_PACKED": self.packed,
+        }  # fmt: skip
+        filters = c["K"] * c["R"] * layout.run
+        row.places["IMAGE_X"] = scratch(images, BACKWARD)
+        row.places["IMAGE_DW"] = scratch(-(-filters // _FEWEST_LANES), BACKWARD)
+        if row.wants_dx:
+            self.packed += filters
+            row.places["IMAGE_DX"] = scratch(images, BACKWARD)
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────────────
 
@@ -284,26 +296,47 @@ class _Lowering:
         self.trains[readers[0].output] = True
         return 1
 
-    def _take_relu(self, op: Op, pool: _Row) -> None:
+    def _winner_pool(self, op: Op) -> Op | None:
+        """The 2×2 max pool that alone reads this convolution, through a ReLU or not; None in inference."""
+        readers = self.readers.get(op.output, [])
+        if len(readers) == 1 and readers[0].kind == "ReLU" and self.target != op.output:
+            op = readers[0]
+            readers = self.readers.get(op.output, [])
+        if (
+            not self.training
+            or op.output == self.target
+            or len(readers) != 1
+            or readers[0].kind != "MaxPool2d"
+        ):
+            return None
+        return readers[0] if _in_pairs(self._pool_axes(readers[0])) else None
+
+    def _take_over(self, op: Op, pool: Row) -> None:
         """Let a pool of pairs take dy through the ReLU of the convolution before it, if nothing else reads that."""
-        maker = next(
-            (row for row in self.rows if row.target == pool.source and row.columns.get("FUSED_RELU")), None
-        )
+        maker = next((row for row in self.rows if row.target == pool.source), None)
+        if maker is None or maker.columns["KIND"] != KINDS["CONV"]:
+            return
+        bias, c = maker.columns.get("BIAS", -1), maker.columns
+        if c.get("WINNERS"):
+            pool.columns |= {"WINNERS": 1, "BIAS": bias, "FUSED_RELU": int(c["FUSED_RELU"] != 0)}
+            pool.columns |= {
+                "STRIDE_H": c["STRIDE_H"] * c["IMAGE_WIDTH"],
+                "STRIDE_W": c["STRIDE_W"] * c["IMAGE_PITCH"],
+            }
+            # A list for each image and filter, two floats a winner; and their lengths.
+            pool.upstream = c["K"] * (2 * pool.columns["P"] * pool.columns["Q"] + 1)
+            return
         readers = [
             reader
             for number, root in self.root.items()
             if root == pool.source
             for reader in self.readers.get(number, [])
         ]
-        if (
-            maker is None
-            or maker.columns["KIND"] != KINDS["CONV"]
-            or pool.source == self.root.get(self.target)
-        ):
+        if not c["FUSED_RELU"] or pool.source == self.root.get(self.target):
             return
         if all(reader is op or reader.kind == "ReLU" for reader in readers):
-            pool.columns |= {"FUSED_RELU": 1, "BIAS": maker.columns.get("BIAS", -1)}
-            maker.columns["FUSED_RELU"] = RELU_DONE
+            pool.columns |= {"FUSED_RELU": 1, "BIAS": bias}
+            c["FUSED_RELU"] = RELU_DONE
 
     def _keep(self, values: npt.NDArray[Any]) -> int:
         at = self.table_size
@@ -311,39 +344,17 @@ class _Lowering:
         self.table_size += values.size
         return at
 
-    @staticmethod
-    def _scratch(size: int, *, forward: bool) -> Request:
-        """Memory of the row being made: for its forward op (kept for its backward in training), or backward alone."""
-        return Request(size, _FORWARD if forward else _BACKWARD, 0)
-
-    # ── memory ───────────────────────────────────────────────────────────────────────────────────
+    # ── everything together ──────────────────────────────────────────────────────────────────────
 
     def _plan(self) -> Lanes:
-        count, requests = len(self.rows), []
-        values = {self.root[0]: Request(prod(self._shape(0)), 0, 2 * count + 1 if self.training else 0)}
-        gradients: dict[int, Request] = {}
-        for time, row in enumerate(self.rows):
-            last = 2 * count - time
-            values.setdefault(
-                row.target, Request(prod(self._shape(row.target)), time, last if self.training else time)
-            )
-            if not self.training:
-                values[row.source].last = max(values[row.source].last, time)
-            for request in row.places.values():
-                if self.training or request.first == _FORWARD:
-                    requests.append(request)
-                request.first = time if request.first == _FORWARD else last
-                request.last = last if self.training else time
         final = self.root[self.target]
-        values[final].last = max(values[final].last, count)
-        if self.training:
-            gradients[final] = Request(prod(self._shape(final)), count, 2 * count)
-            self._plan_gradients(gradients, count)
-        arena = place([*requests, *values.values(), *gradients.values()])
-        ops = np.zeros((count, len(COLUMNS)), np.int64)
-        floats = np.zeros((count, FLOATS))
+        arena, values, gradients = arrange(
+            self.rows, lambda number: prod(self._shape(number)), self.root[0], final, training=self.training
+        )
+        ops = np.zeros((len(self.rows), len(COLUMNS)), np.int64)
+        floats = np.zeros((len(self.rows), FLOATS))
         for i, row in enumerate(self.rows):
-            ops[i] = [self._column(row, name, values, gradients) for name in COLUMNS]
+            ops[i] = [column(row, name, values, gradients) for name in COLUMNS]
             floats[i, : len(row.floats)] = row.floats
         specs = self.program.parameter_specs.values()
         trained = sum(prod(s.shape) for s in specs if s.trained)
@@ -367,35 +378,6 @@ class _Lowering:
             at = end
         return ranges
 
-    def _plan_gradients(self, gradients: dict[int, Request], count: int) -> None:
-        """Who writes a gradient first and who adds to it, in the order of the backward pass."""
-        made = {row.target: i for i, row in reversed(list(enumerate(self.rows)))}
-        for i in range(count - 1, -1, -1):
-            row = self.rows[i]
-            if not row.wants_dx:
-                continue
-            row.columns["ACCUMULATE"] = int(row.source in gradients)
-            if row.source not in gradients:
-                gradients[row.source] = Request(
-                    prod(self._shape(row.source)), 2 * count - i, 2 * count - made[row.source]
-                )
-
-    def _column(self, row: _Row, name: str, values: dict[int, Request], gradients: dict[int, Request]) -> int:
-        if name == "X":
-            return values[row.source].offset + row.shift[0]
-        if name == "Y":
-            return values[row.target].offset + row.shift[1]
-        if name == "DX":
-            return gradients[row.source].offset if row.wants_dx else -1
-        if name == "DY":
-            return gradients[row.target].offset + row.shift[1] if row.target in gradients else -1
-        if name in row.places:
-            return row.places[name].offset
-        return row.columns.get(name, -1 if name in _NONE else 0)
-
-
-_NONE = {"WEIGHT", "BIAS", "EXPANDED", "BACK_SCRATCH", "BACK_OUT", "STATE", "STATISTICS"}
-
 
 def to_lanes(program: Program, target: int, *, training: bool) -> Lanes:
     """The rows that compute buffer `target` of a program, and in training the gradients of all parameters.
@@ -406,6 +388,14 @@ def to_lanes(program: Program, target: int, *, training: bool) -> Lanes:
     (('conv1',), 7776)
     """
     return _Lowering(program, target, training).lower()
+
+
+def _in_pairs(axes: tuple[WindowAxis, ...]) -> bool:
+    """Whether windows are 2×2, side by side, without padding."""
+    return all(
+        (a.kernel_size, a.stride, a.dilation, a.before) == (2, 2, 1, 0) and 2 * a.output_size <= a.size
+        for a in axes
+    )
 
 
 def _needed(program: Program, target: int) -> list[Op]:

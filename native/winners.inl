@@ -1,0 +1,194 @@
+// Backward through a convolution and the 2×2 max pool after it, by the pool's winners alone: three quarters of the
+// convolution's dy are zero (more with a ReLU between), at places that differ from image to image. So here an image is
+// laid out by itself, (rows, columns, channels), a window's row being one run of floats; each image has, a filter, the
+// list of its winners; and a winner costs R runs of multiply-adds for dw, and as many for dx. Lanes without an image
+// have empty lists and cost nothing. Included by executor.cpp inside the namespace of one instruction set.
+//
+// Register budget: ROWS·VECTORS ≤ WINNERS_MOST accumulators (dw) or weights (dx), and the broadcast upstream gradient.
+
+constexpr int WINNERS_MOST = L >= 16 ? 25 : 10;
+constexpr int RUN = 16;  // floats that runs are rounded up to, for every instruction set
+
+// Where a winner's window begins in its image, in floats, and the gradient that passes through it.
+struct __attribute__((may_alias)) Winner {
+  int32_t at;
+  float value;
+};
+
+// dw of ROWS filter rows × VECTORS, of one filter and one image, added to `total`. Two winners at a time where
+// registers allow: a chain of multiply-adds has a latency of four.
+template <int ROWS, int VECTORS>
+static void winners_weight(const float* x, const Winner* list, int64_t count, int64_t row, float* total, int64_t run) {
+  constexpr int SETS = ROWS * VECTORS * 2 <= WINNERS_MOST ? 2 : 1;
+  V acc[SETS][ROWS][VECTORS];
+#pragma GCC unroll 2
+  for (int s = 0; s < SETS; ++s)
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 8
+      for (int j = 0; j < VECTORS; ++j) acc[s][r][j] = V{};
+  int64_t i = 0;
+  for (; i + SETS <= count; i += SETS)
+#pragma GCC unroll 2
+    for (int s = 0; s < SETS; ++s) {
+      const float* at = x + list[i + s].at;
+      const V upstream = splat(list[i + s].value);
+#pragma GCC unroll 8
+      for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 8
+        for (int j = 0; j < VECTORS; ++j) acc[s][r][j] += upstream * *reinterpret_cast<const VU*>(at + r * row + j * L);
+    }
+  if (i < count) {
+    const float* at = x + list[i].at;
+    const V upstream = splat(list[i].value);
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 8
+      for (int j = 0; j < VECTORS; ++j) acc[0][r][j] += upstream * *reinterpret_cast<const VU*>(at + r * row + j * L);
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 8
+    for (int j = 0; j < VECTORS; ++j) {
+      V sum = acc[0][r][j];
+      if constexpr (SETS == 2) sum += acc[1][r][j];
+      *reinterpret_cast<VU*>(total + r * run + j * L) += sum;
+    }
+}
+
+// dx of one image: each winner adds its filter, ROWS rows × VECTORS of it, where its window lies.
+template <int ROWS, int VECTORS>
+static void winners_input(float* dx, const Winner* list, int64_t count, int64_t row, const float* w, int64_t run) {
+  V weight[ROWS][VECTORS];
+#pragma GCC unroll 8
+  for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 8
+    for (int j = 0; j < VECTORS; ++j) weight[r][j] = *reinterpret_cast<const VU*>(w + r * run + j * L);
+  for (int64_t i = 0; i < count; ++i) {
+    float* at = dx + list[i].at;
+    const V upstream = splat(list[i].value);
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 8
+      for (int j = 0; j < VECTORS; ++j) *reinterpret_cast<VU*>(at + r * row + j * L) += upstream * weight[r][j];
+  }
+}
+
+struct WinnerTile {
+  void (*weight)(const float*, const Winner*, int64_t, int64_t, float*, int64_t);
+  void (*input)(float*, const Winner*, int64_t, int64_t, const float*, int64_t);
+};
+
+template <int ROWS, int VECTORS>
+static WinnerTile winner_tile_of(int64_t vectors) {
+  if constexpr (VECTORS > 1 && ROWS * VECTORS > WINNERS_MOST) return winner_tile_of<ROWS, VECTORS - 1>(vectors);
+  else {
+    if (VECTORS == 1 || vectors >= VECTORS) return {winners_weight<ROWS, VECTORS>, winners_input<ROWS, VECTORS>};
+    return winner_tile_of<ROWS, VECTORS == 1 ? 1 : VECTORS - 1>(vectors);
+  }
+}
+
+static WinnerTile winner_tile(int64_t rows, int64_t vectors) {
+  switch (rows) {
+    case 1: return winner_tile_of<1, 8>(vectors);
+    case 2: return winner_tile_of<2, 8>(vectors);
+    case 3: return winner_tile_of<3, 8>(vectors);
+    case 4: return winner_tile_of<4, 6>(vectors);
+    default: return winner_tile_of<5, 5>(vectors);
+  }
+}
+
+// How a filter of R rows, `run` floats each, is cut into tiles of nearly equal size.
+struct WinnerCut {
+  int64_t R, vectors, rows, across;  // pieces in both directions
+  WinnerCut(int64_t filter_rows, int64_t run) : R(filter_rows), vectors(run / L) {
+    rows = (R + 4) / 5;
+    const int64_t tall = (R + rows - 1) / rows, most = WINNERS_MOST / tall < 8 ? WINNERS_MOST / tall : 8;
+    across = (vectors + most - 1) / most;
+  }
+};
+
+// (C, H, W) vectors → an image of its own for each lane: rows of `width` floats, `image` floats apart. col says for each
+// float of a row where it lies in (C, W), or -1 for zero; row which row of H. Rows begin … end.
+static void to_images(const V* x, float* out, int64_t W, int64_t width, int64_t image, const int32_t* row,
+                      const int32_t* col, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i)
+    for (int64_t j = 0; j < width; j += L) {
+      V values[L];
+#pragma GCC unroll 16
+      for (int t = 0; t < L; ++t) values[t] = row[i] < 0 || col[j + t] < 0 ? V{} : x[row[i] * W + col[j + t]];
+      turn_over_step<L / 2>(values);
+#pragma GCC unroll 16
+      for (int l = 0; l < L; ++l) *reinterpret_cast<VU*>(out + l * image + i * width + j) = values[l];
+    }
+}
+
+// Its transpose: what windows left in the images' floats goes to the lanes' dx.
+static void from_images(const float* images, V* dx, int64_t W, int64_t width, int64_t image, const int32_t* row,
+                        const int32_t* col, int64_t begin, int64_t end, bool add) {
+  for (int64_t i = begin; i < end; ++i)
+    for (int64_t j = 0; row[i] >= 0 && j < width; j += L) {
+      V values[L];
+#pragma GCC unroll 16
+      for (int l = 0; l < L; ++l) values[l] = *reinterpret_cast<const VU*>(images + l * image + i * width + j);
+      turn_over_step<L / 2>(values);
+#pragma GCC unroll 16
+      for (int t = 0; t < L; ++t)
+        if (col[j + t] >= 0) {
+          V& to = dx[row[i] * W + col[j + t]];
+          to = add ? to + values[t] : values[t];
+        }
+    }
+}
+
+// The winners of channels first … last of a 2×2 pool: lists[(lane·C + channel)·P·Q + …], counts[lane·C + channel].
+// x is what the pool read, dy what comes from above; with relu a winner of 0 or less lets nothing through.
+// sums[channel] += Σ of what passed.
+static void find_winners(const V* x, const V* y, const V* dy, Winner* lists, int32_t* counts, int64_t C, int64_t H,
+                         int64_t W, int64_t P, int64_t Q, int64_t down, int64_t across, bool relu, float* sums,
+                         int64_t first, int64_t last) {
+  for (int64_t c = first; c < last; ++c) {
+    const V *plane = x + c * H * W, *best = y + c * P * Q, *upstream = dy + c * P * Q;
+    V total{};
+    Winner* next[L];
+    for (int l = 0; l < L; ++l) next[l] = lists + (l * C + c) * P * Q;
+    for (int64_t at = 0, p = 0, q = 0; at < P * Q; at += L) {
+      V value[L], place[L];
+      const int64_t left = P * Q - at < L ? P * Q - at : L;
+      for (int64_t t = 0; t < left; ++t) {
+        const V *top = plane + 2 * p * W + 2 * q, *bottom = top + W, most = best[at + t];
+        const VI one = top[0] == most, two = (top[1] == most) & ~one, three = (bottom[0] == most) & ~(one | two);
+        const VI four = (bottom[1] == most) & ~(one | two | three);
+        const V passed = choose(relu ? (one | two | three | four) & (most > 0.0f) : one | two | three | four,
+                                upstream[at + t], V{});
+        total += passed;
+        value[t] = passed;
+        const auto base = static_cast<int32_t>(2 * p * down + 2 * q * across);
+        const VI where = base + ((two | four) & static_cast<int32_t>(across)) +
+                         ((three | four) & static_cast<int32_t>(down));
+        __builtin_memcpy(&place[t], &where, sizeof where);
+        if (++q == Q) q = 0, ++p;
+      }
+      for (int64_t t = left; t < L; ++t) value[t] = place[t] = V{};
+      turn_over_step<L / 2>(value);
+      turn_over_step<L / 2>(place);
+      for (int l = 0; l < L; ++l) {
+        float values[L];
+        int32_t places[L];
+        __builtin_memcpy(values, &value[l], sizeof values);
+        __builtin_memcpy(places, &place[l], sizeof places);
+        Winner* to = next[l];
+#pragma GCC unroll 16
+        for (int t = 0; t < L; ++t) {
+          // Written always, counted if it is one: the last place of a list may be written for nothing, never beyond it.
+          if (t >= left) break;
+          *to = {places[t], values[t]};
+          to += values[t] != 0.0f;
+        }
+        next[l] = to;
+      }
+    }
+    for (int l = 0; l < L; ++l) counts[l * C + c] = static_cast<int32_t>(next[l] - (lists + (l * C + c) * P * Q));
+    if (sums) sums[c] += horizontal_sum(total);
+  }
+}
