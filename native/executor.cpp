@@ -17,6 +17,7 @@ namespace STRIATE_ISA {
 #include "winners.inl"
 
 constexpr int64_t SLOTS = 8;
+constexpr int64_t ROUND = 16;  // micro-batches between two products of fully connected layers: bounds what is kept
 
 static int64_t rounded(int64_t bytes) { return (bytes + 127) / 128 * 128; }
 
@@ -28,7 +29,7 @@ struct Run {
   float* packed;       // convolution weights in the order their tiles read them
   float* slot;         // slots × parameters
   double* sums;        // segmented: micro-batches × widest batch norm
-  float* kept;         // inputs and upstream gradients of fully connected layers, for the whole batch
+  float* kept;         // inputs and upstream gradients of fully connected layers, for a round
   float* statistics;   // mean and 1/deviation of the batch, and the two sums of the backward pass
   V* arena;
   int64_t from, to;    // ops of the segment in hand
@@ -36,14 +37,20 @@ struct Run {
   int64_t op;          // the op in hand: a batch norm, a fully connected layer, or one cut into shares
   int pass;            // of a batch norm's sums, or the stage of an op cut into shares
   int64_t widest;      // channels of the widest batch norm
+  int64_t round;       // micro-batches a round, at most
+  int64_t first, last; // micro-batches of the round in hand
 
   V* arena_of(int64_t micro_batch, int64_t thread) const {
-    return arena + (segmented ? micro_batch : thread) * program.arena_vectors;
+    return arena + (segmented ? micro_batch - first : thread) * program.arena_vectors;
   }
   const int64_t* row(int64_t i) const { return program.ops + i * COLUMNS; }
   int valid(int64_t micro_batch) const {
     const int64_t left = call.n - micro_batch * L;
     return static_cast<int>(left < L ? left : L);
+  }
+  int64_t images_of_round() const {
+    const int64_t end = last * L < call.n ? last * L : call.n;
+    return end - first * L;
   }
 };
 
@@ -56,23 +63,29 @@ static int64_t widest_norm(const Program& program) {
   return widest;
 }
 
+// Whether threads take the neurons of a fully connected layer in turn, for all images: between two barriers.
+static bool by_neurons(const int64_t* o) { return o[KIND] == LINEAR && o[BY_NEURONS]; }
+
 struct Layout {
-  int64_t packed, slot, sums, kept, statistics, arena, total, micro_batches, slots, arenas, widest;
+  int64_t packed, slot, sums, kept, statistics, arena, total, micro_batches, slots, arenas, widest, round;
   bool segmented;
 };
 
 static Layout layout(const Program& program, int64_t n, int64_t threads, int64_t training) {
   Layout at{};
-  at.widest = widest_norm(program);
-  at.segmented = training && at.widest > 0;
+  at.widest = training ? widest_norm(program) : 0;
+  at.segmented = at.widest > 0;
+  for (int64_t i = 0; training && i < program.n_ops; ++i)
+    if (by_neurons(program.ops + i * COLUMNS)) at.segmented = true;
   at.micro_batches = (n + L - 1) / L;
   at.slots = at.micro_batches < SLOTS ? at.micro_batches : SLOTS;
-  at.arenas = at.segmented ? at.micro_batches : threads;
+  at.round = at.micro_batches < ROUND || at.widest > 0 ? at.micro_batches : ROUND;
+  at.arenas = at.segmented ? at.round : threads;
   at.packed = 0;
   at.slot = rounded(program.packed_floats * 4);
   at.sums = at.slot + (training ? rounded(at.slots * program.parameters * 4) : 0);
-  at.kept = at.sums + (at.segmented ? rounded(at.micro_batches * at.widest * 2 * 8) : 0);
-  at.statistics = at.kept + (training ? rounded(program.kept * at.micro_batches * L * 4) : 0);
+  at.kept = at.sums + rounded(at.widest ? at.micro_batches * at.widest * 2 * 8 : 0);
+  at.statistics = at.kept + (training ? rounded(program.kept * at.round * L * 4) : 0);
   at.arena = at.statistics + rounded(program.statistics * 4);
   at.total = at.arena + at.arenas * program.arena_vectors * static_cast<int64_t>(sizeof(V)) + 128;
   return at;
@@ -174,25 +187,14 @@ static void clear(const Run& run, float* slot) {
     memset(slot + range[0], 0, static_cast<size_t>(range[1] - range[0]) * 4);
 }
 
-constexpr int64_t COLUMNS_A_TASK = 2 * CB * L;
-
-static int64_t linear_tasks(const int64_t* o) { return (o[C] + COLUMNS_A_TASK - 1) / COLUMNS_A_TASK; }
-
-static void linear_task(int64_t index, int64_t, void* context) {
-  const Run& run = *static_cast<Run*>(context);
-  const int64_t* o = run.row(run.op);
-  const float* kept = run.kept + o[KEPT] * run.micro_batches * L;
-  const int64_t c = index * COLUMNS_A_TASK, end = c + COLUMNS_A_TASK < o[C] ? c + COLUMNS_A_TASK : o[C];
-  linear_weight_gradient(kept, kept + run.micro_batches * o[C] * L, run.call.gradients + o[WEIGHT], o[C], o[K],
-                         run.micro_batches, c, end);
-}
-
 static void whole_forward(const Run& run, int64_t i, V* a, int64_t micro_batch) {
-  for (int stage = 0; stage < stages(run.row(i)); ++stage) forward(run, i, a, micro_batch, stage, {0, 1});
+  const Stages stages = forward_stages(run.row(i));
+  for (int stage = stages.begin; stage < stages.end; ++stage) forward(run, i, a, micro_batch, stage, {0, 1});
 }
 
 static void whole_backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float* slot) {
-  for (int stage = 0; stage < stages(run.row(i)); ++stage) backward(run, i, a, micro_batch, slot, stage, {0, 1});
+  const Stages stages = backward_stages(run.row(i));
+  for (int stage = stages.begin; stage < stages.end; ++stage) backward(run, i, a, micro_batch, slot, stage, {0, 1});
 }
 
 // One micro-batch, cut into shares.
@@ -213,33 +215,36 @@ static bool sharable(const Run& run) {
   return true;
 }
 
+static void run_stages(Run& run, Stages stages) {
+  for (run.pass = stages.begin; run.pass < stages.end; ++run.pass) on_each(run.call.threads, share_task, &run);
+}
+
 static void run_shares(Run& run) {
   fill(run, run.arena, 0);
   run.back = false;
   for (run.op = 0; run.op < run.program.n_ops; ++run.op)
-    for (run.pass = 0; run.pass < stages(run.row(run.op)); ++run.pass)
-      parallel(run.call.threads, run.call.threads, share_task, &run);
+    run_stages(run, forward_stages(run.row(run.op)));
   read_scores(run, run.arena, 0);
   if (!run.call.training) return;
   clear(run, run.slot);
   loss_gradient(run, run.arena, 0);
   run.back = true;
   for (run.op = run.program.n_ops - 1; run.op >= 0; --run.op)
-    for (run.pass = 0; run.pass < stages(run.row(run.op)); ++run.pass)
-      parallel(run.call.threads, run.call.threads, share_task, &run);
+    run_stages(run, backward_stages(run.row(run.op)));
 }
 
+// Slot `index` of a training step; micro-batch `index` of an inference.
 static void whole_task(int64_t index, int64_t thread, void* context) {
   const Run& run = *static_cast<Run*>(context);
-  const int64_t stride = run.call.training ? run.slots : run.micro_batches;
-  float* slot = run.call.training ? run.slot + index * run.program.parameters : nullptr;
-  if (slot) clear(run, slot);
-  for (int64_t mb = index; mb < run.micro_batches; mb += stride) {
+  const bool training = run.call.training;
+  float* slot = training ? run.slot + index * run.program.parameters : nullptr;
+  if (slot && run.first == 0) clear(run, slot);
+  for (int64_t mb = run.first + index; mb < run.last; mb += training ? run.slots : run.micro_batches) {
     V* a = run.arena_of(mb, thread);
     fill(run, a, mb);
     for (int64_t i = 0; i < run.program.n_ops; ++i) whole_forward(run, i, a, mb);
     read_scores(run, a, mb);
-    if (!run.call.training) continue;
+    if (!training) continue;
     loss_gradient(run, a, mb);
     for (int64_t i = run.program.n_ops - 1; i >= 0; --i) whole_backward(run, i, a, mb, slot);
   }
@@ -248,7 +253,8 @@ static void whole_task(int64_t index, int64_t thread, void* context) {
 static void segment_task(int64_t index, int64_t, void* context) {
   const Run& run = *static_cast<Run*>(context);
   float* slot = run.slot + index * run.program.parameters;
-  for (int64_t mb = index; mb < run.micro_batches; mb += run.slots) {
+  if (!run.back && run.from == 0 && run.first == 0) clear(run, slot);
+  for (int64_t mb = run.first + index; mb < run.last; mb += run.slots) {
     V* a = run.arena_of(mb, 0);
     if (!run.back) {
       if (run.from == 0) fill(run, a, mb);
@@ -257,10 +263,34 @@ static void segment_task(int64_t index, int64_t, void* context) {
       read_scores(run, a, mb);
       loss_gradient(run, a, mb);
     } else {
-      if (run.from == run.program.n_ops && mb == index) clear(run, slot);
       for (int64_t i = run.from - 1; i >= run.to; --i) whole_backward(run, i, a, mb, slot);
     }
   }
+}
+
+// A fully connected layer for all images of a round: this thread's neurons, or columns of dx.
+static void neurons_task(int64_t index, int64_t, void* context) {
+  const Run& run = *static_cast<Run*>(context);
+  const int64_t* o = run.row(run.op);
+  const Share share{index, run.call.threads};
+  const float *w = run.call.parameters + o[WEIGHT], *bias = o[BIAS] >= 0 ? run.call.parameters + o[BIAS] : nullptr;
+  const int64_t apart = run.program.arena_vectors;
+  if (run.back) {
+    for (int64_t mb = run.first; mb < run.last; ++mb) {
+      V* a = run.arena_of(mb, 0);
+      linear_backward_x(a + o[DY], a + o[DX], w, o[C], o[K], share.begin(o[C], 8), share.end(o[C], 8), o[ACCUMULATE] != 0);
+    }
+    return;
+  }
+  const int64_t end = share.end(o[K], KB);
+  int64_t mb = run.first;
+  for (; mb + 2 <= run.last; mb += 2)
+    for (int64_t k = share.begin(o[K], KB); k < end; k = end)
+      linear_forward<2>(run.arena_of(mb, 0) + o[X], run.arena_of(mb, 0) + o[Y] + k, apart, w + k * o[C],
+                        bias ? bias + k : nullptr, o[C], end - k, o[FUSED_RELU] != 0);
+  for (const int64_t k = share.begin(o[K], KB); mb < run.last; ++mb)
+    linear_forward<1>(run.arena_of(mb, 0) + o[X], run.arena_of(mb, 0) + o[Y] + k, 0, w + k * o[C],
+                      bias ? bias + k : nullptr, o[C], end - k, o[FUSED_RELU] != 0);
 }
 
 #include "norm.inl"
@@ -271,13 +301,17 @@ static void run_segments(Run& run) {
   int64_t from = 0;
   run.back = false;
   for (int64_t i = 0; i <= last; ++i) {
-    const bool norm = i < last && run.row(i)[KIND] == BATCHNORM;
-    if (!norm && i < last) continue;
+    const bool norm = i < last && run.row(i)[KIND] == BATCHNORM, linear = i < last && by_neurons(run.row(i));
+    if (!norm && !linear && i < last) continue;
     run.from = from;
     run.to = i;
-    if (from < i || from == 0) parallel(run.slots, run.call.threads, segment_task, &run);
-    if (norm) normalize_batch(run, i);
+    if (from < i || from == 0 || i == last) parallel(run.slots, run.call.threads, segment_task, &run);
     from = i;
+    if (norm) normalize_batch(run, i);
+    if (!linear) continue;
+    run.op = i;
+    on_each(run.call.threads, neurons_task, &run);
+    from = i + 1;
   }
 }
 
@@ -285,14 +319,39 @@ static void run_segments_backward(Run& run) {
   int64_t from = run.program.n_ops;
   run.back = true;
   for (int64_t i = run.program.n_ops - 1; i >= -1; --i) {
-    const bool norm = i >= 0 && run.row(i)[KIND] == BATCHNORM;
-    if (!norm && i >= 0) continue;
+    const bool norm = i >= 0 && run.row(i)[KIND] == BATCHNORM, linear = i >= 0 && by_neurons(run.row(i));
+    if (!norm && !linear && i >= 0) continue;
     run.from = from;
-    run.to = i + 1;
-    parallel(run.slots, run.call.threads, segment_task, &run);
+    run.to = linear ? i : i + 1;  // of such a layer, the segment keeps what dw needs
+    if (run.from > run.to) parallel(run.slots, run.call.threads, segment_task, &run);
+    from = run.to;
     if (norm) normalize_batch_backward(run, i);
-    from = i + 1;
+    if (!linear || run.row(i)[DX] < 0) continue;
+    run.op = i;
+    on_each(run.call.threads, neurons_task, &run);
   }
+}
+
+static double mean_loss(const Call& call) {
+  double loss = 0.0;
+  for (int64_t i = 0; i < call.n; ++i) loss += call.losses[i];
+  return loss / static_cast<double>(call.n);
+}
+
+// Forward and backward of one round. False if the loss of a batch that is normalized as a whole is not finite: then
+// nothing more is to be computed.
+static bool run_round(Run& run) {
+  if (sharable(run)) {
+    run_shares(run);
+  } else if (run.segmented) {
+    run_segments(run);
+    if (run.widest > 0 && !isfinite(mean_loss(run.call))) return false;
+    if (run.widest > 0) move_running(run);
+    run_segments_backward(run);
+  } else {
+    parallel(run.call.training ? run.slots : run.micro_batches, run.call.threads, whole_task, &run);
+  }
+  return true;
 }
 
 static double execute(const Program& program, const Call& call) {
@@ -303,32 +362,24 @@ static double execute(const Program& program, const Call& call) {
           reinterpret_cast<float*>(base + at.packed), reinterpret_cast<float*>(base + at.slot),
           reinterpret_cast<double*>(base + at.sums), reinterpret_cast<float*>(base + at.kept),
           reinterpret_cast<float*>(base + at.statistics),
-          reinterpret_cast<V*>(base + at.arena), 0, 0, false, 0, 0, at.widest};
+          reinterpret_cast<V*>(base + at.arena), 0, 0, false, 0, 0, at.widest, at.round, 0, at.micro_batches};
   parallel(program.n_ops, call.threads, pack_task, &run);
-  const bool shared = sharable(run);
-  if (shared) run_shares(run);
   if (!call.training) {
-    if (!shared) parallel(run.micro_batches, call.threads, whole_task, &run);
+    run_round(run);
     return 0.0;
   }
-  if (run.segmented) run_segments(run);
-  else if (!shared) parallel(run.slots, call.threads, whole_task, &run);
-  double loss = 0.0;
-  for (int64_t i = 0; i < call.n; ++i) loss += call.losses[i];
-  loss /= static_cast<double>(call.n);
-  if (!isfinite(loss)) return loss;
-  if (run.segmented) {
-    move_running(run);
-    run_segments_backward(run);
+  for (run.last = at.round;; run.first = run.last, run.last += at.round) {
+    if (run.last > run.micro_batches) run.last = run.micro_batches;
+    if (!run_round(run)) return mean_loss(call);
+    if (run.last == run.micro_batches) break;
+    on_each(call.threads, round_task, &run);
   }
-  for (run.op = 0; run.op < program.n_ops; ++run.op)
-    if (run.row(run.op)[KIND] == LINEAR)
-      parallel(linear_tasks(run.row(run.op)), call.threads, linear_task, &run);
-  const int64_t chunks = (program.parameters + CHUNK - 1) / CHUNK;
-  parallel(chunks, call.threads, reduce_task, &run);
-  if (call.optimizer.formula) {
+  const double loss = mean_loss(call);
+  if (!isfinite(loss)) return loss;
+  on_each(call.threads, finish_task, &run);
+  if (call.optimizer.formula && clips(call.optimizer)) {
     clip(run);
-    parallel(chunks, call.threads, update_task, &run);
+    on_each(call.threads, update_task, &run);
   }
   return loss;
 }

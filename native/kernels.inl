@@ -71,6 +71,19 @@ static void gather_lanes(const float* const (&image)[L], V* to, int64_t count) {
     for (int l = 0; l < L; ++l) to[at][l] = image[l][at];
 }
 
+// A share of an op: part `index` of `count`. With one micro-batch and several threads every op is cut into shares, with
+// a barrier between its stages; otherwise the one share is the whole.
+struct Share {
+  int64_t index, count;
+  // The part of 0 … total that begins and ends at multiples of `unit`.
+  int64_t begin(int64_t total, int64_t unit = 1) const {
+    const int64_t units = (total + unit - 1) / unit, at = units * index / count * unit;
+    return at < total ? at : total;
+  }
+  int64_t end(int64_t total, int64_t unit = 1) const { return Share{index + 1, count}.begin(total, unit); }
+  int64_t largest(int64_t total) const { return (total + count - 1) / count; }
+};
+
 // ── convolution ──────────────────────────────────────────────────────────────────────────────────
 
 struct Window {               // one convolution over an expanded image, group by group
@@ -177,13 +190,17 @@ static void conv_row(const Window& o, int64_t k, int64_t p) {
 }
 
 // A small image stays in cache while each block of filters passes over it; of a large one, a few rows stay while all
-// filters pass over them. Filters first … last, both multiples of KT_MOST or K.
-static void convolve(const Window& o, int64_t first, int64_t last) {
+// filters pass over them. A share is of the output's rows, or of the blocks of filters if they divide more evenly.
+static void convolve(const Window& o, Share share) {
+  const int64_t blocks = (o.K + KT_MOST - 1) / KT_MOST;
+  const bool by_rows = share.largest(o.P) * blocks <= share.largest(blocks) * o.P;
+  const int64_t top = by_rows ? share.begin(o.P) : 0, bottom = by_rows ? share.end(o.P) : o.P;
+  const int64_t first = by_rows ? 0 : share.begin(o.K, KT_MOST), last = by_rows ? o.K : share.end(o.K, KT_MOST);
   if (o.input_bytes <= CACHE_BYTES / 2) {
     for (int64_t k = first; k < last; k += KT_MOST)
-      for (int64_t p = 0; p < o.P; ++p) conv_row(o, k, p);
+      for (int64_t p = top; p < bottom; ++p) conv_row(o, k, p);
   } else {
-    for (int64_t p = 0; p < o.P; ++p)
+    for (int64_t p = top; p < bottom; ++p)
       for (int64_t k = first; k < last; k += KT_MOST) conv_row(o, k, p);
   }
 }
@@ -337,25 +354,33 @@ static void unexpand(const V* dout, V* dx, int64_t planes, int64_t H, int64_t W,
 
 // ── fully connected ──────────────────────────────────────────────────────────────────────────────
 
-template <int T>
-static void linear_rows(const V* x, V* y, const float* w, const float* bias, int64_t C, bool relu) {
-  V acc[T];
+// T neurons over M micro-batches whose inputs lie `apart` vectors from each other, as do their outputs.
+template <int T, int M>
+static void linear_rows(const V* x, V* y, int64_t apart, const float* w, const float* bias, int64_t C, bool relu) {
+  V acc[T][M];
 #pragma GCC unroll 8
-  for (int i = 0; i < T; ++i) acc[i] = splat(bias ? bias[i] : 0.0f);
-  for (int64_t c = 0; c < C; ++c) {
-    const V value = x[c];
+  for (int i = 0; i < T; ++i)
+#pragma GCC unroll 2
+    for (int m = 0; m < M; ++m) acc[i][m] = splat(bias ? bias[i] : 0.0f);
+  for (int64_t c = 0; c < C; ++c)
 #pragma GCC unroll 8
-    for (int i = 0; i < T; ++i) acc[i] += w[i * C + c] * value;
-  }
+    for (int i = 0; i < T; ++i)
+#pragma GCC unroll 2
+      for (int m = 0; m < M; ++m) acc[i][m] += w[i * C + c] * x[m * apart + c];
 #pragma GCC unroll 8
-  for (int i = 0; i < T; ++i) y[i] = relu ? choose(acc[i] <= 0.0f, V{}, acc[i]) : acc[i];
+  for (int i = 0; i < T; ++i)
+#pragma GCC unroll 2
+    for (int m = 0; m < M; ++m) y[m * apart + i] = relu ? choose(acc[i][m] <= 0.0f, V{}, acc[i][m]) : acc[i][m];
 }
 
-static void linear_forward(const V* x, V* y, const float* w, const float* bias, int64_t C, int64_t K, bool relu) {
+template <int M>
+static void linear_forward(const V* x, V* y, int64_t apart, const float* w, const float* bias, int64_t C, int64_t K,
+                           bool relu) {
+  constexpr int T = L >= 16 || M == 1 ? 8 : 4;
   int64_t k = 0;
-  for (; k + 8 <= K; k += 8) linear_rows<8>(x, y + k, w + k * C, bias ? bias + k : nullptr, C, relu);
-  for (; k + 2 <= K; k += 2) linear_rows<2>(x, y + k, w + k * C, bias ? bias + k : nullptr, C, relu);
-  for (; k < K; ++k) linear_rows<1>(x, y + k, w + k * C, bias ? bias + k : nullptr, C, relu);
+  for (; k + T <= K; k += T) linear_rows<T, M>(x, y + k, apart, w + k * C, bias ? bias + k : nullptr, C, relu);
+  for (; k + 2 <= K; k += 2) linear_rows<2, M>(x, y + k, apart, w + k * C, bias ? bias + k : nullptr, C, relu);
+  for (; k < K; ++k) linear_rows<1, M>(x, y + k, apart, w + k * C, bias ? bias + k : nullptr, C, relu);
 }
 
 template <int T>
@@ -378,58 +403,52 @@ static void linear_backward_x(const V* dy, V* dx, const float* w, int64_t C, int
   for (; c < end; ++c) linear_columns<1>(dy, dx + c, w + c, C, K, accumulate);
 }
 
-// The gradient of a fully connected layer's weights is one matrix product for the whole batch, dw = dyᵀ·x: rows of
+// The gradient of a fully connected layer's weights is one matrix product for many micro-batches, dw = dyᵀ·x: rows of
 // x (n, C) are kept as floats, dy as (micro-batch, K, lane). No weight is summed over lanes, none goes through slots.
 constexpr int KB = L >= 16 ? 6 : 4, CB = L >= 16 ? 4 : 2;
 
-template <int T>
-static void linear_weight_rows(const float* x, const float* dy, float* dw, int64_t C, int64_t K, int64_t micro_batches,
-                               int64_t vectors) {
-  for (int64_t block = 0; block < vectors; block += CB) {
-    V acc[T][CB];
+// T neurons, W vectors of columns. With `add`, dw is added to.
+template <int T, int W>
+static void linear_weight_tile(const float* x, const float* dy, float* dw, int64_t C, int64_t K, int64_t n, bool add) {
+  V acc[T][W];
 #pragma GCC unroll 8
-    for (int i = 0; i < T; ++i)
+  for (int i = 0; i < T; ++i)
 #pragma GCC unroll 8
-      for (int j = 0; j < CB; ++j) acc[i][j] = V{};
-    for (int64_t mb = 0; mb < micro_batches; ++mb) {
-      const float* row = x + mb * L * C + block * L;
-      const float* up = dy + mb * K * L;
-      for (int l = 0; l < L; ++l, row += C, ++up) {
+    for (int j = 0; j < W; ++j) acc[i][j] = add ? V(*reinterpret_cast<const VU*>(dw + i * C + j * L)) : V{};
+  for (int64_t from = 0; from < n; from += L, dy += K * L)
+    for (int64_t l = 0, lanes = n - from < L ? n - from : L; l < lanes; ++l, x += C) {
 #pragma GCC unroll 8
-        for (int j = 0; j < CB; ++j) {
-          const V value = *reinterpret_cast<const VU*>(row + j * L);
+      for (int j = 0; j < W; ++j) {
+        const V value = *reinterpret_cast<const VU*>(x + j * L);
 #pragma GCC unroll 8
-          for (int i = 0; i < T; ++i) acc[i][j] += up[i * L] * value;
-        }
+        for (int i = 0; i < T; ++i) acc[i][j] += dy[i * L + l] * value;
       }
     }
 #pragma GCC unroll 8
-    for (int i = 0; i < T; ++i)
+  for (int i = 0; i < T; ++i)
 #pragma GCC unroll 8
-      for (int j = 0; j < CB; ++j) *reinterpret_cast<VU*>(dw + i * C + (block + j) * L) = acc[i][j];
-  }
+    for (int j = 0; j < W; ++j) *reinterpret_cast<VU*>(dw + i * C + j * L) = acc[i][j];
 }
 
-// Columns c … end of dw. Whole tiles first, then the rest one by one.
-static void linear_weight_gradient(const float* x, const float* dy, float* dw, int64_t C, int64_t K,
-                                   int64_t micro_batches, int64_t c, int64_t end) {
-  const int64_t vectors = (end - c) / (CB * L) * CB, rest = c + vectors * L;
-  int64_t k = 0;
-  for (; k + KB <= K; k += KB)
-    linear_weight_rows<KB>(x + c, dy + k * L, dw + k * C + c, C, K, micro_batches, vectors);
-  for (; k + 2 <= K; k += 2) linear_weight_rows<2>(x + c, dy + k * L, dw + k * C + c, C, K, micro_batches, vectors);
-  for (; k < K; ++k) linear_weight_rows<1>(x + c, dy + k * L, dw + k * C + c, C, K, micro_batches, vectors);
-  if (rest == end) return;
-  for (k = 0; k < K; ++k) {
-    float* row = dw + k * C;
-    for (int64_t i = rest; i < end; ++i) row[i] = 0.0f;
-    for (int64_t mb = 0; mb < micro_batches; ++mb)
-      for (int l = 0; l < L; ++l) {
-        const float upstream = dy[(mb * K + k) * L + l];
-        const float* from = x + (mb * L + l) * C;
-        for (int64_t i = rest; i < end; ++i) row[i] += upstream * from[i];
-      }
-  }
+template <int T>
+static void linear_weight_rows(const float* x, const float* dy, float* dw, int64_t C, int64_t K, int64_t n, bool add) {
+  int64_t c = 0;
+  for (; c + CB * L <= C; c += CB * L) linear_weight_tile<T, CB>(x + c, dy, dw + c, C, K, n, add);
+  for (; c + L <= C; c += L) linear_weight_tile<T, 1>(x + c, dy, dw + c, C, K, n, add);
+  for (int i = 0; i < T; ++i)
+    for (int64_t at = c; at < C; ++at) {
+      float total = add ? dw[i * C + at] : 0.0f;
+      for (int64_t image = 0; image < n; ++image) total += dy[(image / L * K + i) * L + image % L] * x[image * C + at];
+      dw[i * C + at] = total;
+    }
+}
+
+// Neurons k … end of dw, from n images.
+static void linear_weight_gradient(const float* x, const float* dy, float* dw, int64_t C, int64_t K, int64_t n, int64_t k,
+                                   int64_t end, bool add) {
+  for (; k + KB <= end; k += KB) linear_weight_rows<KB>(x, dy + k * L, dw + k * C, C, K, n, add);
+  for (; k + 2 <= end; k += 2) linear_weight_rows<2>(x, dy + k * L, dw + k * C, C, K, n, add);
+  for (; k < end; ++k) linear_weight_rows<1>(x, dy + k * L, dw + k * C, C, K, n, add);
 }
 
 // ── pooling; maps give for output p and tap r the input row, or -1 ───────────────────────────────

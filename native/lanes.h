@@ -29,6 +29,7 @@ enum Column : int {
   BACK_STRIDE_H, BACK_STRIDE_W, BACK_OUT, BACK_P, BACK_Q,
   STATE, STATISTICS, INDEX, COUNTS, KEPT,       // BATCHNORM: running statistics; DROPOUT: op index; AVGPOOL: divisors;
                                                 // LINEAR: floats an image kept before it
+  READS_INPUT, BY_NEURONS,                      // LINEAR: x is the network's input; threads take neurons, not images
   PAIRS,                                        // MAXPOOL: 2×2 windows at stride 2 without padding
   // CONV and the pool after it, when the pool's winners alone go backward (winners.inl): images laid out one by one,
   // IMAGE_ROWS rows of IMAGE_WIDTH floats; runs of a filter row; dw's index; scratch. DY is lists of winners.
@@ -46,7 +47,7 @@ struct Program {
   const int32_t* table;
   int64_t arena_vectors, input, input_vectors, output, output_vectors, d_output;
   int64_t packed_floats, parameters, states, statistics;
-  int64_t kept;                                 // floats an image that fully connected layers keep
+  int64_t kept;                                 // floats an image that fully connected layers keep of a round
   int64_t ranges, n_ranges;                     // parameters that go through slots: (begin, end) pairs in the table
 };
 
@@ -86,5 +87,8 @@ struct Isa {
 // Run task(i, context) for i = 0 … tasks−1 on up to `threads` threads; returns when all are done.
 using Task = void (*)(int64_t index, int64_t thread, void* context);
 void parallel(int64_t tasks, int64_t threads, Task task, void* context);
+// Run task(t, t, context) once on each of `threads` threads: what a thread does in one such region lies in its cache
+// for the next.
+void on_each(int64_t threads, Task task, void* context);
 
 }  // namespace striate

@@ -1,19 +1,16 @@
 // One op over one micro-batch, forward and backward: rows of the program turned into calls of kernels. Included by
 // executor.cpp inside the namespace of one instruction set.
 
-// A share of an op: part `index` of `count`. With one micro-batch and several threads every op is cut into shares, with
-// a barrier between its stages; otherwise the one share is the whole.
-struct Share {
-  int64_t index, count;
-  // The part of 0 … total that begins and ends at multiples of `unit`.
-  int64_t begin(int64_t total, int64_t unit = 1) const {
-    const int64_t units = (total + unit - 1) / unit, at = units * index / count * unit;
-    return at < total ? at : total;
-  }
-  int64_t end(int64_t total, int64_t unit = 1) const { return Share{index + 1, count}.begin(total, unit); }
+struct Stages {
+  int begin, end;
 };
 
-static int stages(const int64_t* o) { return o[KIND] == CONV ? o[WINNERS] ? 3 : 2 : o[KIND] == LINEAR ? 2 : 1; }
+static Stages forward_stages(const int64_t* o) { return {o[KIND] == CONV && o[EXPANDED] < 0 ? 1 : 0, o[KIND] == CONV ? 2 : 1}; }
+
+static Stages backward_stages(const int64_t* o) {
+  if (o[KIND] == CONV) return {0, o[WINNERS] && o[DX] >= 0 ? 3 : 2};
+  return {0, o[KIND] == LINEAR && o[DX] >= 0 && !o[BY_NEURONS] ? 2 : 1};
+}
 
 static void expand_planes(const V* x, V* out, int64_t begin, int64_t end, int64_t H, int64_t W, int64_t HE, int64_t WE,
                           const int32_t* row, const int32_t* col) {
@@ -21,15 +18,11 @@ static void expand_planes(const V* x, V* out, int64_t begin, int64_t end, int64_
 }
 
 static void conv_forward(const Run& run, const int64_t* o, V* a, int stage, Share share) {
-  if (stage > 1) return;
   const int32_t* table = run.program.table;
   const V* x = a + (o[EXPANDED] >= 0 ? o[EXPANDED] : o[X]);
-  if (stage == 0) {
-    if (o[EXPANDED] >= 0)
-      expand_planes(a + o[X], a + o[EXPANDED], share.begin(o[C]), share.end(o[C]), o[H], o[W], o[HE], o[WE],
-                    table + o[ROW_MAP], table + o[COL_MAP]);
-    return;
-  }
+  if (stage == 0)
+    return expand_planes(a + o[X], a + o[EXPANDED], share.begin(o[C]), share.end(o[C]), o[H], o[W], o[HE], o[WE],
+                         table + o[ROW_MAP], table + o[COL_MAP]);
   const int64_t groups = o[GROUPS], per_in = o[C] / groups, per_out = o[K] / groups, taps = per_in * o[R] * o[S];
   for (int64_t g = 0; g < groups; ++g) {
     const float* bias = o[BIAS] >= 0 ? run.call.parameters + o[BIAS] + g * per_out : nullptr;
@@ -37,7 +30,7 @@ static void conv_forward(const Run& run, const int64_t* o, V* a, int stage, Shar
               per_in * o[HE] * o[WE] * static_cast<int64_t>(sizeof(V)), o[STRIDE_H], o[STRIDE_W], taps, o[R], o[S],
               o[EXPANDED] >= 0 ? table + o[ROW_MAP] : nullptr, table + o[TAPS],
               run.packed + o[PACKED] + g * per_out * taps, bias, o[FUSED_RELU] != 0, false},
-             share.begin(per_out, KT_MOST), share.end(per_out, KT_MOST));
+             share);
   }
 }
 
@@ -86,7 +79,7 @@ static void conv_backward(const Run& run, const int64_t* o, V* a, float* slot, i
               per_out * o[BACK_H] * o[BACK_W] * static_cast<int64_t>(sizeof(V)), o[BACK_STRIDE_H], o[BACK_STRIDE_W],
               back_taps, o[R], o[S], table + o[BACK_ROW_MAP], table + o[BACK_TAPS], run.packed + o[BACK_PACKED] + g * per_in * back_taps, nullptr, false,
               direct && o[ACCUMULATE] != 0},
-             share.begin(per_in, KT_MOST), share.end(per_in, KT_MOST));
+             share);
   if (direct) return;
   // A program with such a layer is never cut into shares: see sharable.
   if (!o[ACCUMULATE]) memset(a + o[DX], 0, o[C] * o[H] * o[W] * sizeof(V));
@@ -121,7 +114,7 @@ static void winners_backward(const Run& run, const int64_t* o, V* a, float* slot
     return;
   }
   if (stage == 2) {
-    if (wanted) from_images(dx, a + o[DX], o[W], width, image, row_map, col_map, top, bottom, o[ACCUMULATE] != 0);
+    from_images(dx, a + o[DX], o[W], width, image, row_map, col_map, top, bottom, o[ACCUMULATE] != 0);
     return;
   }
   const auto* lists = reinterpret_cast<const Winner*>(a + o[DY]);
@@ -171,6 +164,12 @@ static void drop(const Run& run, const int64_t* o, const double* f, const V* fro
   }
 }
 
+// What a fully connected layer keeps of a round, until its dw is made: x (n, C), dy (micro-batch, K, lane).
+static float* kept_x(const Run& run, const int64_t* o) { return run.kept + o[KEPT] * run.round * L; }
+static float* kept_dy(const Run& run, const int64_t* o) {
+  return kept_x(run, o) + (o[READS_INPUT] ? 0 : run.round * o[C] * L);
+}
+
 static void forward(const Run& run, int64_t i, V* a, int64_t micro_batch, int stage, Share share) {
   const int64_t* o = run.row(i);
   const double* f = run.program.floats + i * FLOATS;
@@ -182,10 +181,10 @@ static void forward(const Run& run, int64_t i, V* a, int64_t micro_batch, int st
   switch (o[KIND]) {
     case CONV: conv_forward(run, o, a, stage, share); break;
     case LINEAR:
-      if (stage == 0) {
+      {
         const int64_t k = share.begin(o[K], 8), end = share.end(o[K], 8);
-        linear_forward(x, y + k, parameters + o[WEIGHT] + k * o[C],
-                       o[BIAS] >= 0 ? parameters + o[BIAS] + k : nullptr, o[C], end - k, o[FUSED_RELU] != 0);
+        linear_forward<1>(x, y + k, 0, parameters + o[WEIGHT] + k * o[C],
+                          o[BIAS] >= 0 ? parameters + o[BIAS] + k : nullptr, o[C], end - k, o[FUSED_RELU] != 0);
       }
       break;
     case MAXPOOL:
@@ -278,15 +277,15 @@ static void backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float
   if (o[KIND] == LINEAR) {
     if (stage == 1) {
       const int64_t c = share.begin(o[C], 8), end = share.end(o[C], 8);
-      if (wanted) linear_backward_x(dy, dx, run.call.parameters + o[WEIGHT], o[C], o[K], c, end, add);
-      return;
+      return linear_backward_x(dy, dx, run.call.parameters + o[WEIGHT], o[C], o[K], c, end, add);
     }
     through_relu(o, a, slot, share);
-    // Kept for linear_task, which makes dw of the whole batch at once.
-    float* kept = run.kept + o[KEPT] * run.micro_batches * L;
-    if (share.index == 0) turn_over(reinterpret_cast<const float*>(x), L, kept + micro_batch * L * o[C], o[C], o[C]);
+    // Kept for finish_task, which makes dw of a whole round at once.
+    const int64_t at = micro_batch - run.first;
+    if (share.index == 0 && !o[READS_INPUT])
+      turn_over(reinterpret_cast<const float*>(x), L, kept_x(run, o) + at * L * o[C], o[C], o[C]);
     const int64_t k = share.begin(o[K]), end = share.end(o[K]);
-    memcpy(kept + (run.micro_batches * o[C] + micro_batch * o[K] + k) * L, dy + k, (end - k) * sizeof(V));
+    memcpy(kept_dy(run, o) + (at * o[K] + k) * L, dy + k, (end - k) * sizeof(V));
     return;
   }
   if (!wanted && o[KIND] != BATCHNORM) return;
@@ -298,7 +297,8 @@ static void backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float
       if (o[WINNERS]) {
         auto* lists = reinterpret_cast<Winner*>(dx);
         find_winners(x, y, dy, lists, reinterpret_cast<int32_t*>(lists + L * o[C] * o[P] * o[Q]), o[C], o[H], o[W], o[P],
-                     o[Q], o[STRIDE_H], o[STRIDE_W], o[FUSED_RELU] != 0, o[BIAS] >= 0 ? slot + o[BIAS] : nullptr, c0, c1);
+                     o[Q], o[STRIDE_H], o[STRIDE_W], o[FUSED_RELU] != 0, o[BIAS] >= 0 ? slot + o[BIAS] : nullptr, c0, c1,
+                     run.valid(micro_batch));
         break;
       }
       if (o[PAIRS] && !add) {

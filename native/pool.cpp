@@ -29,6 +29,7 @@ struct Region {
   Task task = nullptr;
   void* context = nullptr;
   int64_t tasks = 0, helpers = 0;
+  bool fixed = false;  // task i belongs to thread i
   std::atomic<int64_t> next{0}, left{0};
 };
 
@@ -63,11 +64,15 @@ struct Pool {
   }
 
   void drain(int64_t id) {
+    if (region.fixed) {
+      region.task(id, id, region.context);
+      return;
+    }
     for (int64_t i; (i = region.next.fetch_add(1, std::memory_order_relaxed)) < region.tasks;)
       region.task(i, id, region.context);
   }
 
-  void run(int64_t tasks, int64_t helpers, Task task, void* context) {
+  void run(int64_t tasks, int64_t helpers, Task task, void* context, bool fixed) {
     while (static_cast<int64_t>(threads.size()) < helpers) {
       const auto id = static_cast<int64_t>(threads.size()) + 1;
       threads.emplace_back([this, id, seen = generation.load()] { work(id, seen); });
@@ -76,6 +81,7 @@ struct Pool {
     region.context = context;
     region.tasks = tasks;
     region.helpers = helpers;
+    region.fixed = fixed;
     region.next.store(0);
     region.left.store(static_cast<int64_t>(threads.size()));
     {
@@ -123,18 +129,23 @@ struct AtExit {
 
 }  // namespace
 
-void parallel(int64_t tasks, int64_t threads, Task task, void* context) {
+static void start(int64_t tasks, int64_t helpers, Task task, void* context, bool fixed) {
   const FlushToZero flush;
-  const int64_t helpers = (threads < tasks ? threads : tasks) - 1;
   if (helpers > 0) {
     Pool& shared = pool();
     std::unique_lock<std::mutex> mine(shared.busy, std::try_to_lock);
     if (mine.owns_lock()) {
-      shared.run(tasks, helpers, task, context);
+      shared.run(tasks, helpers, task, context, fixed);
       return;
     }
   }
   for (int64_t i = 0; i < tasks; ++i) task(i, 0, context);
 }
+
+void parallel(int64_t tasks, int64_t threads, Task task, void* context) {
+  start(tasks, (threads < tasks ? threads : tasks) - 1, task, context, false);
+}
+
+void on_each(int64_t threads, Task task, void* context) { start(threads, threads - 1, task, context, true); }
 
 }  // namespace striate

@@ -1,29 +1,21 @@
 // Slots reduced to one gradient in order, clipping, and the optimizers' steps, in chunks. Formulas are those of
 // training/optimizers.py. Included by executor.cpp inside the namespace of one instruction set.
 
-constexpr int64_t CHUNK = 4096;
+constexpr int64_t CHUNK = 1024;
 
-static void reduce_task(int64_t index, int64_t, void* context) {
-  const Run& run = *static_cast<Run*>(context);
-  const int64_t total = run.program.parameters, first = index * CHUNK, last = first + CHUNK;
-  const int32_t* range = run.program.table + run.program.ranges;
+// What goes through slots, parameters begin … end: summed in the slots' order.
+static void reduce(const Run& run, int64_t begin, int64_t end) {
   float* __restrict g = run.call.gradients;
-  for (int64_t r = 0; r < run.program.n_ranges; ++r, range += 2) {
-    const int64_t begin = range[0] > first ? range[0] : first, end = range[1] < last ? range[1] : last;
-    if (begin >= end) continue;
-    memcpy(g + begin, run.slot + begin, static_cast<size_t>(end - begin) * 4);
-    for (int64_t s = 1; s < run.slots; ++s) {
-      const float* __restrict slot = run.slot + s * total;
-      for (int64_t i = begin; i < end; ++i) g[i] += slot[i];
-    }
+  memcpy(g + begin, run.slot + begin, static_cast<size_t>(end - begin) * 4);
+  for (int64_t s = 1; s < run.slots; ++s) {
+    const float* __restrict slot = run.slot + s * run.program.parameters;
+    for (int64_t i = begin; i < end; ++i) g[i] += slot[i];
   }
 }
 
-static void update_task(int64_t index, int64_t, void* context) {
-  const Run& run = *static_cast<Run*>(context);
+// The optimizer's step for parameters begin … end.
+static void update(const Run& run, int64_t begin, int64_t end) {
   const Optimizer& o = run.call.optimizer;
-  const int64_t total = run.program.parameters, begin = index * CHUNK;
-  const int64_t end = begin + CHUNK < total ? begin + CHUNK : total;
   float *__restrict w = run.call.parameters, *__restrict g = run.call.gradients;
   float *__restrict m = o.first, *__restrict v = o.second;
   const auto rate = static_cast<float>(o.rate), a = static_cast<float>(o.a), b = static_cast<float>(o.b);
@@ -95,4 +87,50 @@ static void clip(const Run& run) {
     if (norm > o.clip_norm)
       for (int64_t i = 0; i < total; ++i) g[i] *= static_cast<float>(o.clip_norm / norm);
   }
+}
+
+// ── a thread's part of what follows the last image ───────────────────────────────────────────────
+
+static bool clips(const Optimizer& o) { return o.clip_value > 0.0 || o.clip_norm > 0.0; }
+
+// dw of fully connected layers from a round: neurons in blocks, each updated as soon as its dw is there, if nothing has
+// to be known of the other gradients first.
+static void linear_share(const Run& run, Share share, bool last) {
+  for (int64_t i = 0; i < run.program.n_ops; ++i) {
+    const int64_t* o = run.row(i);
+    if (o[KIND] != LINEAR) continue;
+    const int64_t images = run.images_of_round(), end = share.end(o[K], KB);
+    const float* x = o[READS_INPUT] ? run.call.x + run.first * L * o[C] : kept_x(run, o);
+    for (int64_t k = share.begin(o[K], KB); k < end; k += KB) {
+      const int64_t to = k + KB < end ? k + KB : end;
+      linear_weight_gradient(x, kept_dy(run, o), run.call.gradients + o[WEIGHT], o[C], o[K], images, k, to, run.first > 0);
+      if (last && run.call.optimizer.formula && !clips(run.call.optimizer))
+        update(run, o[WEIGHT] + k * o[C], o[WEIGHT] + to * o[C]);
+    }
+  }
+}
+
+static void round_task(int64_t index, int64_t, void* context) {
+  const Run& run = *static_cast<Run*>(context);
+  linear_share(run, {index, run.call.threads}, false);
+}
+
+static void finish_task(int64_t index, int64_t, void* context) {
+  const Run& run = *static_cast<Run*>(context);
+  const Share share{index, run.call.threads};
+  linear_share(run, share, true);
+  const int32_t* range = run.program.table + run.program.ranges;
+  for (int64_t r = 0; r < run.program.n_ranges; ++r, range += 2)
+    for (int64_t at = range[0] + share.begin(range[1] - range[0], CHUNK), to = range[0] + share.end(range[1] - range[0], CHUNK);
+         at < to; at += CHUNK) {
+      const int64_t end = at + CHUNK < to ? at + CHUNK : to;
+      reduce(run, at, end);
+      if (run.call.optimizer.formula && !clips(run.call.optimizer)) update(run, at, end);
+    }
+}
+
+static void update_task(int64_t index, int64_t, void* context) {
+  const Run& run = *static_cast<Run*>(context);
+  const Share share{index, run.call.threads};
+  update(run, share.begin(run.program.parameters, CHUNK), share.end(run.program.parameters, CHUNK));
 }

@@ -143,10 +143,10 @@ static void from_images(const float* images, V* dx, int64_t W, int64_t width, in
 
 // The winners of channels first … last of a 2×2 pool: lists[(lane·C + channel)·P·Q + …], counts[lane·C + channel].
 // x is what the pool read, dy what comes from above; with relu a winner of 0 or less lets nothing through.
-// sums[channel] += Σ of what passed.
+// sums[channel] += Σ of what passed. Lists are made for lanes that hold images.
 static void find_winners(const V* x, const V* y, const V* dy, Winner* lists, int32_t* counts, int64_t C, int64_t H,
                          int64_t W, int64_t P, int64_t Q, int64_t down, int64_t across, bool relu, float* sums,
-                         int64_t first, int64_t last) {
+                         int64_t first, int64_t last, int images) {
   for (int64_t c = first; c < last; ++c) {
     const V *plane = x + c * H * W, *best = y + c * P * Q, *upstream = dy + c * P * Q;
     V total{};
@@ -172,7 +172,7 @@ static void find_winners(const V* x, const V* y, const V* dy, Winner* lists, int
       for (int64_t t = left; t < L; ++t) value[t] = place[t] = V{};
       turn_over_step<L / 2>(value);
       turn_over_step<L / 2>(place);
-      for (int l = 0; l < L; ++l) {
+      for (int l = 0; l < images; ++l) {
         float values[L];
         int32_t places[L];
         __builtin_memcpy(values, &value[l], sizeof values);
@@ -188,7 +188,7 @@ static void find_winners(const V* x, const V* y, const V* dy, Winner* lists, int
         next[l] = to;
       }
     }
-    for (int l = 0; l < L; ++l) counts[l * C + c] = static_cast<int32_t>(next[l] - (lists + (l * C + c) * P * Q));
+    for (int l = 0; l < images; ++l) counts[l * C + c] = static_cast<int32_t>(next[l] - (lists + (l * C + c) * P * Q));
     if (sums) sums[c] += horizontal_sum(total);
   }
 }

@@ -33,14 +33,17 @@ COLUMNS = (
     "KIND", "X", "Y", "DX", "DY", "ACCUMULATE", "COUNT", "C", "H", "W", "K", "P", "Q", "R", "S", "STRIDE_H", "STRIDE_W",
     "GROUPS", "FUSED_RELU", "WEIGHT", "BIAS", "EXPANDED", "HE", "WE", "ROW_MAP", "COL_MAP", "TAPS", "PACK", "PACKED",
     "BACK_SCRATCH", "BACK_H", "BACK_W", "BACK_ROW_MAP", "BACK_COL_MAP", "BACK_TAPS", "BACK_PACK", "BACK_PACKED",
-    "BACK_STRIDE_H", "BACK_STRIDE_W", "BACK_OUT", "BACK_P", "BACK_Q", "STATE", "STATISTICS", "INDEX", "COUNTS", "KEPT", "PAIRS",
+    "BACK_STRIDE_H", "BACK_STRIDE_W", "BACK_OUT", "BACK_P", "BACK_Q", "STATE", "STATISTICS", "INDEX", "COUNTS", "KEPT",
+    "READS_INPUT", "BY_NEURONS", "PAIRS",
     "WINNERS", "IMAGE_ROWS", "IMAGE_WIDTH", "IMAGE_ROW_MAP", "IMAGE_COL_MAP", "IMAGE_RUN", "IMAGE_INDEX", "IMAGE_X",
     "IMAGE_DX", "IMAGE_DW",
 )  # fmt: skip
 FLOATS = 4
 RELU_DONE = 2
-_FEWEST_LANES = 4
 _ELEMENTWISE = {"ReLU": "RELU", "LeakyReLU": "LEAKY", "Sigmoid": "SIGMOID", "Tanh": "TANH"}
+_FEWEST_LANES = 4
+_WEIGHTS_TO_SPLIT = 1 << 16  # of a fully connected layer, so that its weights are worth keeping with one core
+_OF_VECTORS = {"Flatten", "Linear", "Dropout", "Add", "Concat", *_ELEMENTWISE}
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class _Lowering:
             for number in set(op.inputs):
                 self.readers.setdefault(number, []).append(op)
         self.trains = {0: False}
+        self.only_vectors = all(op.kind in _OF_VECTORS for op in self.ops)
 
     # ── rows ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -147,11 +151,13 @@ class _Lowering:
     def _linear(self, op: Op, features: int) -> None:
         names = dict(op.parameters)
         outputs = self.program.parameter_specs[names["weight"]].shape[0]
+        reads_input = self.root[op.inputs[0]] == self.root[0]
         row = self._row(
             op, "LINEAR", C=features, K=outputs, P=1, Q=1, WEIGHT=self.weights[names["weight"]], **self._bias(names),
-            FUSED_RELU=self._fuse_relu(op), KEPT=self.kept,
+            FUSED_RELU=self._fuse_relu(op), KEPT=self.kept, READS_INPUT=int(reads_input),
+            BY_NEURONS=int(self.only_vectors and features * outputs >= _WEIGHTS_TO_SPLIT),
         )  # fmt: skip
-        self.kept += features + outputs
+        self.kept += outputs + (0 if reads_input else features)
         self.whole.append((row.columns["WEIGHT"], row.columns["WEIGHT"] + features * outputs))
 
     def _pool(self, op: Op) -> None:
