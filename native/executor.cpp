@@ -13,11 +13,11 @@
 namespace striate {
 namespace STRIATE_ISA {
 
-#include "kernels.inl"
-#include "winners.inl"
-
 constexpr int64_t SLOTS = 8;
 constexpr int64_t ROUND = 16;  // micro-batches between two products of fully connected layers: bounds what is kept
+
+#include "kernels.inl"
+#include "winners.inl"
 
 static int64_t rounded(int64_t bytes) { return (bytes + 127) / 128 * 128; }
 

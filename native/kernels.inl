@@ -407,16 +407,17 @@ static void linear_backward_x(const V* dy, V* dx, const float* w, int64_t C, int
 // x (n, C) are kept as floats, dy as (micro-batch, K, lane). No weight is summed over lanes, none goes through slots.
 constexpr int KB = L >= 16 ? 6 : 4, CB = L >= 16 ? 4 : 2;
 
-// T neurons, W vectors of columns. With `add`, dw is added to.
+// T neurons, W vectors of columns; rows of x lie `pitch` floats apart. With `add`, dw is added to.
 template <int T, int W>
-static void linear_weight_tile(const float* x, const float* dy, float* dw, int64_t C, int64_t K, int64_t n, bool add) {
+static void linear_weight_tile(const float* x, int64_t pitch, const float* dy, float* dw, int64_t C, int64_t K, int64_t n,
+                               bool add) {
   V acc[T][W];
 #pragma GCC unroll 8
   for (int i = 0; i < T; ++i)
 #pragma GCC unroll 8
     for (int j = 0; j < W; ++j) acc[i][j] = add ? V(*reinterpret_cast<const VU*>(dw + i * C + j * L)) : V{};
   for (int64_t from = 0; from < n; from += L, dy += K * L)
-    for (int64_t l = 0, lanes = n - from < L ? n - from : L; l < lanes; ++l, x += C) {
+    for (int64_t l = 0, lanes = n - from < L ? n - from : L; l < lanes; ++l, x += pitch) {
 #pragma GCC unroll 8
       for (int j = 0; j < W; ++j) {
         const V value = *reinterpret_cast<const VU*>(x + j * L);
@@ -430,25 +431,35 @@ static void linear_weight_tile(const float* x, const float* dy, float* dw, int64
     for (int j = 0; j < W; ++j) *reinterpret_cast<VU*>(dw + i * C + j * L) = acc[i][j];
 }
 
-template <int T>
-static void linear_weight_rows(const float* x, const float* dy, float* dw, int64_t C, int64_t K, int64_t n, bool add) {
-  int64_t c = 0;
-  for (; c + CB * L <= C; c += CB * L) linear_weight_tile<T, CB>(x + c, dy, dw + c, C, K, n, add);
-  for (; c + L <= C; c += L) linear_weight_tile<T, 1>(x + c, dy, dw + c, C, K, n, add);
-  for (int i = 0; i < T; ++i)
-    for (int64_t at = c; at < C; ++at) {
-      float total = add ? dw[i * C + at] : 0.0f;
-      for (int64_t image = 0; image < n; ++image) total += dy[(image / L * K + i) * L + image % L] * x[image * C + at];
-      dw[i * C + at] = total;
-    }
+// All neurons k … end, W vectors of columns.
+template <int W>
+static void linear_weight_columns(const float* x, int64_t pitch, const float* dy, float* dw, int64_t C, int64_t K, int64_t n,
+                                  int64_t k, int64_t end, bool add) {
+  for (; k + KB <= end; k += KB) linear_weight_tile<KB, W>(x, pitch, dy + k * L, dw + k * C, C, K, n, add);
+  for (; k + 2 <= end; k += 2) linear_weight_tile<2, W>(x, pitch, dy + k * L, dw + k * C, C, K, n, add);
+  for (; k < end; ++k) linear_weight_tile<1, W>(x, pitch, dy + k * L, dw + k * C, C, K, n, add);
 }
 
-// Neurons k … end of dw, from n images.
+// Neurons k … end of dw, from n images, at most `ROUND·L` of them. A panel of columns is copied together first: rows of
+// x that lie a multiple of 4 KB apart would fight for the same few places of the cache.
 static void linear_weight_gradient(const float* x, const float* dy, float* dw, int64_t C, int64_t K, int64_t n, int64_t k,
                                    int64_t end, bool add) {
-  for (; k + KB <= end; k += KB) linear_weight_rows<KB>(x, dy + k * L, dw + k * C, C, K, n, add);
-  for (; k + 2 <= end; k += 2) linear_weight_rows<2>(x, dy + k * L, dw + k * C, C, K, n, add);
-  for (; k < end; ++k) linear_weight_rows<1>(x, dy + k * L, dw + k * C, C, K, n, add);
+  constexpr int64_t WIDE = CB * L;
+  alignas(64) float panel[ROUND * L * WIDE];
+  int64_t c = 0;
+  for (; c + WIDE <= C; c += WIDE) {
+    const bool copied = end - k > 2 * KB && C > 4 * WIDE;
+    for (int64_t i = 0; copied && i < n; ++i) memcpy(panel + i * WIDE, x + i * C + c, WIDE * sizeof(float));
+    if (copied) linear_weight_columns<CB>(panel, WIDE, dy, dw + c, C, K, n, k, end, add);
+    else linear_weight_columns<CB>(x + c, C, dy, dw + c, C, K, n, k, end, add);
+  }
+  for (; c + L <= C; c += L) linear_weight_columns<1>(x + c, C, dy, dw + c, C, K, n, k, end, add);
+  for (; k < end; ++k)
+    for (int64_t at = c; at < C; ++at) {
+      float total = add ? dw[k * C + at] : 0.0f;
+      for (int64_t image = 0; image < n; ++image) total += dy[(image / L * K + k) * L + image % L] * x[image * C + at];
+      dw[k * C + at] = total;
+    }
 }
 
 // ── pooling; maps give for output p and tap r the input row, or -1 ───────────────────────────────

@@ -93,20 +93,18 @@ static void clip(const Run& run) {
 
 static bool clips(const Optimizer& o) { return o.clip_value > 0.0 || o.clip_norm > 0.0; }
 
-// dw of fully connected layers from a round: neurons in blocks, each updated as soon as its dw is there, if nothing has
-// to be known of the other gradients first.
+// dw of fully connected layers from a round, neurons in shares; and their update, if nothing has to be known of the
+// other gradients first.
 static void linear_share(const Run& run, Share share, bool last) {
   for (int64_t i = 0; i < run.program.n_ops; ++i) {
     const int64_t* o = run.row(i);
     if (o[KIND] != LINEAR) continue;
-    const int64_t images = run.images_of_round(), end = share.end(o[K], KB);
+    const int64_t k = share.begin(o[K], KB), end = share.end(o[K], KB);
     const float* x = o[READS_INPUT] ? run.call.x + run.first * L * o[C] : kept_x(run, o);
-    for (int64_t k = share.begin(o[K], KB); k < end; k += KB) {
-      const int64_t to = k + KB < end ? k + KB : end;
-      linear_weight_gradient(x, kept_dy(run, o), run.call.gradients + o[WEIGHT], o[C], o[K], images, k, to, run.first > 0);
-      if (last && run.call.optimizer.formula && !clips(run.call.optimizer))
-        update(run, o[WEIGHT] + k * o[C], o[WEIGHT] + to * o[C]);
-    }
+    linear_weight_gradient(x, kept_dy(run, o), run.call.gradients + o[WEIGHT], o[C], o[K], run.images_of_round(), k, end,
+                           run.first > 0);
+    if (last && run.call.optimizer.formula && !clips(run.call.optimizer))
+      update(run, o[WEIGHT] + k * o[C], o[WEIGHT] + end * o[C]);
   }
 }
 
