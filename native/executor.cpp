@@ -17,6 +17,7 @@ constexpr int64_t SLOTS = 8;
 constexpr int64_t ROUND = 16;  // micro-batches between two products of fully connected layers: bounds what is kept
 
 #include "kernels.inl"
+#include "images.inl"
 #include "winners.inl"
 
 static int64_t rounded(int64_t bytes) { return (bytes + 127) / 128 * 128; }
@@ -174,6 +175,7 @@ static void pack_task(int64_t i, int64_t, void* context) {
   const int64_t size = o[K] * (o[C] / o[GROUPS]) * o[R] * o[S];
   const int32_t *index = run.program.table + o[PACK], *back = run.program.table + o[BACK_PACK];
   for (int64_t j = 0; j < size; ++j) run.packed[o[PACKED] + j] = w[index[j]];
+  if (o[FEW_INDEX]) pack_few(run, o);
   if (!run.call.training || o[DX] < 0) return;
   if (o[WINNERS]) pack_runs(run, o);
   else
@@ -188,7 +190,7 @@ static void clear(const Run& run, float* slot) {
 }
 
 static void whole_forward(const Run& run, int64_t i, V* a, int64_t micro_batch) {
-  const Stages stages = forward_stages(run.row(i));
+  const Stages stages = forward_stages(run, run.row(i), micro_batch);
   for (int stage = stages.begin; stage < stages.end; ++stage) forward(run, i, a, micro_batch, stage, {0, 1});
 }
 
@@ -223,7 +225,7 @@ static void run_shares(Run& run) {
   fill(run, run.arena, 0);
   run.back = false;
   for (run.op = 0; run.op < run.program.n_ops; ++run.op)
-    run_stages(run, forward_stages(run.row(run.op)));
+    run_stages(run, forward_stages(run, run.row(run.op), 0));
   read_scores(run, run.arena, 0);
   if (!run.call.training) return;
   clear(run, run.slot);

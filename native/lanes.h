@@ -33,7 +33,10 @@ enum Column : int {
   PAIRS,                                        // MAXPOOL: 2×2 windows at stride 2 without padding
   // CONV and the pool after it, when the pool's winners alone go backward (winners.inl): images laid out one by one,
   // IMAGE_ROWS rows of IMAGE_WIDTH floats; runs of a filter row; dw's index; scratch. DY is lists of winners.
-  WINNERS, IMAGE_ROWS, IMAGE_WIDTH, IMAGE_ROW_MAP, IMAGE_COL_MAP, IMAGE_RUN, IMAGE_INDEX, IMAGE_X, IMAGE_DX, IMAGE_DW,
+  WINNERS, IMAGE_ROWS, IMAGE_WIDTH, IMAGE_ROW_MAP, IMAGE_COL_MAP, IMAGE_PITCH, IMAGE_RUN, IMAGE_INDEX, IMAGE_X, IMAGE_DX, IMAGE_DW,
+  // CONV of a micro-batch with few images (images.inl): where their weights are packed, from which index; x and y image
+  // by image; y's map. FEW_INDEX 0: never.
+  FEW_PACKED, FEW_INDEX, FEW_LANES, FEW_RUN, FEW_X, FEW_Y, FEW_COL_MAP,
   COLUMNS
 };
 // FUSED_RELU of a convolution whose only reader, a pool of pairs, takes dy through the ReLU and sums the bias for it.

@@ -5,7 +5,15 @@ struct Stages {
   int begin, end;
 };
 
-static Stages forward_stages(const int64_t* o) { return {o[KIND] == CONV && o[EXPANDED] < 0 ? 1 : 0, o[KIND] == CONV ? 2 : 1}; }
+// Whether a micro-batch holds so few images that they are better convolved one by one, output channels in the lanes.
+static bool few(const Run& run, const int64_t* o, int64_t micro_batch) {
+  return o[KIND] == CONV && o[FEW_INDEX] && 5 * run.valid(micro_batch) * o[FEW_LANES] < 4 * L * o[K];
+}
+
+static Stages forward_stages(const Run& run, const int64_t* o, int64_t micro_batch) {
+  if (few(run, o, micro_batch)) return {0, 3};
+  return {o[KIND] == CONV && o[EXPANDED] < 0 ? 1 : 0, o[KIND] == CONV ? 2 : 1};
+}
 
 static Stages backward_stages(const int64_t* o) {
   if (o[KIND] == CONV) return {0, o[WINNERS] && o[DX] >= 0 ? 3 : 2};
@@ -32,6 +40,33 @@ static void conv_forward(const Run& run, const int64_t* o, V* a, int stage, Shar
               run.packed + o[PACKED] + g * per_out * taps, bias, o[FUSED_RELU] != 0, false},
              share);
   }
+}
+
+// Weights (filter row, float of its run, output channel), and the biases after them.
+static void pack_few(const Run& run, const int64_t* o) {
+  const int32_t* index = run.program.table + o[FEW_INDEX];
+  for (int64_t j = 0; j < (o[R] * o[FEW_RUN] + 1) * o[FEW_LANES]; ++j)
+    run.packed[o[FEW_PACKED] + j] = index[j] < 0 ? 0.0f : run.call.parameters[index[j]];
+}
+
+// Stage 0 lays x out image by image, 1 convolves, 2 turns y into lanes.
+static void few_forward(const Run& run, const int64_t* o, V* a, int64_t micro_batch, int stage, Share share) {
+  const int32_t* table = run.program.table;
+  const int64_t width = o[IMAGE_WIDTH], image = o[IMAGE_ROWS] * width + RUN, lanes = o[FEW_LANES];
+  const int64_t y_width = (o[Q] * lanes + RUN - 1) / RUN * RUN, y_image = o[P] * y_width;
+  const int images = run.valid(micro_batch);
+  auto *x = reinterpret_cast<float*>(a + o[FEW_X]), *y = reinterpret_cast<float*>(a + o[FEW_Y]);
+  if (stage == 0)
+    return to_images(a + o[X], x, o[W], width, image, table + o[IMAGE_ROW_MAP], table + o[IMAGE_COL_MAP],
+                     share.begin(o[IMAGE_ROWS]), share.end(o[IMAGE_ROWS]), images);
+  if (stage == 2)
+    return from_images(y, a + o[Y], o[Q], y_width, y_image, nullptr, table + o[FEW_COL_MAP], share.begin(o[P]),
+                       share.end(o[P]), false, images);
+  const float* w = run.packed + o[FEW_PACKED];
+  for (int l = 0; l < images; ++l)
+    few_convolve({x + l * image, y + l * y_image, o[Q], y_width, lanes, width, o[STRIDE_H] * width,
+                  o[STRIDE_W] * o[IMAGE_PITCH], o[R], o[FEW_RUN], w, w + o[R] * o[FEW_RUN] * lanes, o[FUSED_RELU] != 0},
+                 share.begin(o[P]), share.end(o[P]));
 }
 
 // dy masked by the ReLU that was fused into the op; db beside it.
@@ -103,24 +138,25 @@ static void winners_backward(const Run& run, const int64_t* o, V* a, float* slot
   const int64_t width = o[IMAGE_WIDTH], image = o[IMAGE_ROWS] * width + RUN, top = share.begin(o[IMAGE_ROWS]);
   const int64_t bottom = share.end(o[IMAGE_ROWS]), pooled = o[BACK_P] * o[BACK_Q], filter = o[R] * o[IMAGE_RUN];
   const bool wanted = o[DX] >= 0;
+  const int images = run.valid(micro_batch);
   auto *x = reinterpret_cast<float*>(a + o[IMAGE_X]), *dw = reinterpret_cast<float*>(a + o[IMAGE_DW]);
   float* dx = wanted ? reinterpret_cast<float*>(a + o[IMAGE_DX]) : nullptr;
   if (stage == 0) {
-    to_images(a + o[X], x, o[W], width, image, row_map, col_map, top, bottom);
+    to_images(a + o[X], x, o[W], width, image, row_map, col_map, top, bottom, images);
     if (!wanted) return;
-    for (int64_t l = share.begin(L); l < share.end(L); ++l) memset(dx + l * image, 0, image * sizeof(float));
+    for (int64_t l = share.begin(images); l < share.end(images); ++l) memset(dx + l * image, 0, image * sizeof(float));
     if (!o[ACCUMULATE])
       memset(a + o[DX] + share.begin(o[C]) * o[H] * o[W], 0, (share.end(o[C]) - share.begin(o[C])) * o[H] * o[W] * sizeof(V));
     return;
   }
   if (stage == 2) {
-    from_images(dx, a + o[DX], o[W], width, image, row_map, col_map, top, bottom, o[ACCUMULATE] != 0);
+    from_images(dx, a + o[DX], o[W], width, image, row_map, col_map, top, bottom, o[ACCUMULATE] != 0, images);
     return;
   }
   const auto* lists = reinterpret_cast<const Winner*>(a + o[DY]);
   const auto* counts = reinterpret_cast<const int32_t*>(lists + L * o[K] * pooled);
   const WinnerCut cut(o[R], o[IMAGE_RUN]);
-  const int64_t first = share.begin(o[K]), last = share.end(o[K]), images = run.valid(micro_batch);
+  const int64_t first = share.begin(o[K]), last = share.end(o[K]);
   memset(dw + first * filter, 0, (last - first) * filter * sizeof(float));
   for (int64_t i = 0; i < cut.rows; ++i)
     for (int64_t j = 0; j < cut.across; ++j) {
@@ -179,7 +215,10 @@ static void forward(const Run& run, int64_t i, V* a, int64_t micro_batch, int st
   V* y = a + o[Y];
   const int64_t c0 = share.begin(o[C]), c1 = share.end(o[C]), j0 = share.begin(o[COUNT]), j1 = share.end(o[COUNT]);
   switch (o[KIND]) {
-    case CONV: conv_forward(run, o, a, stage, share); break;
+    case CONV:
+      if (few(run, o, micro_batch)) few_forward(run, o, a, micro_batch, stage, share);
+      else conv_forward(run, o, a, stage, share);
+      break;
     case LINEAR:
       {
         const int64_t k = share.begin(o[K], 8), end = share.end(o[K], 8);

@@ -7,7 +7,6 @@
 // Register budget: ROWS·VECTORS ≤ WINNERS_MOST accumulators (dw) or weights (dx), and the broadcast upstream gradient.
 
 constexpr int WINNERS_MOST = L >= 16 ? 25 : 10;
-constexpr int RUN = 16;  // floats that runs are rounded up to, for every instruction set
 
 // Where a winner's window begins in its image, in floats, and the gradient that passes through it.
 struct __attribute__((may_alias)) Winner {
@@ -107,39 +106,6 @@ struct WinnerCut {
     across = (vectors + most - 1) / most;
   }
 };
-
-// (C, H, W) vectors → an image of its own for each lane: rows of `width` floats, `image` floats apart. col says for each
-// float of a row where it lies in (C, W), or -1 for zero; row which row of H. Rows begin … end.
-static void to_images(const V* x, float* out, int64_t W, int64_t width, int64_t image, const int32_t* row,
-                      const int32_t* col, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; ++i)
-    for (int64_t j = 0; j < width; j += L) {
-      V values[L];
-#pragma GCC unroll 16
-      for (int t = 0; t < L; ++t) values[t] = row[i] < 0 || col[j + t] < 0 ? V{} : x[row[i] * W + col[j + t]];
-      turn_over_step<L / 2>(values);
-#pragma GCC unroll 16
-      for (int l = 0; l < L; ++l) *reinterpret_cast<VU*>(out + l * image + i * width + j) = values[l];
-    }
-}
-
-// Its transpose: what windows left in the images' floats goes to the lanes' dx.
-static void from_images(const float* images, V* dx, int64_t W, int64_t width, int64_t image, const int32_t* row,
-                        const int32_t* col, int64_t begin, int64_t end, bool add) {
-  for (int64_t i = begin; i < end; ++i)
-    for (int64_t j = 0; row[i] >= 0 && j < width; j += L) {
-      V values[L];
-#pragma GCC unroll 16
-      for (int l = 0; l < L; ++l) values[l] = *reinterpret_cast<const VU*>(images + l * image + i * width + j);
-      turn_over_step<L / 2>(values);
-#pragma GCC unroll 16
-      for (int t = 0; t < L; ++t)
-        if (col[j + t] >= 0) {
-          V& to = dx[row[i] * W + col[j + t]];
-          to = add ? to + values[t] : values[t];
-        }
-    }
-}
 
 // The winners of channels first … last of a 2×2 pool: lists[(lane·C + channel)·P·Q + …], counts[lane·C + channel].
 // x is what the pool read, dy what comes from above; with relu a winner of 0 or less lets nothing through.

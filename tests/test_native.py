@@ -18,7 +18,7 @@ from striate.plan import ReferenceEngine, lower
 from striate.plan.lanes import COLUMNS, to_lanes
 from striate.plan.memory import Request, place
 from striate.plan.native import NativeEngine, native_module
-from striate.plan.winners import worth_it
+from striate.plan.images import worth_it
 from striate.training.optimizers import Update
 
 from .cases import CASES, UNDRAWABLE

@@ -65,7 +65,7 @@ def arrange(
         values.setdefault(row.target, Request(size(row.target), time, last if training else time))
         if not training:
             values[row.source].last = max(values[row.source].last, time)
-        for request in row.places.values():
+        for request in {id(request): request for request in row.places.values()}.values():  # some share one
             when = request.first
             if training or when != BACKWARD:
                 requests.append(request)

@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from ..shapes import WindowAxis, pair, transposed_axes, window_axes
 from .arena import BACKWARD, FORWARD, FORWARD_ALONE, Row, arrange, column, scratch
+from .images import ImageLayout, few_index, image_layout, output_columns, worth_it
 from .layout import Ints, back_expansion, expansion, packed_order, tap_offsets, window_counts, window_taps
 from .program import Op, Program
-from .winners import RUN, image_layout, worth_it
 
 KINDS = {
     name: number
@@ -34,9 +34,8 @@ COLUMNS = (
     "GROUPS", "FUSED_RELU", "WEIGHT", "BIAS", "EXPANDED", "HE", "WE", "ROW_MAP", "COL_MAP", "TAPS", "PACK", "PACKED",
     "BACK_SCRATCH", "BACK_H", "BACK_W", "BACK_ROW_MAP", "BACK_COL_MAP", "BACK_TAPS", "BACK_PACK", "BACK_PACKED",
     "BACK_STRIDE_H", "BACK_STRIDE_W", "BACK_OUT", "BACK_P", "BACK_Q", "STATE", "STATISTICS", "INDEX", "COUNTS", "KEPT",
-    "READS_INPUT", "BY_NEURONS", "PAIRS",
-    "WINNERS", "IMAGE_ROWS", "IMAGE_WIDTH", "IMAGE_ROW_MAP", "IMAGE_COL_MAP", "IMAGE_RUN", "IMAGE_INDEX", "IMAGE_X",
-    "IMAGE_DX", "IMAGE_DW",
+    "READS_INPUT", "BY_NEURONS", "PAIRS", "WINNERS", "IMAGE_ROWS", "IMAGE_WIDTH", "IMAGE_ROW_MAP", "IMAGE_COL_MAP", "IMAGE_PITCH",
+    "IMAGE_RUN", "IMAGE_INDEX", "IMAGE_X", "IMAGE_DX", "IMAGE_DW", "FEW_PACKED", "FEW_INDEX", "FEW_LANES", "FEW_RUN", "FEW_X", "FEW_Y", "FEW_COL_MAP",
 )  # fmt: skip
 FLOATS = 4
 RELU_DONE = 2
@@ -230,14 +229,17 @@ class _Lowering:
             PACK=self._keep(self.weights[names["weight"]] + packed_order(index, groups)), PACKED=self.packed,
         )  # fmt: skip
         self.packed += index.size
-        pool = self._winner_pool(op) if mode == "zeros" and op.kind == "Conv2d" and groups == 1 else None
-        if pool and (dilations != (1, 1) or not worth_it(channels, kernel, row.wants_dx)):
-            pool = None
         if not direct:
-            row.places["EXPANDED"] = scratch(channels * he * we, FORWARD_ALONE if pool else FORWARD)
-        if pool:
-            self._winners(row, pool, maps)
-        elif row.wants_dx:
+            row.places["EXPANDED"] = scratch(channels * he * we, FORWARD)
+        by_image = mode == "zeros" and op.kind == "Conv2d" and groups == 1 and dilations == (1, 1)
+        pool = self._winner_pool(op) if by_image else None
+        winners = pool is not None and worth_it(channels, kernel, row.wants_dx)
+        if by_image and (winners or not self.training):
+            layout = image_layout((channels, height, width), kernel, maps)
+            self._few(row, layout, index + self.weights[names["weight"]])
+            if pool and winners:
+                self._winners(row, pool, layout)
+        if row.wants_dx and not winners:
             self._convolution_back(row, axes, mode, maps, index + self.weights[names["weight"]])
 
     def _convolution_back(
@@ -266,24 +268,38 @@ class _Lowering:
         if gathered:
             row.places["BACK_OUT"] = scratch(c["C"] * rows * cols, BACKWARD)
 
-    def _winners(self, row: Row, pool: Op, maps: list[npt.NDArray[np.int32]]) -> None:
-        """Backward through the pool's winners alone: see winners.py and native/winners.inl."""
+    def _few(self, row: Row, layout: ImageLayout, weight: Ints) -> None:
+        """Another way forward, for micro-batches that hold few images: see images.py and native/images.inl."""
         c = row.columns
-        layout = image_layout((c["C"], c["H"], c["W"]), (c["R"], c["S"]), maps[1])
-        _, height, width = self._shape(pool.output)
-        images = len(maps[0]) * layout.width + RUN
+        index, lanes, run = few_index(layout, weight, c.get("BIAS", -1))
         c |= {
-            "WINNERS": 1, "IMAGE_ROWS": len(maps[0]), "IMAGE_WIDTH": layout.width, "IMAGE_ROW_MAP": self._keep(maps[0]),
+            "IMAGE_ROWS": len(layout.rows), "IMAGE_WIDTH": layout.width, "IMAGE_ROW_MAP": self._keep(layout.rows),
             "IMAGE_COL_MAP": self._keep(layout.columns), "IMAGE_RUN": layout.run, "IMAGE_PITCH": layout.pitch,
-            "IMAGE_INDEX": self._keep(layout.index),
-            "BACK_P": height, "BACK_Q": width, "BACK_PACKED": self.packed,
+            "FEW_INDEX": self._keep(index), "FEW_LANES": lanes, "FEW_RUN": run, "FEW_PACKED": self.packed,
+            "FEW_COL_MAP": self._keep(output_columns(c["K"], c["P"], c["Q"])),
+        }  # fmt: skip
+        self.packed += index.size
+        # Either x is laid out image by image or lane by lane, and nothing of that is read again.
+        size = row.places["EXPANDED"].size if "EXPANDED" in row.places else 0
+        row.places["FEW_X"] = scratch(max(layout.vectors, size), FORWARD_ALONE)
+        if size:
+            row.places["EXPANDED"] = row.places["FEW_X"]
+        row.places["FEW_Y"] = scratch(c["P"] * c["Q"] * lanes, FORWARD_ALONE)
+
+    def _winners(self, row: Row, pool: Op, layout: ImageLayout) -> None:
+        """Backward through the pool's winners alone: see images.py and native/winners.inl."""
+        c = row.columns
+        _, height, width = self._shape(pool.output)
+        c |= {
+            "WINNERS": 1, "IMAGE_INDEX": self._keep(layout.index), "BACK_P": height, "BACK_Q": width,
+            "BACK_PACKED": self.packed,
         }  # fmt: skip
         filters = c["K"] * c["R"] * layout.run
-        row.places["IMAGE_X"] = scratch(images, BACKWARD)
+        row.places["IMAGE_X"] = scratch(layout.vectors, BACKWARD)
         row.places["IMAGE_DW"] = scratch(-(-filters // _FEWEST_LANES), BACKWARD)
         if row.wants_dx:
             self.packed += filters
-            row.places["IMAGE_DX"] = scratch(images, BACKWARD)
+            row.places["IMAGE_DX"] = scratch(layout.vectors, BACKWARD)
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────────────
 

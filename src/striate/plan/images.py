@@ -1,6 +1,6 @@
-"""Backward by winners: the layout of single images for a convolution whose output goes into a 2×2 max pool.
+"""Images laid out one by one: for backward by the winners of a pool, and for micro-batches that hold few images.
 
-Promises: the tables that native/winners.inl reads, and whether that way is worth taking.
+Promises: the tables that native/winners.inl and native/images.inl read; whether winners are worth it.
 Leaves out: the arithmetic; which operations may take it (lanes.py).
 """
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int32]
 
-RUN = 16  # floats that a run is rounded up to; winners.inl's RUN
+RUN = 16  # floats that a run is rounded up to; images.inl's RUN
 _LINE_FLOATS = 16  # of a cache line
 _LIST_CYCLES = 3.0  # to find a winner and write it down, an image
 
@@ -27,6 +27,7 @@ class ImageLayout:
              width     floats of a row
              run       floats of a filter row, rounded up
              columns   for each float of a row, where it lies in (C, W) of an image (C, H, W); -1 for zero
+             rows      for each row, which of H; -1 for zero
              index     for each float of a filter (R, run), its weight (C, R, S); -1 for padding
     """
 
@@ -34,18 +35,25 @@ class ImageLayout:
     width: int
     run: int
     columns: Ints
+    rows: Ints
     index: Ints
 
+    @property
+    def vectors(self) -> int:
+        """Floats of an image, and of the last run's overhang: vectors that a micro-batch of them takes."""
+        return len(self.rows) * self.width + RUN
 
-def image_layout(shape: tuple[int, int, int], kernel: tuple[int, int], col_map: Ints) -> ImageLayout:
-    """Lay images (C, H, W) out for windows of `kernel`, columns as `col_map` says (-1: zero padding).
 
-    >>> layout = image_layout((3, 32, 32), (5, 5), np.arange(36) - 2)
+def image_layout(shape: tuple[int, int, int], kernel: tuple[int, int], maps: list[Ints]) -> ImageLayout:
+    """Lay images (C, H, W) out for windows of `kernel`, rows and columns as `maps` say (-1: zero padding).
+
+    >>> layout = image_layout((3, 32, 32), (5, 5), [np.arange(36) - 2] * 2)
     >>> layout.pitch, layout.run, layout.width
     (3, 16, 112)
     """
     channels, height, width = shape
     rows, across = kernel
+    row_map, col_map = maps
     pitch = _pitch(channels, kernel)
     floats = _up(len(col_map) * pitch)
     columns = np.full(floats, -1, np.int32)
@@ -57,7 +65,31 @@ def image_layout(shape: tuple[int, int, int], kernel: tuple[int, int], col_map: 
     index = np.full((rows, run), -1, np.int32)
     r, s, c = np.ix_(np.arange(rows), np.arange(across), c)
     index[r, s * pitch + c] = (c * rows + r) * across + s
-    return ImageLayout(pitch, floats, run, columns, index.ravel())
+    return ImageLayout(pitch, floats, run, columns, row_map, index.ravel())
+
+
+def few_index(layout: ImageLayout, weight: npt.NDArray[np.int64], bias: int) -> tuple[Ints, int, int]:
+    """For a few images at a time: parameters (R, floats of a filter row, output channel), the biases last.
+
+    Args:     weight (K, C, R, S), each weight's place in the flat parameters; bias, that of the first one, or -1.
+    Returns:  the index, -1 for padding; output channels rounded up; floats of a filter row.
+    """
+    filters, channels, rows, across = weight.shape
+    lanes, run = _up(filters), across * layout.pitch
+    index = np.full((rows * run + 1, lanes), -1, np.int32)
+    spread = np.full((rows, across, layout.pitch, lanes), -1, np.int32)
+    spread[:, :, :channels, :filters] = weight.transpose(2, 3, 1, 0)
+    index[:-1] = spread.reshape(rows * run, lanes)
+    if bias >= 0:
+        index[-1, :filters] = bias + np.arange(filters)
+    return index.ravel(), lanes, run
+
+
+def output_columns(filters: int, height: int, width: int) -> Ints:
+    """For each float of a row (Q, output channel) of y, where it lies in (K, Q) of (K, P, Q); -1 for padding."""
+    columns = np.full((width, _up(filters)), -1, np.int32)
+    columns[:, :filters] = np.arange(width)[:, None] + np.arange(filters) * height * width
+    return columns.ravel()
 
 
 def worth_it(channels: int, kernel: tuple[int, int], wants_dx: bool) -> bool:
