@@ -115,6 +115,12 @@ struct Plan {
     auto losses = nb::cast<Array<double>>(d["losses"]);
     if (static_cast<int64_t>(losses.size()) < call.n) throw std::invalid_argument("losses are too small");
     call.losses = losses.data();
+    if (!d["seconds"].is_none()) {
+      auto seconds = nb::cast<Array<double, 2>>(d["seconds"]);
+      if (static_cast<int64_t>(seconds.shape(0)) != program.n_ops || seconds.shape(1) != 2)
+        throw std::invalid_argument("seconds have the wrong shape");
+      call.seconds = seconds.data();
+    }
     if (!d["labels"].is_none()) {
       auto labels = nb::cast<Array<const int64_t>>(d["labels"]);
       if (static_cast<int64_t>(labels.size()) != call.n) throw std::invalid_argument("labels have the wrong size");
@@ -158,6 +164,10 @@ NB_MODULE(_native, m) {
     for (const auto* isa : striate::supported()) names.emplace_back(isa->name);
     return names;
   });
+  m.def("multiply_adds", [](const std::string& isa, int64_t count) {
+    nb::gil_scoped_release release;
+    return striate::isa_named(isa).multiply_adds(count);
+  }, "isa"_a, "count"_a);
   nb::class_<Plan>(m, "Plan")
       .def(nb::init<const std::string&, striate::Array<const int64_t, 2>, striate::Array<const double, 2>,
                     striate::Array<const int32_t>, std::vector<int64_t>>(),

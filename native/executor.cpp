@@ -7,6 +7,7 @@
 // Compiled once per instruction set, with STRIATE_ISA (a namespace), STRIATE_LANES and the set's own flags.
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 #include "lanes.h"
 
@@ -189,13 +190,31 @@ static void clear(const Run& run, float* slot) {
     memset(slot + range[0], 0, static_cast<size_t>(range[1] - range[0]) * 4);
 }
 
+static double now() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+// Adds the time of its life to an op's, where that was asked for.
+struct Stopwatch {
+  double *total, began;
+  Stopwatch(const Run& run, int64_t op, bool back)
+      : total(run.call.seconds ? run.call.seconds + 2 * op + back : nullptr), began(total ? now() : 0.0) {}
+  ~Stopwatch() {
+    if (total) *total += now() - began;
+  }
+};
+
 static void whole_forward(const Run& run, int64_t i, V* a, int64_t micro_batch) {
   const Stages stages = forward_stages(run, run.row(i), micro_batch);
+  const Stopwatch watch(run, i, false);
   for (int stage = stages.begin; stage < stages.end; ++stage) forward(run, i, a, micro_batch, stage, {0, 1});
 }
 
 static void whole_backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float* slot) {
   const Stages stages = backward_stages(run.row(i));
+  const Stopwatch watch(run, i, true);
   for (int stage = stages.begin; stage < stages.end; ++stage) backward(run, i, a, micro_batch, slot, stage, {0, 1});
 }
 
@@ -277,6 +296,7 @@ static void neurons_task(int64_t index, int64_t, void* context) {
   const Share share{index, run.call.threads};
   const float *w = run.call.parameters + o[WEIGHT], *bias = o[BIAS] >= 0 ? run.call.parameters + o[BIAS] : nullptr;
   const int64_t apart = run.program.arena_vectors;
+  const Stopwatch watch(run, run.op, run.back);
   if (run.back) {
     for (int64_t mb = run.first; mb < run.last; ++mb) {
       V* a = run.arena_of(mb, 0);
@@ -386,8 +406,23 @@ static double execute(const Program& program, const Call& call) {
   return loss;
 }
 
+// The machine's limit, to hold kernels against: chains enough to hide a multiply-add's latency, nothing read or written.
+static double multiply_adds(int64_t count) {
+  constexpr int CHAINS = 10;
+  V acc[CHAINS];
+  for (int i = 0; i < CHAINS; ++i) acc[i] = splat(static_cast<float>(i));
+  V factor = splat(0.5f), term = splat(0.25f);
+  for (int64_t n = 0; n < count; n += CHAINS) {
+#pragma GCC unroll 10
+    for (int i = 0; i < CHAINS; ++i) acc[i] = acc[i] * factor + term;
+  }
+  V sum{};
+  for (int i = 0; i < CHAINS; ++i) sum += acc[i];
+  return horizontal_sum(sum);
+}
+
 extern const Isa isa;
-const Isa isa = {STRIATE_ISA_NAME, L, workspace_bytes, execute};
+const Isa isa = {STRIATE_ISA_NAME, L, workspace_bytes, execute, multiply_adds};
 
 }  // namespace STRIATE_ISA
 }  // namespace striate

@@ -77,6 +77,7 @@ struct Call {
   int64_t step;
   Optimizer optimizer;
   void* arena;                                  // one piece of memory, aligned; see workspace_bytes
+  double* seconds;                              // or null: of each op, forward and backward, added up; one thread
 };
 
 // What an instruction set offers.
@@ -85,6 +86,7 @@ struct Isa {
   int lanes;
   int64_t (*workspace_bytes)(const Program&, int64_t n, int64_t threads, int64_t training);
   double (*run)(const Program&, const Call&);   // returns the mean loss
+  double (*multiply_adds)(int64_t);             // so many independent vector multiply-adds, in registers: their sum
 };
 
 // Run task(i, context) for i = 0 … tasks−1 on up to `threads` threads; returns when all are done.

@@ -99,6 +99,7 @@ static void linear_share(const Run& run, Share share, bool last) {
   for (int64_t i = 0; i < run.program.n_ops; ++i) {
     const int64_t* o = run.row(i);
     if (o[KIND] != LINEAR) continue;
+    const Stopwatch watch(run, i, true);
     const int64_t k = share.begin(o[K], KB), end = share.end(o[K], KB);
     const float* x = o[READS_INPUT] ? run.call.x + run.first * L * o[C] : kept_x(run, o);
     linear_weight_gradient(x, kept_dy(run, o), run.call.gradients + o[WEIGHT], o[C], o[K], run.images_of_round(), k, end,

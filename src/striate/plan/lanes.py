@@ -407,7 +407,7 @@ def to_lanes(program: Program, target: int, *, training: bool) -> Lanes:
     >>> from striate.plan.lower import lower
     >>> lanes = to_lanes(lower(Sequential([Conv2d(6, 5), ReLU()], input_shape=(3, 32, 32))), 2, training=False)
     >>> lanes.names, lanes.arena_vectors  # the ReLU is part of the convolution
-    (('conv1',), 7776)
+    (('conv1',), 23408)
     """
     return _Lowering(program, target, training).lower()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from math import prod
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from ..errors import MissingDependencyError, OptionError
 from ..parameters import Parameters
 from .engine import Loss, ReferenceEngine, StepResult, Update
-from .lanes import COLUMNS, FLOATS, to_lanes
+from .lanes import COLUMNS, FLOATS, Lanes, to_lanes
 from .program import Program
 
 Array = npt.NDArray[Any]
@@ -56,6 +57,20 @@ def chosen_isa() -> str:
             f"STRIATE_ISA={wanted} is not offered by this processor; it offers {', '.join(offered)}."
         )
     return wanted
+
+
+def multiply_adds_a_second(isa: str | None = None, seconds: float = 0.05) -> float:
+    """The machine's limit: float32 multiply-adds a second of one thread, measured now."""
+    module, name = native_module(), isa or chosen_isa()
+    lanes = {"baseline": 4, "avx2": 8, "avx512": 16}.get(name, 4)
+    count = 1_000_000
+    best = 0.0
+    began = perf_counter()
+    while perf_counter() - began < seconds:
+        at = perf_counter()
+        module.multiply_adds(name, count)
+        best = max(best, count * lanes / (perf_counter() - at))
+    return best
 
 
 def thread_limit() -> int:
@@ -100,6 +115,27 @@ class NativeEngine:
 
         Args:     as the reference engine; update None fills `gradients` and changes no parameter.
         """
+        return self._train(x, targets, loss, update, step, None)
+
+    def profile(self, x: Array, targets: Array, loss: Loss) -> dict[str, tuple[float, float]]:
+        """Seconds that each op takes in a step of one thread: forward, and backward with its dw."""
+        threads, self.threads = self.threads, 1
+        seconds = np.zeros((len(self._lanes(self.program.scores, training=True).names), 2))
+        try:
+            self._train(x, targets, loss, None, 0, seconds)
+        finally:
+            self.threads = threads
+        found: dict[str, tuple[float, float]] = {}
+        for name, (forward, backward) in zip(
+            self._lanes(self.program.scores, training=True).names, seconds, strict=True
+        ):
+            before = found.get(name, (0.0, 0.0))
+            found[name] = (before[0] + float(forward), before[1] + float(backward))
+        return found
+
+    def _train(
+        self, x: Array, targets: Array, loss: Loss, update: Update | None, step: int, seconds: Array | None
+    ) -> StepResult:
         shape = self.program.buffers[self.program.scores].shape
         scores = np.empty((len(x), prod(shape)), np.float32)
         formula, constant = loss.formula
@@ -107,6 +143,7 @@ class NativeEngine:
         training: dict[str, Any] = {
             "loss": _LOSSES[formula], "loss_parameter": constant, "labels": labels, "targets": wanted,
             "losses": np.empty(len(x)), "gradients": self.gradients, "seed": self.seed, "step": step, "formula": 0,
+            "seconds": seconds,
         }  # fmt: skip
         if update is not None:
             training |= _update(update)
@@ -125,9 +162,12 @@ class NativeEngine:
             self._run(self._plan(target, training=False), x, out, None)
         return out.reshape(len(x), *shape)
 
+    def _lanes(self, target: int, *, training: bool) -> Lanes:
+        return to_lanes(self.program, target, training=training)
+
     def _plan(self, target: int, *, training: bool) -> Any:
         if (target, training) not in self._plans:
-            lanes = to_lanes(self.program, target, training=training)
+            lanes = self._lanes(target, training=training)
             self._plans[target, training] = self._module.Plan(
                 self.isa, lanes.ops, lanes.floats, lanes.table, list(lanes.sizes)
             )
