@@ -1,8 +1,9 @@
-"""Striate's native engine beside PyTorch and scikit-learn: ratios of images a second.
+"""Striate's native engine beside PyTorch, ONNX Runtime, ConvNetJS and scikit-learn: ratios of images a second.
 
 Before anything is timed, both sides must give the same loss and the same scores from the same weights, or the run
 fails. Then they alternate; a ratio is the median over rounds of ours to the faster peer of that round. Equal threads.
-Writes benchmarks/out/compare.json (machine, versions, commit) and prints a table; `--report` writes REPORT.md.
+Writes benchmarks/out/compare.json (machine, versions, commit) and prints a table; `--report` writes REPORT.md and the
+README's table.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import platform
 import statistics
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,18 +25,43 @@ import torch
 
 import striate as st
 from striate.graph import Graph
-from striate.plan.native import NativeEngine, chosen_isa
+from striate.plan.native import NativeEngine, chosen_isa, multiply_adds_a_second, native_module
 from striate.training.optimizers import SGD, Update
 
 try:
+    from .footprint import footprint, time_to_accuracy
+    from .peers import ConvNetJS, OnnxRuntime
+    from .report import report, update_readme
     from .torch_peer import TorchTrainer
 except ImportError:
+    from footprint import footprint, time_to_accuracy
+    from peers import ConvNetJS, OnnxRuntime
+    from report import report, update_readme
     from torch_peer import TorchTrainer
 
 HERE = Path(__file__).parent
 NETWORKS: dict[str, tuple[int, ...]] = {
     "lenet5": (1, 28, 28), "convnetjs-mnist": (1, 24, 24), "convnetjs-cifar10": (3, 32, 32), "vgg-cifar": (3, 32, 32),
     "resnet20": (3, 32, 32), "two-layer": (3, 32, 32),
+}  # fmt: skip
+# Networks of the same kinds with other widths, kernel sizes and image sizes: (like which, network).
+_C, _R, _P = st.Conv2d, st.ReLU(), st.MaxPool2d(2)
+
+
+def _net(shape: tuple[int, ...], *layers: Any, hidden: tuple[int, ...] = ()) -> Graph:
+    tail = [layer for size in hidden for layer in (st.Linear(size), _R)]
+    return st.Sequential([*layers, st.Flatten(), *tail, st.Linear(10)], input_shape=shape, rounding="floor")
+
+
+VARIANTS: dict[str, tuple[str, Callable[[], Graph]]] = {
+    "LeNet, 3×3, 8 and 24 filters, 32×32": ("lenet5", lambda: _net((1, 32, 32), _C(8, 3), _R, _P, _C(24, 3), _R, _P, hidden=(100,))),
+    "LeNet, 12 and 32 filters, 28×28": ("lenet5", lambda: _net((1, 28, 28), _C(12, 5, padding=2), _R, _P, _C(32, 5), _R, _P, hidden=(120, 84))),
+    "LeNet, 7×7 and 3×3, 40×40": ("lenet5", lambda: _net((1, 40, 40), _C(6, 7), _R, _P, _C(16, 3), _R, _P, hidden=(84,))),
+    "ConvNetJS, 3×3, 24-32-32, 32×32": ("convnetjs-cifar10", lambda: _net((3, 32, 32), *[x for k in (24, 32, 32) for x in (_C(k, 3, padding=1), _R, _P)])),
+    "ConvNetJS, 5×5, 12-18-24, 48×48": ("convnetjs-cifar10", lambda: _net((3, 48, 48), *[x for k in (12, 18, 24) for x in (_C(k, 5, padding=2), _R, _P)])),
+    "ConvNetJS, 7×7, 16-20-20, 32×32": ("convnetjs-cifar10", lambda: _net((3, 32, 32), *[x for k in (16, 20, 20) for x in (_C(k, 7, padding=3), _R, _P)])),
+    "VGG-style, 48-96, 24×24": ("vgg-cifar", lambda: _net((3, 24, 24), *[x for k in (48, 96) for x in (_C(k, 3, padding=1), _R, _C(k, 3, padding=1), _R, _P)], hidden=(128,))),
+    "2-layer, 784-300-10": ("two-layer", lambda: _net((1, 28, 28), hidden=(300,))),
 }  # fmt: skip
 WANTED = {
     ("lenet5", 4): 5.0, ("lenet5", 64): 4.5, ("lenet5", 256): 4.5, ("convnetjs-cifar10", 4): 2.7,
@@ -87,16 +114,19 @@ def ratio(found: dict[str, list[float]], peers: list[str]) -> float:
     )
 
 
-def compare(name: str, batch: int, threads: int, count: int, seconds: float) -> dict[str, Any]:
+def compare(
+    name: str, graph: Graph, batch: int, threads: int, count: int, seconds: float, *, compiled: bool
+) -> dict[str, Any]:
     """Training and inference of one network at one batch size."""
     torch.set_num_threads(threads)
-    graph = st.zoo.build(name, input_shape=NETWORKS[name])
     rng = np.random.default_rng(0)
     x = rng.standard_normal((batch, *graph.input_shape)).astype(np.float32)
     y = rng.integers(0, 10, batch)
     ours = Ours(graph, st.initialize(graph), threads)
     peers = {key: TorchTrainer(graph, st.initialize(graph), channels_last=key == "torch channels_last")
              for key in ("torch", "torch channels_last")}  # fmt: skip
+    if compiled:
+        peers["torch compiled"] = TorchTrainer(graph, st.initialize(graph), channels_last=True, compiled=True)
     data = {key: peer.tensors(x, y) for key, peer in peers.items()}
     for step in range(3):
         loss = ours.step(x, y)
@@ -113,24 +143,94 @@ def compare(name: str, batch: int, threads: int, count: int, seconds: float) -> 
         peer.net.eval()
     inferring: dict[str, Callable[[], Any]] = {"striate": lambda: ours.engine.scores(x)}
     inferring |= {key: lambda key=key: peers[key].infer(data[key][0]) for key in peers}
+    onnx = OnnxRuntime(graph, st.initialize(graph), threads)
+    fresh = NativeEngine(st.lower(graph), st.initialize(graph), macs=graph.macs)
+    if (away := float(np.abs(onnx.infer(x) - fresh.scores(x)).max())) > 1e-4:
+        raise SystemExit(f"{name}: ONNX Runtime's scores differ from ours by {away}")
+    inferring["onnxruntime"] = lambda: onnx.infer(x)
     inferred = rounds(inferring, batch, count, seconds)
     return {
-        "network": name, "batch": batch, "threads": threads, "wanted": WANTED.get((name, batch)),
+        "network": name, "batch": batch, "threads": threads,
         "training": {key: statistics.median(v) for key, v in trained.items()}, "training_ratio": ratio(trained, [*peers]),
         "inference": {key: statistics.median(v) for key, v in inferred.items()}, "inference_ratio": ratio(inferred, [*peers]),
+        "onnx_ratio": ratio(inferred, ["onnxruntime"]),
     }  # fmt: skip
 
 
-def scaling(name: str, batch: int, count: int, seconds: float) -> float:
-    """Two threads to one, ours."""
+def scaling(name: str, batch: int, count: int, seconds: float) -> tuple[float, float]:
+    """Two threads to one: ours, and what the machine's own multiply-adds gain from a second thread in the same rounds."""
     graph = st.zoo.build(name, input_shape=NETWORKS[name])
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((batch, *graph.input_shape)).astype(np.float32), rng.integers(0, 10, batch)
     sides = {threads: Ours(graph, st.initialize(graph), threads) for threads in (1, 2)}
-    found = rounds(
-        {str(k): (lambda side=side: side.step(x, y)) for k, side in sides.items()}, batch, count, seconds
-    )
-    return statistics.median(two / one for one, two in zip(found["1"], found["2"], strict=True))
+    calls: dict[str, Callable[[], Any]] = {
+        str(k): (lambda side=side: side.step(x, y)) for k, side in sides.items()
+    }
+    calls |= {"machine 1": lambda: _multiply_adds(1), "machine 2": lambda: _multiply_adds(2)}
+    found = rounds(calls, batch, count, seconds)
+
+    def gain(one: str, two: str) -> float:
+        return statistics.median(b / a for a, b in zip(found[one], found[two], strict=True))
+
+    return gain("1", "2"), 2 * gain("machine 1", "machine 2")
+
+
+def _multiply_adds(threads: int) -> None:
+    module, isa = native_module(), chosen_isa()
+    others = [
+        threading.Thread(target=module.multiply_adds, args=(isa, 10_000_000)) for _ in range(threads - 1)
+    ]
+    for thread in others:
+        thread.start()
+    module.multiply_adds(isa, 10_000_000)
+    for thread in others:
+        thread.join()
+
+
+def convnetjs_ratio(name: str, count: int, seconds: float) -> dict[str, float] | None:
+    """ConvNetJS under Node, its own network and batch of 4, one thread each; None without Node."""
+    if not ConvNetJS.available():
+        return None
+    graph = st.zoo.build(name, input_shape=NETWORKS[name])
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((4, *graph.input_shape)).astype(np.float32)
+    y = np.arange(4)
+    ours = Ours(graph, st.initialize(graph), 1)
+    peer = ConvNetJS(name, st.initialize(graph), x)
+    try:
+        away = np.abs(np.array(peer.ask("scores")) - ours.engine.predict(x)).max()
+        if away > 1e-5:
+            raise SystemExit(f"{name}: ConvNetJS's probabilities differ from ours by {away}")
+        peer.ask("train", 0.5)
+        ours.step(x, y)
+        found: dict[str, list[float]] = {"striate": [], "convnetjs": []}
+        for _ in range(count):
+            found["striate"].append(timed(lambda: ours.step(x, y), 4, seconds))
+            found["convnetjs"].append(peer.ask("train", max(seconds, 0.5)))
+    finally:
+        peer.close()
+    return {key: statistics.median(v) for key, v in found.items()} | {"ratio": ratio(found, ["convnetjs"])}
+
+
+def layers(name: str, batch: int) -> list[dict[str, Any]]:
+    """Each layer's share of a step, and the fraction of the multiply-add peak that its passes reach, one thread."""
+    graph = st.zoo.build(name, input_shape=NETWORKS[name])
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((batch, *graph.input_shape)).astype(np.float32), rng.integers(0, 10, batch)
+    engine = NativeEngine(st.lower(graph), st.initialize(graph), macs=graph.macs)
+    engine.profile(x, y, st.CrossEntropy())
+    runs = [(engine.profile(x, y, st.CrossEntropy()), multiply_adds_a_second()) for _ in range(5)]
+    whole = statistics.median(sum(map(sum, run.values())) for run, _ in runs)
+    rows = []
+    for i, node in enumerate(node for node in graph.nodes if node.name in runs[0][0]):
+        forward, backward = (statistics.median(run[node.name][k] for run, _ in runs) for k in (0, 1))
+        macs, passes = node.macs * batch, 1 if i == 0 else 2  # the first layer has no dx
+        rows.append({
+            "layer": node.name, "forward_share": forward / whole, "backward_share": backward / whole,
+            "forward_of_peak": statistics.median(macs / run[node.name][0] / peak for run, peak in runs) if macs else None,
+            "backward_of_peak": statistics.median(passes * macs / run[node.name][1] / peak for run, peak in runs) if macs else None,
+        })  # fmt: skip
+    return rows
 
 
 def sklearn_ratio(count: int, seconds: float) -> float:
@@ -176,40 +276,6 @@ def machine() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def report(results: dict[str, Any]) -> str:
-    """REPORT.md."""
-    m = results["machine"]
-    lines = [
-        "# Benchmarks", "",
-        f"Made by `benchmarks/compare.py` on {m['date']}: {m['cpu']}, {m['cores']} cores, {m['isa']}; Python {m['python']}, "
-        f"NumPy {m['numpy']}, PyTorch {m['torch']}, commit {m['commit']}. Two threads on both sides, float32, images a "
-        "second; a ratio is the median over alternating rounds of Striate to PyTorch's best (eager NCHW or channels_last).", "",
-        "| network | batch | Striate trains | PyTorch | ratio | wanted | Striate infers | PyTorch | ratio |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
-    for row in results["rows"]:
-        sides = []
-        for kind in ("training", "inference"):
-            best = max(v for k, v in row[kind].items() if k != "striate")
-            sides.append((row[kind]["striate"], best, row[f"{kind}_ratio"]))
-        (a, b, c), (d, e, f) = sides
-        wanted = "" if row["wanted"] is None else f"{row['wanted']:g}{'' if c >= row['wanted'] else ' ✗'}"
-        lines.append(
-            f"| {row['network']} | {row['batch']} | {a:,.0f} | {b:,.0f} | **{c:.2f}** | {wanted} | {d:,.0f} | {e:,.0f} | {f:.2f} |"
-        )
-    lines += ["", "| two threads to one, batch 64 | ratio | wanted |", "|---|---|---|"]
-    lines += [
-        f"| {name} | {value:.2f} | 1.85{'' if value >= 1.85 else ' ✗'} |"
-        for name, value in results["scaling"].items()
-    ]
-    value = results["sklearn"]
-    lines += [
-        "",
-        f"2-layer network, batch 64, against scikit-learn's MLPClassifier: {value:.1f}× (wanted 3×).",
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -217,33 +283,61 @@ def main() -> None:
     parser.add_argument("--batch", action="append", type=int, help="only these (1, 4, 16, 64, 256)")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.15, help="of each call in each round")
-    parser.add_argument("--report", action="store_true", help="write REPORT.md")
+    parser.add_argument("--compiled", action="store_true", help="torch.compile too (slow to start)")
+    parser.add_argument("--rest", action="store_true", help="all else even where networks were chosen")
+    parser.add_argument("--report", action="store_true", help="write REPORT.md and the README's table")
     options = parser.parse_args()
+    count, seconds = options.rounds, options.seconds
     rows = []
+
+    def add(name: str, graph: Graph, batch: int, wanted: float | None, like: str | None = None) -> None:
+        row = compare(name, graph, batch, 2, count, seconds, compiled=options.compiled)
+        rows.append(row | {"wanted": wanted, "like": like})
+        print(
+            f"{name:<36} batch {batch:>3}  training {row['training']['striate']:>9,.0f}/s  ratio {row['training_ratio']:5.2f}"
+            f"{'' if wanted is None else f' of {wanted:.2g}':<8}  inference {row['inference']['striate']:>9,.0f}/s  "
+            f"ratio {row['inference_ratio']:5.2f}, to ONNX Runtime {row['onnx_ratio']:5.2f}", flush=True,
+        )  # fmt: skip
+
     for name in options.network or NETWORKS:
         for batch in options.batch or (1, 4, 16, 64, 256):
             if name in ("vgg-cifar", "resnet20") and batch > 64 and not options.batch:
                 continue
-            row = compare(name, batch, 2, options.rounds, options.seconds)
-            rows.append(row)
-            print(
-                f"{name:<18} batch {batch:>3}  training {row['training']['striate']:>9,.0f}/s  ratio {row['training_ratio']:5.2f}"
-                f"{'' if row['wanted'] is None else ' of ' + format(row['wanted'], 'g'):<8}  inference {row['inference']['striate']:>9,.0f}/s  "
-                f"ratio {row['inference_ratio']:5.2f}", flush=True,
-            )  # fmt: skip
-    names = [name for name in (options.network or NETWORKS) if name != "vgg-cifar"]
-    results = {
-        "machine": machine(), "rows": rows, "sklearn": sklearn_ratio(options.rounds, options.seconds),
-        "scaling": {name: scaling(name, 64, options.rounds, options.seconds) for name in names},
-    }  # fmt: skip
-    for name, value in results["scaling"].items():
-        print(f"{name:<18} two threads to one at batch 64: {value:.2f}")
-    print(f"2-layer network against scikit-learn: {results['sklearn']:.1f}")
+            add(name, st.zoo.build(name, input_shape=NETWORKS[name]), batch, WANTED.get((name, batch)))
+    results: dict[str, Any] = {"machine": machine(), "rows": rows}
+    if options.rest or not options.network:
+        for name, (like, build) in VARIANTS.items():
+            add(name, build(), 64, 0.85 * WANTED[like, 64], like)
+        results |= rest(count, seconds)
     out = HERE / "out"
     out.mkdir(exist_ok=True)
     (out / "compare.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     if options.report:
         (HERE / "REPORT.md").write_text(report(results), encoding="utf-8")
+        update_readme(HERE.parent / "README.md", results)
+
+
+def rest(count: int, seconds: float) -> dict[str, Any]:
+    """Everything but the two tables of images a second."""
+    found: dict[str, Any] = {
+        "sklearn": sklearn_ratio(count, seconds),
+        "convnetjs": {},
+        "scaling": {},
+        "layers": {},
+    }
+    print(f"2-layer network against scikit-learn: {found['sklearn']:.1f}", flush=True)
+    for name in ("convnetjs-mnist", "convnetjs-cifar10"):
+        found["convnetjs"][name] = convnetjs_ratio(name, count, seconds)
+        print(f"{name} against ConvNetJS in Node: {found['convnetjs'][name]}", flush=True)
+    for name in NETWORKS:
+        found["scaling"][name] = scaling(name, 64, count, seconds)
+        print(f"{name:<18} two threads to one at batch 64: {found['scaling'][name]}", flush=True)
+    for name in ("lenet5", "convnetjs-cifar10", "vgg-cifar"):
+        found["layers"][name] = layers(name, 64)
+    found["footprint"] = footprint()
+    found["accuracy"] = time_to_accuracy()
+    print(found["footprint"], found["accuracy"], flush=True)
+    return found
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ class TorchGraph(nn.Module):
 
     def __init__(self, graph: Graph, parameters: Parameters) -> None:
         super().__init__()
-        self.graph = graph
+        self.network = graph
         self.nodes = [node for node in graph.nodes if node.name != graph.output or not graph.ends_in_softmax]
         self.layers = nn.ModuleDict({node.name: _module(node) for node in self.nodes})
         self.load_state_dict(
@@ -42,7 +42,7 @@ class TorchGraph(nn.Module):
                 values[node.name] = torch.cat(inputs, 1)
             else:
                 values[node.name] = self.layers[node.name](inputs[0])
-        return values[self.graph.scores]
+        return values[self.network.scores]
 
 
 def _module(node: Node) -> nn.Module:
@@ -73,9 +73,12 @@ def _module(node: Node) -> nn.Module:
 class TorchTrainer:
     """One peer: a module, SGD with momentum, cross-entropy; channels_last or not."""
 
-    def __init__(self, graph: Graph, parameters: Parameters, *, channels_last: bool) -> None:
+    def __init__(
+        self, graph: Graph, parameters: Parameters, *, channels_last: bool, compiled: bool = False
+    ) -> None:
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = TorchGraph(graph, parameters).to(memory_format=self.format)
+        self.run = torch.compile(self.net) if compiled else self.net
         self.optimizer = torch.optim.SGD(self.net.parameters(), 0.001, momentum=0.9)
 
     def tensors(self, x: np.ndarray, y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -83,11 +86,11 @@ class TorchTrainer:
 
     def step(self, x: torch.Tensor, y: torch.Tensor) -> float:
         self.optimizer.zero_grad()
-        loss = cross_entropy(self.net(x), y)
+        loss = cross_entropy(self.run(x), y)
         loss.backward()
         self.optimizer.step()
         return loss.item()
 
     @torch.no_grad()
     def infer(self, x: torch.Tensor) -> torch.Tensor:
-        return self.net(x)
+        return self.run(x)

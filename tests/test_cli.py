@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,9 @@ def test_summary_of_zoo_pattern_file_and_description(striate: Any, trained: Path
 
 
 def test_the_plan_says_what_is_done_and_why(striate: Any) -> None:
+    line = r"a training step of 7 images: \d+\.\d MiB of work memory \(\w+, micro-batches of \d+ images, \d threads?\)"
+    assert re.search(line, striate("summary", "lenet5", "--batch-size", "7").out.replace("\n", " "))
+    assert striate("summary", "lenet5", "--json").records[0]["training_step"]["images"] == 64
     text = striate("summary", "lenet5", "--plan").out
     assert "a filter as large as its input is a fully connected layer" in text
     assert "the ReLU after it is fused, its backward in the pool" in text

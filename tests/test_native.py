@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as hyp
 
 import striate as st
-from striate.plan import ReferenceEngine, lower
+from striate.plan import ReferenceEngine, describe_plan, lower, work_memory
+from striate.plan.images import worth_it
 from striate.plan.lanes import COLUMNS, to_lanes
 from striate.plan.memory import Request, place
 from striate.plan.native import NativeEngine, native_module
-from striate.plan.images import worth_it
 from striate.training.optimizers import Update
 
 from .cases import CASES, UNDRAWABLE
@@ -358,14 +358,11 @@ def test_nothing_alive_at_once_overlaps(wanted: list[tuple[int, int, int]]) -> N
                 assert one.offset + one.size <= other.offset or other.offset + other.size <= one.offset
 
 
-def test_relu_is_fused_and_training_memory_does_not_grow_with_the_batch() -> None:
+def test_relu_is_fused() -> None:
     graph = st.zoo.build("convnetjs-cifar10")
     lanes = to_lanes(lower(graph), lower(graph).scores, training=True)
     assert lanes.names == ("conv1", "pool1", "conv2", "pool2", "conv3", "pool3", "fc1")
     assert lanes.ops.shape == (7, len(COLUMNS))
-    _, native = engines(graph)
-    plan = native._plan(native.program.scores, training=True)
-    assert plan.workspace_bytes(4096, 2, True) == plan.workspace_bytes(256, 2, True)
 
 
 @pytest.mark.parametrize("name", ISAS)
@@ -428,6 +425,34 @@ def test_a_large_fully_connected_layer_is_cut_by_neurons(name: str, threads: int
     assert [lanes.names[i] for i in np.flatnonzero(by_neurons)] == ["fc1", "fc2"]
     for count in (3, 37, 270):
         agree(graph, count, st.CrossEntropy(), np.arange(count) % 4)
+
+
+def test_batch_norm_is_folded_for_inference_where_nothing_else_reads_the_convolution() -> None:
+    graph = st.zoo.build("resnet20")
+    rows, _ = describe_plan(graph, training=False)
+    assert [row.name for row in rows if row.op == "BATCHNORM"] == []
+    oracle, native = engines(graph)
+    rng = np.random.default_rng(3)
+    native.parameters.state[...] = 0.5 + rng.random(native.parameters.state.size)
+    oracle.parameters.state[...] = native.parameters.state
+    x = rng.standard_normal((5, 3, 32, 32)).astype(np.float32)
+    expected = oracle.predict(x)
+    np.testing.assert_allclose(native.predict(x), expected, atol=1e-5 * np.abs(expected).max())
+    native.parameters["bn1.weight"][...] = 2.0  # folded anew: parameters may change between two calls
+    oracle.parameters["bn1.weight"][...] = 2.0
+    assert np.abs(oracle.predict(x) - expected).max() > 1e-3
+    np.testing.assert_allclose(native.predict(x), oracle.predict(x), atol=1e-5)
+
+
+def test_work_memory_is_what_a_step_takes_and_does_not_grow_with_the_batch() -> None:
+    graph = st.zoo.build("convnetjs-cifar10")
+    told = {n: work_memory(lower(graph), n, macs=graph.macs) for n in (256, 4096)}
+    assert told[256].bytes == told[4096].bytes
+    _, native = engines(graph)
+    native.macs = graph.macs
+    x, y = np.zeros((256, 3, 32, 32), np.float32), np.zeros(256, np.int64)
+    native.train_step(x, y, st.CrossEntropy(), None, 0)
+    assert native._workspace.size == told[256].bytes
 
 
 def test_filters_as_large_as_their_input_become_fully_connected() -> None:

@@ -109,25 +109,29 @@ def summary(
     net: Net, input: Input = None, classes: Classes = None, rounding: RoundingOption = None,  # noqa: A002
     filters: Filters = None, kernel: Kernel = None, stride: Stride = None, padding: Padding = None,
     hidden: Hidden = None, pool: Pool = True, repeat: Repeat = None, plan: Annotated[bool, typer.Option("--plan", help="Show what the native engine does in a training step.")] = False,
-    as_json: Json = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images of the training step whose work memory is told.")] = 64, as_json: Json = False,
 ) -> None:  # fmt: skip
     """The table of a network: output shape, parameters, MACs, receptive field, memory, totals."""
     from dataclasses import asdict
 
     from ..pattern import pattern_of
-    from ..plan import describe_plan
-    from .render import console, plan_table, say
+    from ..plan import default_engine, describe_plan, lower, work_memory
+    from .render import console, memory_line, plan_table, say
 
     graph = _network(
         net, input, classes, rounding, _stages(filters, kernel, stride, padding, hidden, pool, repeat)
     )
     written = pattern_of(graph)
+    memory = work_memory(lower(graph), batch_size, macs=graph.macs) if default_engine() == "native" else None
     if as_json:
-        emit({"event": "summary", "pattern": written, **graph.summary().to_dict()})
+        told = None if memory is None else asdict(memory)
+        emit({"event": "summary", "pattern": written, **graph.summary().to_dict(), "training_step": told})
     elif not plan:
         console().print(graph.summary())
         if written:
             say(f"pattern: {written}")
+    if memory and not as_json:
+        say(memory_line(memory))
     if not plan:
         return
     rows, arena_bytes = describe_plan(graph)
@@ -135,9 +139,7 @@ def summary(
         emit({"event": "plan", "arena_bytes": arena_bytes, "ops": [asdict(row) for row in rows]})
         return
     console().print(plan_table(rows))
-    say(
-        f"arena: {arena_bytes:,} bytes an image in a micro-batch, whatever the batch size (with batch norm: times the batch)"
-    )
+    say(f"arena: {arena_bytes:,} bytes for each image of a micro-batch")
 
 
 @app.command()

@@ -16,7 +16,7 @@ from ..data.readers import PICTURES
 from ..errors import DataError
 from ..graph import Graph
 from ..model import Guess
-from ..plan import PlanRow
+from ..plan import PlanRow, WorkMemory
 from ..shapes import TransposedAxis, WindowAxis, times
 
 
@@ -76,6 +76,15 @@ def shape_table(graph: Graph) -> Table:
             times(tuple(row["output_shape"])), "\n".join(row["arithmetic"]), "; ".join(remarks),
         )  # fmt: skip
     return table
+
+
+def memory_line(memory: WorkMemory) -> str:
+    """What a training step takes, in a sentence."""
+    threads = f"{memory.threads} thread{'s' * (memory.threads > 1)}"
+    return (
+        f"a training step of {memory.images} images: {memory.bytes / 2**20:.1f} MiB of work memory "
+        f"({memory.isa}, micro-batches of {memory.lanes} images, {threads})"
+    )
 
 
 def plan_table(rows: Sequence[PlanRow]) -> Table:

@@ -7,9 +7,10 @@ from .describe import PlanRow, describe_plan
 from .engine import Engine, ReferenceEngine, StepResult
 from .gradients import check_network_gradients
 from .lower import lower
+from .native import WorkMemory, work_memory
 from .program import Buffer, Op, Program
 
 __all__ = [
-    "ENGINES", "Buffer", "Engine", "Op", "PlanRow", "Program", "ReferenceEngine", "StepResult", "check_network_gradients", "default_engine", "describe_plan",
-    "lower", "make_engine",
+    "ENGINES", "Buffer", "Engine", "Op", "PlanRow", "Program", "ReferenceEngine", "StepResult", "WorkMemory", "check_network_gradients", "default_engine", "describe_plan",
+    "lower", "make_engine", "work_memory",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from ..graph import Graph
+from .fold import fold_batch_norm
 from .lanes import COLUMNS, KINDS, RELU_DONE, to_lanes
 from .lower import lower
 
@@ -39,6 +40,8 @@ def describe_plan(graph: Graph, *, training: bool = True) -> tuple[tuple[PlanRow
     [('conv1', 'CONV'), ('pool1', 'MAXPOOL')]
     """
     program = lower(graph)
+    folding = None if training else fold_batch_norm(program, program.output)
+    program = program if folding is None else folding.program
     lanes = to_lanes(program, program.scores if training else program.output, training=training)
     kinds = {number: name for name, number in KINDS.items()}
     rows = []

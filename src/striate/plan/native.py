@@ -8,6 +8,7 @@ Leaves out: arithmetic of its own; where it must explain (divergence), the refer
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from math import prod
 from time import perf_counter
 from typing import Any
@@ -18,7 +19,8 @@ import numpy.typing as npt
 from ..errors import MissingDependencyError, OptionError
 from ..parameters import Parameters
 from .engine import Loss, ReferenceEngine, StepResult, Update
-from .lanes import COLUMNS, FLOATS, Lanes, to_lanes
+from .fold import Folding, fold_batch_norm
+from .lanes import COLUMNS, FLOATS, to_lanes
 from .program import Program
 
 Array = npt.NDArray[Any]
@@ -83,6 +85,44 @@ def thread_limit() -> int:
     return int(text)
 
 
+def threads_for(macs: int, limit: int) -> int:
+    """As many threads as a step of so many MACs keeps busy: a tiny network is never slower for having more.
+
+    >>> threads_for(100_000, 8), threads_for(10**9, 8)
+    (1, 8)
+    """
+    return max(1, min(limit, macs // _MACS_WORTH_A_THREAD))
+
+
+@dataclass(frozen=True)
+class WorkMemory:
+    """What one step takes beside the parameters.
+
+    Fields:  images a step; lanes, images of a micro-batch; threads; bytes of work memory; isa
+    """
+
+    images: int
+    lanes: int
+    threads: int
+    bytes: int
+    isa: str
+
+
+def work_memory(program: Program, images: int, *, macs: int, training: bool = True) -> WorkMemory:
+    """The native engine's work memory for a step of so many images; nothing is allocated.
+
+    Raises:   MissingDependencyError when the native engine was not built.
+    """
+    plan = _native_plan(program, program.scores if training else program.output, training=training)
+    threads = threads_for(images * macs, thread_limit())
+    return WorkMemory(images, plan.lanes, threads, plan.workspace_bytes(images, threads, training), plan.isa)
+
+
+def _native_plan(program: Program, target: int, *, training: bool) -> Any:
+    lanes = to_lanes(program, target, training=training)
+    return native_module().Plan(chosen_isa(), lanes.ops, lanes.floats, lanes.table, list(lanes.sizes))
+
+
 class NativeEngine:
     """Runs a Program in float32.
 
@@ -96,8 +136,10 @@ class NativeEngine:
             )
         self.program, self.parameters, self.seed, self.macs = program, parameters, seed, macs
         self.gradients = np.zeros_like(parameters.flat)
-        self._module, self.isa, self.threads = native_module(), chosen_isa(), thread_limit()
+        chosen_isa()  # raises for one that is not offered
+        self.threads = thread_limit()
         self._plans: dict[tuple[int, bool], Any] = {}
+        self._foldings: dict[int, Folding | None] = {}
         self._workspace = np.zeros(0, np.uint8)
 
     def predict(self, x: Array) -> Array:
@@ -119,16 +161,15 @@ class NativeEngine:
 
     def profile(self, x: Array, targets: Array, loss: Loss) -> dict[str, tuple[float, float]]:
         """Seconds that each op takes in a step of one thread: forward, and backward with its dw."""
+        names = to_lanes(self.program, self.program.scores, training=True).names
         threads, self.threads = self.threads, 1
-        seconds = np.zeros((len(self._lanes(self.program.scores, training=True).names), 2))
+        seconds = np.zeros((len(names), 2))
         try:
             self._train(x, targets, loss, None, 0, seconds)
         finally:
             self.threads = threads
         found: dict[str, tuple[float, float]] = {}
-        for name, (forward, backward) in zip(
-            self._lanes(self.program.scores, training=True).names, seconds, strict=True
-        ):
+        for name, (forward, backward) in zip(names, seconds, strict=True):
             before = found.get(name, (0.0, 0.0))
             found[name] = (before[0] + float(forward), before[1] + float(backward))
         return found
@@ -148,7 +189,7 @@ class NativeEngine:
         if update is not None:
             training |= _update(update)
         plan = self._plan(self.program.scores, training=True)
-        value = self._run(plan, x, scores, training)
+        value = self._run(plan, x, scores, training, self.parameters)
         if not np.isfinite(value):
             self._explain_divergence(x, value, step)
         return StepResult(value, scores.reshape(len(x), *shape))
@@ -159,33 +200,36 @@ class NativeEngine:
         if target == 0:
             return np.array(x, np.float32)
         if len(x):
-            self._run(self._plan(target, training=False), x, out, None)
+            folding = self._folding(target)
+            parameters = self.parameters if folding is None else folding.parameters(self.parameters)
+            self._run(self._plan(target, training=False), x, out, None, parameters)
         return out.reshape(len(x), *shape)
 
-    def _lanes(self, target: int, *, training: bool) -> Lanes:
-        return to_lanes(self.program, target, training=training)
+    def _folding(self, target: int) -> Folding | None:
+        if target not in self._foldings:
+            self._foldings[target] = fold_batch_norm(self.program, target)
+        return self._foldings[target]
 
     def _plan(self, target: int, *, training: bool) -> Any:
         if (target, training) not in self._plans:
-            lanes = self._lanes(target, training=training)
-            self._plans[target, training] = self._module.Plan(
-                self.isa, lanes.ops, lanes.floats, lanes.table, list(lanes.sizes)
-            )
+            folding = None if training else self._folding(target)
+            program = self.program if folding is None else folding.program
+            self._plans[target, training] = _native_plan(program, target, training=training)
         return self._plans[target, training]
 
-    def _run(self, plan: Any, x: Array, out: Array, training: dict[str, Any] | None) -> float:
+    def _run(
+        self, plan: Any, x: Array, out: Array, training: dict[str, Any] | None, parameters: Parameters
+    ) -> float:
         features = prod(self.program.input_shape)
         if x.shape[1:] != self.program.input_shape:
             raise OptionError(f"the program takes {self.program.input_shape}, got {x.shape[1:]}.")
         flat = np.ascontiguousarray(x, np.float32).reshape(len(x), features)
-        # Empty lanes of the last micro-batch cost as much as full ones.
-        lanes = -(-len(x) // plan.lanes) * plan.lanes
-        threads = max(1, min(self.threads, lanes * self.macs // _MACS_WORTH_A_THREAD))
+        threads = threads_for(len(x) * self.macs, self.threads)
         needed = plan.workspace_bytes(len(x), threads, training is not None)
         if self._workspace.size < needed:
             self._workspace = _allocate(needed, len(x))
         value: float = plan.run(
-            flat, self.parameters.flat, self.parameters.state, out, self._workspace, threads, training
+            flat, parameters.flat, parameters.state, out, self._workspace, threads, training
         )
         return value
 
