@@ -8,7 +8,7 @@ comma := ,
 EXTRAS := dev$(if $(TORCH),$(comma)torch)
 STAMP := $(VENV)/.installed$(if $(TORCH),-torch)
 
-.PHONY: demo test lint bench bench-here clean
+.PHONY: demo test lint sanitize bench bench-here clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -22,6 +22,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# The native engine under the address, undefined-behavior and thread sanitizers; builds it twice more.
+sanitize:
+	tests/sanitize.sh $(PYTHON)
 
 bench:
 	@$(MAKE) --no-print-directory TORCH=1 bench-here
@@ -46,4 +50,4 @@ $(STAMP): $(VENV)/bin/python pyproject.toml constraints.txt $(NATIVE)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache runs build dist
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache runs build dist

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -402,6 +404,60 @@ def test_winners_alone_give_the_dense_gradients(name: str, isa: Any, data: Any) 
     assert lanes.ops[1, COLUMNS.index("WINNERS")] == worth_it(channels, kernel, True)
     count = draw(hyp.sampled_from([1, 4, 17, 37]))
     agree(graph, count, st.CrossEntropy(), np.arange(count) % 3)
+
+
+GUARDED = """
+import ctypes, mmap, sys
+import numpy as np
+import striate as st
+from striate.plan import lower
+from striate.plan.native import NativeEngine
+
+libc, page = ctypes.CDLL(None, use_errno=True), mmap.PAGESIZE
+
+def guarded(array, at_end):
+    # A copy between two pages that may not be touched: against the last one, or against the first.
+    pages = -(-max(1, array.nbytes) // page)
+    memory = mmap.mmap(-1, (pages + 2) * page)
+    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for guard in (base, base + (pages + 1) * page):
+        assert libc.mprotect(ctypes.c_void_p(guard), page, 0) == 0
+    offset = page + (pages * page - array.nbytes if at_end else 0)
+    copy = np.frombuffer(memory, array.dtype, array.size, offset).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+zoo = {name: st.zoo.build(name) for name in ("lenet5", "convnetjs-cifar10", "two-layer", "resnet20")}
+for name, graph in zoo.items():
+    for count in (1, 5, 17, 37):
+        for at_end in (True, False):
+            engine = NativeEngine(lower(graph), st.initialize(graph), macs=10**9)
+            rng = np.random.default_rng(count)
+            x = guarded(rng.standard_normal((count, *graph.input_shape)).astype(np.float32), at_end)
+            engine.parameters.flat = guarded(engine.parameters.flat, at_end)
+            engine.parameters.state = guarded(engine.parameters.state, at_end)
+            engine.gradients = guarded(engine.gradients, at_end)
+            for target, training in ((engine.program.scores, True), (engine.program.output, False)):
+                needed = engine._plan(target, training=training).workspace_bytes(count, engine.threads, training)
+                engine._workspace = guarded(np.full(needed, 255, np.uint8), at_end)
+                if training:
+                    assert np.isfinite(engine.train_step(x, np.arange(count) % 10, st.CrossEntropy(), None, 0).loss)
+                else:
+                    assert np.isfinite(engine.predict(x)).all()
+                assert engine._workspace.size == needed
+print("clean")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mprotect through libc")
+@pytest.mark.parametrize("name", ISAS)
+def test_nothing_outside_the_buffers_is_touched(name: str) -> None:
+    """Every buffer lies between two pages that may not be touched; in a process of its own, which a fault would end."""
+    environment = {**os.environ, "STRIATE_ISA": name, "STRIATE_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", GUARDED], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "clean\n", f"exit status {done.returncode}: {done.stderr[-2000:]}"
 
 
 @pytest.mark.parametrize("name", ISAS)

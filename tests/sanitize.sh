@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The native engine's tests under the address and undefined-behavior sanitizers, then the thread sanitizer.
+# Run by `make sanitize`; each build has a virtual environment of its own under build/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${1:-python3}
+
+library() { "${CXX:-g++}" -print-file-name="$1"; }
+
+build() { # name, -fsanitize's argument
+  local venv=build/sanitize-$1
+  [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+  CXXFLAGS="-fsanitize=$2 -g -O1" "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[dev]'
+}
+
+build address address,undefined
+LD_PRELOAD="$(library libasan.so) $(library libubsan.so) $(library libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
+  UBSAN_OPTIONS=halt_on_error=1 OPENBLAS_NUM_THREADS=1 build/sanitize-address/bin/python -m pytest -n auto tests/test_native.py
+
+# The thread sanitizer cannot start threads after a fork, so the test of that is left to the others.
+build thread thread
+LD_PRELOAD="$(library libtsan.so) $(library libstdc++.so)" TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" \
+  OPENBLAS_NUM_THREADS=1 build/sanitize-thread/bin/python -m pytest tests/test_native.py -k "(threads or neurons or networks_agree) and not forked"
