@@ -1,5 +1,6 @@
 // Python's side of the executor: arrays in, nothing copied, the GIL released while it runs. Python has checked
-// everything (plan/native.py); here sizes are looked at once more, because a wrong one would write over memory.
+// everything (plan/native.py); here sizes are looked at once more, because a wrong one would write over memory. Arrays are
+// never converted (`false`): a copy made here would be gone before it is read.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -76,11 +77,18 @@ struct Plan {
     return isa.workspace_bytes(program, n, threads, training);
   }
 
-  double run(Array<const float, 2> x, Array<float> parameters, Array<float> state, Array<float, 2> scores,
+  double run(nb::object x, Array<float> parameters, Array<float> state, Array<float, 2> scores,
              Array<uint8_t> workspace, int64_t threads, nb::object training) const {
     Call call{};
-    call.x = x.data();
-    call.n = static_cast<int64_t>(x.shape(0));
+    call.n = static_cast<int64_t>(scores.shape(0));
+    if (nb::isinstance<nb::dict>(x)) {
+      call.feed = read_feed(nb::cast<nb::dict>(x), call.n);
+    } else {
+      auto array = nb::cast<Array<const float, 2>>(x, false);
+      if (static_cast<int64_t>(array.shape(0)) != call.n || static_cast<int64_t>(array.shape(1)) != program.input_vectors)
+        throw std::invalid_argument("x has the wrong size");
+      call.x = array.data();
+    }
     call.parameters = parameters.data();
     call.state = state.data();
     call.scores = scores.data();
@@ -88,13 +96,38 @@ struct Plan {
     call.arena = workspace.data();
     if (!training.is_none()) read_training(call, nb::cast<nb::dict>(training));
     const auto check = [](bool holds, const char* what) { if (!holds) throw std::invalid_argument(what); };
-    check(static_cast<int64_t>(x.shape(1)) == program.input_vectors, "x has the wrong size");
     check(static_cast<int64_t>(parameters.size()) == program.parameters, "parameters have the wrong size");
     check(static_cast<int64_t>(state.size()) == program.states, "state has the wrong size");
-    check(scores.shape(0) == x.shape(0) && static_cast<int64_t>(scores.shape(1)) == program.output_vectors, "scores have the wrong size");
+    check(static_cast<int64_t>(scores.shape(1)) == program.output_vectors, "scores have the wrong size");
     check(static_cast<int64_t>(workspace.size()) >= workspace_bytes(call.n, threads, call.training), "the workspace is too small");
     nb::gil_scoped_release release;
     return isa.run(program, call);
+  }
+
+  Feed read_feed(nb::dict d, int64_t n) const {
+    auto images = nb::cast<Array<const uint8_t, 4>>(d["images"], false);
+    auto chosen = nb::cast<Array<const int64_t>>(d["chosen"], false);
+    auto levels = nb::cast<Array<const float, 2>>(d["levels"], false);
+    const auto whole = [&](const char* key) { return nb::cast<int64_t>(d[key]); };
+    Feed feed{images.data(), chosen.data(), levels.data(), static_cast<int64_t>(images.shape(1)),
+              static_cast<int64_t>(images.shape(2)), static_cast<int64_t>(images.shape(3)), whole("border"), whole("shift"),
+              whole("flip"), whole("epoch"), nb::cast<uint64_t>(d["seed"])};
+    const int64_t height = feed.height + 2 * feed.border, width = feed.width + 2 * feed.border;
+    if (static_cast<int64_t>(chosen.size()) != n || static_cast<int64_t>(levels.shape(0)) != feed.channels ||
+        levels.shape(1) != 256 || feed.border < 0 || feed.shift < 0 || width > WIDEST_FED ||
+        feed.channels * height * width != program.input_vectors)
+      throw std::invalid_argument("the feed does not suit the program");
+    for (int64_t i = 0; i < n; ++i)
+      if (feed.chosen[i] < 0 || feed.chosen[i] >= static_cast<int64_t>(images.shape(0)))
+        throw std::invalid_argument("an image of the feed does not exist");
+    if (!takes_feeds()) throw std::invalid_argument("this program reads its input as floats");
+    return feed;
+  }
+
+  bool takes_feeds() const {
+    for (int64_t i = 0; i < program.n_ops; ++i)
+      if (ops[i * COLUMNS + KIND] == LINEAR && ops[i * COLUMNS + READS_INPUT]) return false;
+    return true;
   }
 
   void read_training(Call& call, nb::dict d) const {
@@ -102,7 +135,7 @@ struct Plan {
     const auto whole = [&](const char* key) { return nb::cast<int64_t>(d[key]); };
     const auto vector = [&](const char* key, int64_t least) -> float* {
       if (d[key].is_none()) return nullptr;
-      auto array = nb::cast<Array<float>>(d[key]);
+      auto array = nb::cast<Array<float>>(d[key], false);
       if (static_cast<int64_t>(array.size()) < least) throw std::invalid_argument(std::string(key) + " is too small");
       return array.data();
     };
@@ -112,17 +145,17 @@ struct Plan {
     call.seed = nb::cast<uint64_t>(d["seed"]);
     call.step = whole("step");
     call.gradients = vector("gradients", program.parameters);
-    auto losses = nb::cast<Array<double>>(d["losses"]);
+    auto losses = nb::cast<Array<double>>(d["losses"], false);
     if (static_cast<int64_t>(losses.size()) < call.n) throw std::invalid_argument("losses are too small");
     call.losses = losses.data();
     if (!d["seconds"].is_none()) {
-      auto seconds = nb::cast<Array<double, 2>>(d["seconds"]);
+      auto seconds = nb::cast<Array<double, 2>>(d["seconds"], false);
       if (static_cast<int64_t>(seconds.shape(0)) != program.n_ops || seconds.shape(1) != 2)
         throw std::invalid_argument("seconds have the wrong shape");
       call.seconds = seconds.data();
     }
     if (!d["labels"].is_none()) {
-      auto labels = nb::cast<Array<const int64_t>>(d["labels"]);
+      auto labels = nb::cast<Array<const int64_t>>(d["labels"], false);
       if (static_cast<int64_t>(labels.size()) != call.n) throw std::invalid_argument("labels have the wrong size");
       for (int64_t i = 0; i < call.n; ++i)
         if (labels.data()[i] < 0 || labels.data()[i] >= program.output_vectors) throw std::invalid_argument("a label is out of range");
@@ -145,7 +178,7 @@ struct Plan {
     o.nesterov = whole("nesterov");
     o.first = vector("first", program.parameters);
     o.second = vector("second", program.parameters);
-    auto mask = nb::cast<Array<const uint8_t>>(d["decay_mask"]);
+    auto mask = nb::cast<Array<const uint8_t>>(d["decay_mask"], false);
     if (static_cast<int64_t>(mask.size()) != program.parameters) throw std::invalid_argument("decay_mask has the wrong size");
     o.decay_mask = mask.data();
   }
@@ -159,6 +192,7 @@ NB_MODULE(_native, m) {
   m.doc() = "The native executor; striate.plan.native is its only caller.";
   m.attr("COLUMNS") = static_cast<int>(striate::COLUMNS);
   m.attr("FLOATS") = striate::FLOATS;
+  m.attr("WIDEST_FED") = striate::WIDEST_FED;
   m.def("instruction_sets", [] {
     std::vector<std::string> names;
     for (const auto* isa : striate::supported()) names.emplace_back(isa->name);
@@ -174,6 +208,7 @@ NB_MODULE(_native, m) {
            "isa"_a, "ops"_a, "floats"_a, "table"_a, "sizes"_a)
       .def_prop_ro("isa", [](const Plan& plan) { return std::string(plan.isa.name); })
       .def_prop_ro("lanes", [](const Plan& plan) { return plan.isa.lanes; })
+      .def_prop_ro("takes_feeds", &Plan::takes_feeds)
       .def("workspace_bytes", &Plan::workspace_bytes, "n"_a, "threads"_a, "training"_a)
       .def("run", &Plan::run, "x"_a, "parameters"_a, "state"_a, "scores"_a, "workspace"_a, "threads"_a,
            "training"_a.none());

@@ -101,8 +101,81 @@ static int64_t workspace_bytes(const Program& program, int64_t n, int64_t thread
 
 // ── input, loss, scores ──────────────────────────────────────────────────────────────────────────
 
+struct Draw {
+  int64_t down, across;
+  bool mirrored;
+};
+
+// Purposes 3 (shift) and 4 (flip) of philox.py, keyed by the image's index in its data set.
+static Draw draw_of(const Feed& feed, int64_t image) {
+  const auto words = [&](uint32_t purpose, uint32_t out[4]) {
+    const uint32_t counter[4] = {0, static_cast<uint32_t>(image), static_cast<uint32_t>(feed.epoch), purpose};
+    philox(counter, feed.seed, out);
+  };
+  Draw found{0, 0, false};
+  uint32_t out[4];
+  if (feed.shift) {
+    words(3, out);
+    const auto offset = [&](uint32_t word) {
+      const auto places = static_cast<float>(2 * feed.shift + 1);
+      const auto at = static_cast<int64_t>(static_cast<float>(word >> 8) * 0x1p-24f * places);
+      return (at < 2 * feed.shift ? at : 2 * feed.shift) - feed.shift;
+    };
+    found.down = offset(out[0]);
+    found.across = offset(out[1]);
+  }
+  if (feed.flip) {
+    words(4, out);
+    found.mirrored = static_cast<float>(out[0] >> 8) * 0x1p-24f < 0.5f;
+  }
+  return found;
+}
+
+// Row `at` of one channel of an image as the network reads it, border included.
+static void fed_row(const Feed& feed, const uint8_t* plane, const float* level, const Draw& draw, int64_t at, float* to) {
+  const int64_t full = feed.width + 2 * feed.border, row = at - feed.border + draw.down;
+  for (int64_t w = 0; w < full; ++w) to[w] = level[0];
+  if (at < feed.border || at >= feed.border + feed.height || row < 0 || row >= feed.height) return;
+  const uint8_t* from = plane + row * feed.width;
+  const int64_t begin = draw.across < 0 ? -draw.across : 0;
+  const int64_t end = draw.across > 0 ? feed.width - draw.across : feed.width;
+  float* line = to + feed.border;
+  if (draw.mirrored)
+    for (int64_t w = begin; w < end; ++w) line[feed.width - 1 - w] = level[from[w + draw.across]];
+  else
+    for (int64_t w = begin; w < end; ++w) line[w] = level[from[w + draw.across]];
+}
+
+static void fill_fed(const Run& run, V* a, int64_t micro_batch) {
+  const Feed& feed = run.call.feed;
+  const int64_t full_h = feed.height + 2 * feed.border, full_w = feed.width + 2 * feed.border;
+  const int64_t together = WIDEST_FED / full_w;  // rows
+  alignas(64) float rows[L * WIDEST_FED];
+  const uint8_t* image[L];
+  Draw draws[L];
+  const float* starts[L];
+  for (int l = 0; l < L; ++l) {
+    const int64_t at = micro_batch * L + l, index = feed.chosen[at < run.call.n ? at : run.call.n - 1];
+    image[l] = feed.images + index * feed.channels * feed.height * feed.width;
+    draws[l] = draw_of(feed, index);
+    starts[l] = rows + l * WIDEST_FED;
+  }
+  V* to = a + run.program.input;
+  for (int64_t c = 0; c < feed.channels; ++c)
+    for (int64_t h = 0; h < full_h; h += together) {
+      const int64_t end = h + together < full_h ? h + together : full_h;
+      for (int l = 0; l < L; ++l)
+        for (int64_t at = h; at < end; ++at)
+          fed_row(feed, image[l] + c * feed.height * feed.width, feed.levels + c * 256, draws[l], at,
+                  rows + l * WIDEST_FED + (at - h) * full_w);
+      gather_lanes(starts, to, (end - h) * full_w);
+      to += (end - h) * full_w;
+    }
+}
+
 // Lanes beyond the batch repeat its last image: finite wherever the batch is, and their gradients are 0.
 static void fill(const Run& run, V* a, int64_t micro_batch) {
+  if (run.call.feed.images) return fill_fed(run, a, micro_batch);
   const float* images[L];
   for (int l = 0; l < L; ++l) {
     const int64_t image = micro_batch * L + l;

@@ -62,8 +62,21 @@ struct Optimizer {
   float *first, *second;                        // state vectors, or null
 };
 
+// Images that stay bytes until a micro-batch is filled: image `chosen[i]` of (count, channels, height, width), moved by up
+// to `shift` pixels, mirrored or not, each byte looked up in its channel's 256 levels, a border of level[0] around it.
+// The draws are those of data/pipeline.py.
+struct Feed {
+  const uint8_t* images;                        // null: Call.x holds floats
+  const int64_t* chosen;
+  const float* levels;                          // (channels, 256)
+  int64_t channels, height, width, border, shift, flip, epoch;
+  uint64_t seed;
+};
+constexpr int64_t WIDEST_FED = 1024;            // columns of an image that can be fed so
+
 struct Call {
   const float* x;                               // (n, features)
+  Feed feed;
   int64_t n;
   const int64_t* labels;                        // or null
   const float* targets;                         // or null

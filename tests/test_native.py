@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as hyp
 
 import striate as st
+from striate.data import Augmentation, Batches, Feed, Preprocessing
 from striate.plan import ReferenceEngine, describe_plan, lower, work_memory
 from striate.plan.images import worth_it
 from striate.plan.lanes import COLUMNS, to_lanes
 from striate.plan.memory import Request, place
-from striate.plan.native import NativeEngine, native_module
+from striate.plan.native import NativeEngine, _fillable, native_module
 from striate.training.optimizers import Update
 
 from .cases import CASES, UNDRAWABLE
@@ -481,6 +482,88 @@ def test_a_large_fully_connected_layer_is_cut_by_neurons(name: str, threads: int
     assert [lanes.names[i] for i in np.flatnonzero(by_neurons)] == ["fc1", "fc2"]
     for count in (3, 37, 270):
         agree(graph, count, st.CrossEntropy(), np.arange(count) % 4)
+
+
+@pytest.mark.parametrize("name", ISAS)
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
+@given(data=hyp.data())
+def test_bytes_are_fed_as_the_pipeline_would(name: str, isa: Any, data: Any) -> None:
+    """Shuffling, levels, border, shifts and flips: the very same numbers. A 1×1 convolution by 1 shows them."""
+    draw = data.draw
+    isa(name)
+    channels, height, width = (
+        draw(hyp.sampled_from([1, 3])),
+        draw(hyp.integers(2, 40)),
+        draw(hyp.integers(2, 40)),
+    )
+    rng = np.random.default_rng(draw(hyp.integers(0, 99)))
+    images = rng.integers(0, 256, (50, channels, height, width)).astype(np.uint8)
+    preprocessing = Preprocessing.fitted(images, border=draw(hyp.integers(0, 3)))
+    augmentation = Augmentation(shift=draw(hyp.integers(0, 5)), flip=draw(hyp.booleans()))
+    dataset_ = st.Dataset("drawn", images, np.zeros(50, np.int64), ("one",))
+    batches = Batches(
+        dataset_, draw(hyp.integers(1, 50)), preprocessing, augmentation, shuffle=True, seed=2**40 + 7
+    )
+    epoch, number = draw(hyp.integers(0, 3)), draw(hyp.integers(0, len(batches) - 1))
+    graph = st.Sequential([st.Conv2d(channels, 1, bias=False)], input_shape=preprocessing.input_shape)
+    parameters = st.initialize(graph)
+    parameters["conv1.weight"][...] = np.eye(channels)[:, :, None, None]
+    feed, _ = batches.feed(epoch, number)
+    assert isinstance(feed, Feed)
+    engine = NativeEngine(lower(graph), parameters, macs=10**9)
+    assert _fillable(feed, engine._plan(1, training=False))
+    np.testing.assert_array_equal(engine.scores(feed), batches.batch(epoch, number)[0])
+
+
+def test_what_the_executor_cannot_fill_is_filled_before_it() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (9, 1, 6, 6)).astype(np.uint8)
+    dataset_ = st.Dataset("drawn", images, np.zeros(9, np.int64), ("one",))
+    for augmentation, layers in (
+        (Augmentation(brightness=0.5), [st.Conv2d(2, 3), st.Flatten(), st.Linear(1)]),
+        (Augmentation(shift=1), [st.Flatten(), st.Linear(1)]),
+    ):
+        batches = Batches(dataset_, 9, Preprocessing.fitted(images), augmentation)
+        graph = st.Sequential(layers, input_shape=(1, 6, 6))
+        _, engine = engines(graph)
+        feed, labels = batches.feed(0, 0)
+        found = engine.train_step(feed, labels, st.MeanSquaredError(), None, 0)
+        expected = engine.train_step(batches.batch(0, 0)[0], labels, st.MeanSquaredError(), None, 0)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+def test_an_empty_batch_is_refused() -> None:
+    _, engine = engines(st.Sequential([st.Flatten(), st.Linear(2)], input_shape=(1, 2, 2)))
+    empty = np.zeros((0, 1, 2, 2), np.float32)
+    assert engine.predict(empty).shape == (0, 2)
+    with pytest.raises(st.OptionError, match="a batch needs at least one image"):
+        engine.train_step(empty, np.zeros(0, np.int64), st.CrossEntropy(), None, 0)
+
+
+@pytest.mark.torch
+def test_twenty_steps_give_pytorch_s_losses() -> None:
+    """LeNet-5 with momentum from the same weights. float32 on both sides: sums in another order drift apart slowly."""
+    import torch
+
+    graph = st.zoo.build("lenet5", input_shape=(1, 28, 28))
+    _, native = engines(graph)
+    w = {name: torch.tensor(array.copy(), requires_grad=True) for name, array in native.parameters.items()}
+    optimizer = torch.optim.SGD(w.values(), 0.02, momentum=0.9)
+    spec = st.SGD(0.02, momentum=0.9)
+    state, rng = spec.new_state(native.parameters.flat), np.random.default_rng(1)
+    f = torch.nn.functional
+    for step in range(20):
+        x, y = rng.standard_normal((64, 1, 28, 28)).astype(np.float32), rng.integers(0, 10, 64)
+        update = Update(spec, state, step + 1, 0.02, native.parameters.decay_mask)
+        ours = native.train_step(x, y, st.CrossEntropy(), update, step).loss
+        v = f.max_pool2d(f.relu(f.conv2d(torch.tensor(x), w["c1.weight"], w["c1.bias"], padding=2)), 2)
+        v = f.max_pool2d(f.relu(f.conv2d(v, w["c3.weight"], w["c3.bias"])), 2)
+        v = f.relu(f.conv2d(v, w["c5.weight"], w["c5.bias"])).flatten(1)
+        v = f.linear(f.relu(f.linear(v, w["f6.weight"], w["f6.bias"])), w["output.weight"], w["output.bias"])
+        loss = f.cross_entropy(v, torch.tensor(y))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        assert ours == pytest.approx(loss.item(), rel=1e-5), step
 
 
 def test_batch_norm_is_folded_for_inference_where_nothing_else_reads_the_convolution() -> None:

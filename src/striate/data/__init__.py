@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .catalog import SOURCES, cache_folder, fetch_dataset, find, load_dataset, verify
 from .dataset import Dataset
-from .pipeline import Augmentation, Batches
+from .pipeline import Augmentation, Batches, Feed
 from .preprocessing import Preprocessing
 
 __all__ = [
-    "SOURCES", "Augmentation", "Batches", "Dataset", "Preprocessing", "cache_folder", "fetch_dataset", "find",
+    "SOURCES", "Augmentation", "Batches", "Dataset", "Feed", "Preprocessing", "cache_folder", "fetch_dataset", "find",
     "load_dataset", "verify",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Batches: which images, in which order, changed how; a pure function of (seed, epoch, position).
 
 Promises: batch b of epoch e is the same whether or not any other batch was ever made. Images stay uint8 until
-their batch is filled. Leaves out: threads; the native engine's feeder draws the same numbers.
+their batch is filled. Leaves out: threads; the native engine fills a Feed itself, with the same numbers.
 """
 
 from __future__ import annotations
@@ -75,6 +75,44 @@ def _shifted(images: Array, most: int, draws: Array) -> Array:
 
 
 @dataclass(frozen=True)
+class Feed:
+    """One batch, not filled yet: which images of a data set, and what is to happen to them.
+
+    Fields:  images         (N, C, H, W) uint8, all of the data set
+             chosen         (n,) indices, in the batch's order
+             preprocessing
+             augmentation   or None
+             seed, epoch    key the augmentation's draws, with each image's index
+    """
+
+    images: npt.NDArray[np.uint8]
+    chosen: npt.NDArray[np.int64]
+    preprocessing: Preprocessing
+    augmentation: Augmentation | None
+    seed: int
+    epoch: int
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def array(self) -> npt.NDArray[np.float32]:
+        """The batch as the network reads it, float32 (n, C, H, W)."""
+        images: Array = self.images[self.chosen]
+        if self.augmentation:
+            full_scale = self.preprocessing.full_scale
+            images = self.augmentation.apply(images, self.chosen, self.seed, self.epoch, full_scale)
+        return self.preprocessing.normalize(images)
+
+    def levels(self) -> npt.NDArray[np.float32]:
+        """What each of 256 pixel values becomes, (C, 256): the same numbers as normalize gives."""
+        p = self.preprocessing
+        pixels = np.arange(256, dtype=np.uint8)
+        plain = Preprocessing(p.channels, 1, 256, 0, p.full_scale, p.mean, p.std)
+        every = plain.normalize(np.broadcast_to(pixels, (1, p.channels, 1, 256)))
+        return np.ascontiguousarray(every[0, :, 0])
+
+
+@dataclass(frozen=True)
 class Batches:
     """A data set cut into batches, epoch after epoch.
 
@@ -114,13 +152,15 @@ class Batches:
             self._orders[epoch] = permutation(self.seed, Purpose.SHUFFLE, epoch, len(self.data))
         return self._orders[epoch]
 
+    def feed(self, epoch: int, number: int) -> tuple[Array | Feed, Array]:
+        """Batch `number` of an epoch as an engine takes it: bytes that it fills in itself, or floats; and labels."""
+        chosen = self.order(epoch)[number * self.batch_size : (number + 1) * self.batch_size]
+        if self.preprocessing is None:
+            return self.data.images[chosen].astype(np.float32, copy=False), self.data.labels[chosen]
+        feed = Feed(self.data.images, chosen, self.preprocessing, self.augmentation, self.seed, epoch)
+        return feed, self.data.labels[chosen]
+
     def batch(self, epoch: int, number: int) -> tuple[Array, Array]:
         """Batch `number` of an epoch: float32 images and their labels."""
-        chosen = self.order(epoch)[number * self.batch_size : (number + 1) * self.batch_size]
-        images, labels = self.data.images[chosen], self.data.labels[chosen]
-        if self.preprocessing is None:
-            return images.astype(np.float32, copy=False), labels
-        if self.augmentation:
-            full_scale = self.preprocessing.full_scale
-            images = self.augmentation.apply(images, chosen, self.seed, epoch, full_scale)
-        return self.preprocessing.normalize(images), labels
+        x, labels = self.feed(epoch, number)
+        return (x.array() if isinstance(x, Feed) else x), labels

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import reference as ref
+from ..data import Feed
 from ..errors import DivergenceError
 from ..parameters import Parameters
 from .program import Op, Program
@@ -70,10 +71,12 @@ class Engine(Protocol):
     def predict(self, x: Array) -> Array:
         """The network's output for a batch (N, …), in inference mode."""
 
-    def scores(self, x: Array) -> Array:
+    def scores(self, x: Array | Feed) -> Array:
         """What a loss reads, in inference mode."""
 
-    def train_step(self, x: Array, targets: Array, loss: Loss, update: Update, step: int) -> StepResult:
+    def train_step(
+        self, x: Array | Feed, targets: Array, loss: Loss, update: Update, step: int
+    ) -> StepResult:
         """Forward, loss, backward and update. `step` counts from 0 and keys the draws of Dropout."""
 
 
@@ -134,11 +137,13 @@ class ReferenceEngine:
         """The network's output for a batch, in inference mode."""
         return self.forward(x)[0][self.program.output]
 
-    def scores(self, x: Array) -> Array:
+    def scores(self, x: Array | Feed) -> Array:
         """What a loss reads, in inference mode: the output, or what comes before a final Softmax."""
         return self.forward(x, until=self.program.scores)[0][self.program.scores]
 
-    def train_step(self, x: Array, targets: Array, loss: Loss, update: Update, step: int) -> StepResult:
+    def train_step(
+        self, x: Array | Feed, targets: Array, loss: Loss, update: Update, step: int
+    ) -> StepResult:
         """One training step; parameters and running statistics change only if the loss is finite."""
         values, caches = self.forward(x, training=True, step=step, until=self.program.scores)
         scores = values[self.program.scores]
@@ -151,13 +156,14 @@ class ReferenceEngine:
         return StepResult(value, scores)
 
     def forward(
-        self, x: Array, *, training: bool = False, step: int = 0, until: int | None = None
+        self, x: Array | Feed, *, training: bool = False, step: int = 0, until: int | None = None
     ) -> tuple[dict[int, Array], dict[int, Any]]:
         """Run the ops in order; the values of all buffers, and the cache of each op.
 
         Args:     until: stop once this buffer is written (default: the output).
         """
         last = self.program.output if until is None else until
+        x = x.array() if isinstance(x, Feed) else x
         values: dict[int, Array] = {0: np.asarray(x, self.parameters.flat.dtype)}
         caches: dict[int, Any] = {}
         for op in self.program.ops:

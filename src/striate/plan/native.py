@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..data import Feed
 from ..errors import MissingDependencyError, OptionError
 from ..parameters import Parameters
 from .engine import Loss, ReferenceEngine, StepResult, Update
@@ -146,12 +147,12 @@ class NativeEngine:
         """The network's output for a batch, in inference mode."""
         return self._infer(x, self.program.output)
 
-    def scores(self, x: Array) -> Array:
+    def scores(self, x: Array | Feed) -> Array:
         """What a loss reads, in inference mode: the output, or what comes before a final Softmax."""
         return self._infer(x, self.program.scores)
 
     def train_step(
-        self, x: Array, targets: Array, loss: Loss, update: Update | None, step: int
+        self, x: Array | Feed, targets: Array, loss: Loss, update: Update | None, step: int
     ) -> StepResult:
         """One training step; parameters and running statistics change only if the loss is finite.
 
@@ -175,7 +176,13 @@ class NativeEngine:
         return found
 
     def _train(
-        self, x: Array, targets: Array, loss: Loss, update: Update | None, step: int, seconds: Array | None
+        self,
+        x: Array | Feed,
+        targets: Array,
+        loss: Loss,
+        update: Update | None,
+        step: int,
+        seconds: Array | None,
     ) -> StepResult:
         shape = self.program.buffers[self.program.scores].shape
         scores = np.empty((len(x), prod(shape)), np.float32)
@@ -194,11 +201,11 @@ class NativeEngine:
             self._explain_divergence(x, value, step)
         return StepResult(value, scores.reshape(len(x), *shape))
 
-    def _infer(self, x: Array, target: int) -> Array:
+    def _infer(self, x: Array | Feed, target: int) -> Array:
         shape = self.program.buffers[target].shape
         out = np.empty((len(x), prod(shape)), np.float32)
         if target == 0:
-            return np.array(x, np.float32)
+            return x.array() if isinstance(x, Feed) else np.array(x, np.float32)
         if len(x):
             folding = self._folding(target)
             parameters = self.parameters if folding is None else folding.parameters(self.parameters)
@@ -218,22 +225,26 @@ class NativeEngine:
         return self._plans[target, training]
 
     def _run(
-        self, plan: Any, x: Array, out: Array, training: dict[str, Any] | None, parameters: Parameters
+        self, plan: Any, x: Array | Feed, out: Array, training: dict[str, Any] | None, parameters: Parameters
     ) -> float:
-        features = prod(self.program.input_shape)
-        if x.shape[1:] != self.program.input_shape:
-            raise OptionError(f"the program takes {self.program.input_shape}, got {x.shape[1:]}.")
-        flat = np.ascontiguousarray(x, np.float32).reshape(len(x), features)
+        if not len(x):
+            raise OptionError("a batch needs at least one image, and this one is empty.")
+        told = x.preprocessing.input_shape if isinstance(x, Feed) else x.shape[1:]
+        if told != self.program.input_shape:
+            raise OptionError(f"the program takes {self.program.input_shape}, got {told}.")
+        if isinstance(x, Feed) and not _fillable(x, plan):
+            x = x.array()
+        given = _feed(x) if isinstance(x, Feed) else np.ascontiguousarray(x, np.float32).reshape(len(x), -1)
         threads = threads_for(len(x) * self.macs, self.threads)
         needed = plan.workspace_bytes(len(x), threads, training is not None)
         if self._workspace.size < needed:
             self._workspace = _allocate(needed, len(x))
         value: float = plan.run(
-            flat, parameters.flat, parameters.state, out, self._workspace, threads, training
+            given, parameters.flat, parameters.state, out, self._workspace, threads, training
         )
         return value
 
-    def _explain_divergence(self, x: Array, value: float, step: int) -> None:
+    def _explain_divergence(self, x: Array | Feed, value: float, step: int) -> None:
         oracle = ReferenceEngine(self.program, self.parameters, self.seed)
         with np.errstate(all="ignore"):
             values, _ = oracle.forward(x, training=True, step=step, until=self.program.scores)
@@ -252,6 +263,27 @@ def _allocate(needed: int, images: int) -> Array:
             f"{available / 2**30:.1f} GiB. A batch of {fits} would fit."
         )
     return np.zeros(needed, np.uint8)
+
+
+def _fillable(feed: Feed, plan: Any) -> bool:
+    """Whether the executor fills this batch itself: bytes, shifts and flips, and no layer that reads the input as rows."""
+    changes = feed.augmentation
+    return bool(
+        plan.takes_feeds
+        and feed.images.dtype == np.uint8
+        and feed.images.flags.c_contiguous
+        and feed.preprocessing.input_shape[2] <= native_module().WIDEST_FED
+        and not (changes and (changes.brightness or changes.contrast))
+    )
+
+
+def _feed(feed: Feed) -> dict[str, Any]:
+    changes = feed.augmentation
+    return {
+        "images": feed.images, "chosen": feed.chosen, "levels": feed.levels(), "border": feed.preprocessing.border,
+        "shift": changes.shift if changes else 0, "flip": int(changes.flip) if changes else 0, "epoch": feed.epoch,
+        "seed": feed.seed,
+    }  # fmt: skip
 
 
 def _targets(targets: Array, formula: str, count: int, outputs: int) -> tuple[Array | None, Array | None]:

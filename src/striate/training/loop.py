@@ -138,7 +138,7 @@ def evaluate(engine: Engine, batches: Batches, loss: AnyLoss) -> Evaluation:
     total, right, seen = 0.0, 0, 0
     classify = _classifies(loss)
     for number in range(len(batches)):
-        x, targets = batches.batch(0, number)
+        x, targets = batches.feed(0, number)
         scores = engine.scores(x)
         total += loss(scores, targets)[0] * len(x)
         right += int((scores.argmax(axis=1) == targets).sum()) if classify else 0
@@ -179,7 +179,7 @@ def train(
     began, images_since = time.perf_counter(), 0
     while state.step < total and reason == "finished":
         epoch, number = divmod(state.step, per_epoch)
-        x, targets = batches.batch(epoch, number)
+        x, targets = batches.feed(epoch, number)
         rate = recipe.optimizer.learning_rate * recipe.schedule.factor(state.step, per_epoch, total)
         update = Update(recipe.optimizer, state.optimizer, state.step + 1, rate, decay_mask)
         result = engine.train_step(x, targets, recipe.loss, update, state.step)
@@ -304,7 +304,7 @@ def find_learning_rate(
     try:
         for step in range(steps):
             rate = low * (high / low) ** (step / (steps - 1))
-            x, targets = batches.batch(*divmod(step, len(batches)))
+            x, targets = batches.feed(*divmod(step, len(batches)))
             update = Update(optimizer, state, step + 1, rate, decay_mask)
             try:
                 loss = engine.train_step(x, targets, recipe.loss, update, step).loss
