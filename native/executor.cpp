@@ -30,9 +30,9 @@ struct Run {
   bool segmented;
   float* packed;       // convolution weights in the order their tiles read them
   float* slot;         // slots × parameters
-  double* sums;        // segmented: micro-batches × widest batch norm
+  double* sums;        // images × widest batch norm × 2, and one group's
   float* kept;         // inputs and upstream gradients of fully connected layers, for a round
-  float* statistics;   // mean and 1/deviation of the batch, and the two sums of the backward pass
+  float* statistics;   // mean and 1/deviation of each group of the batch, and the two sums of the backward pass
   V* arena;
   int64_t from, to;    // ops of the segment in hand
   bool back;           // its direction
@@ -68,6 +68,18 @@ static int64_t widest_norm(const Program& program) {
 // Whether threads take the neurons of a fully connected layer in turn, for all images: between two barriers.
 static bool by_neurons(const int64_t* o) { return o[KIND] == LINEAR && o[BY_NEURONS]; }
 
+// Groups of images that a batch norm treats by themselves.
+static int64_t groups(int64_t n, const int64_t* o) { return o[GHOST] ? (n + o[GHOST] - 1) / o[GHOST] : 1; }
+
+static int64_t most_groups(const Program& program, int64_t n) {
+  int64_t most = 1;
+  for (int64_t i = 0; i < program.n_ops; ++i) {
+    const int64_t* o = program.ops + i * COLUMNS;
+    if (o[KIND] == BATCHNORM && groups(n, o) > most) most = groups(n, o);
+  }
+  return most;
+}
+
 struct Layout {
   int64_t packed, slot, sums, kept, statistics, arena, total, micro_batches, slots, arenas, widest, round;
   bool segmented;
@@ -86,11 +98,27 @@ static Layout layout(const Program& program, int64_t n, int64_t threads, int64_t
   at.packed = 0;
   at.slot = rounded(program.packed_floats * 4);
   at.sums = at.slot + (training ? rounded(at.slots * program.parameters * 4) : 0);
-  at.kept = at.sums + rounded(at.widest ? at.micro_batches * at.widest * 2 * 8 : 0);
+  at.kept = at.sums + rounded(at.widest ? (at.micro_batches * L + 1) * at.widest * 2 * 8 : 0);
   at.statistics = at.kept + (training ? rounded(program.kept * at.round * L * 4) : 0);
-  at.arena = at.statistics + rounded(program.statistics * 4);
+  at.arena = at.statistics + rounded(training ? program.statistics * most_groups(program, n) * 4 : 0);
   at.total = at.arena + at.arenas * program.arena_vectors * static_cast<int64_t>(sizeof(V)) + 128;
   return at;
+}
+
+// (4, C): mean, 1/deviation, and later the two means of the backward pass, of one group of images.
+static float* statistics_of(const Run& run, const int64_t* o, int64_t group) {
+  return run.statistics + o[STATISTICS] * most_groups(run.program, run.call.n) + group * 4 * o[C];
+}
+
+// Number `at` of those, for each lane's image.
+static V statistic(const Run& run, const int64_t* o, int64_t micro_batch, int64_t at) {
+  if (!o[GHOST]) return splat(statistics_of(run, o, 0)[at]);
+  V value;
+  for (int l = 0; l < L; ++l) {
+    const int64_t image = micro_batch * L + l;
+    value[l] = statistics_of(run, o, (image < run.call.n ? image : run.call.n - 1) / o[GHOST])[at];
+  }
+  return value;
 }
 
 static int64_t workspace_bytes(const Program& program, int64_t n, int64_t threads, int64_t training) {

@@ -30,6 +30,7 @@ enum Column : int {
   STATE, STATISTICS, INDEX, COUNTS, KEPT,       // BATCHNORM: running statistics; DROPOUT: op index; AVGPOOL: divisors;
                                                 // LINEAR: floats an image kept before it
   READS_INPUT, BY_NEURONS,                      // LINEAR: x is the network's input; threads take neurons, not images
+  GHOST,                                        // BATCHNORM: images of a group, or 0 for the whole batch
   PAIRS,                                        // MAXPOOL: 2×2 windows at stride 2 without padding
   // CONV and the pool after it, when the pool's winners alone go backward (winners.inl): images laid out one by one,
   // IMAGE_ROWS rows of IMAGE_WIDTH floats; runs of a filter row; dw's index; scratch. DY is lists of winners.

@@ -1,86 +1,110 @@
-// Batch normalization's sums over the whole batch, between two segments: partial sums a micro-batch, added up in order
-// in double. Included by executor.cpp inside the namespace of one instruction set.
+// Batch normalization's sums over the whole batch (or over each of its groups), between two segments: an image's sums
+// first, added up in the images' order in double. Included by executor.cpp inside the namespace of one instruction set.
 
-// Sums of one micro-batch for the batch norm in hand. pass 0: Σx; 1: Σ(x − mean)²; 2: Σdy and Σdy·x̂.
+// Sums of each image of one micro-batch for the norm in hand. pass 0: Σx; 1: Σ(x − mean)²; 2: Σdy and Σdy·x̂.
 static void sums_task(int64_t mb, int64_t, void* context) {
   const Run& run = *static_cast<Run*>(context);
   const int64_t* o = run.row(run.op);
   const V *x = run.arena_of(mb, 0) + o[X], *dy = run.arena_of(mb, 0) + o[DY];
-  const float* batch = run.statistics + o[STATISTICS];
-  double* out = run.sums + mb * run.widest * 2;
+  double* out = run.sums + mb * L * run.widest * 2;
   for (int64_t c = 0; c < o[C]; ++c) {
     V first{}, second{};
+    const V center = run.pass > 0 ? statistic(run, o, mb, c) : V{}, inverse = run.pass > 1 ? statistic(run, o, mb, o[C] + c) : V{};
     for (int64_t j = c * o[P]; j < (c + 1) * o[P]; ++j) {
       if (run.pass == 0) {
         first += x[j];
       } else if (run.pass == 1) {
-        const V away = x[j] - batch[c];
+        const V away = x[j] - center;
         first += away * away;
       } else {
         first += dy[j];
-        second += dy[j] * ((x[j] - batch[c]) * batch[o[C] + c]);
+        second += dy[j] * ((x[j] - center) * inverse);
       }
     }
-    double a = 0.0, b = 0.0;
-    for (int l = 0; l < run.valid(mb); ++l) a += first[l], b += second[l];
-    out[c] = a;
-    out[o[C] + c] = b;
+    for (int l = 0; l < run.valid(mb); ++l) {
+      out[l * run.widest * 2 + c] = first[l];
+      out[l * run.widest * 2 + o[C] + c] = second[l];
+    }
   }
 }
 
-static double total_of(const Run& run, int64_t at) {
-  double total = 0.0;
-  for (int64_t mb = 0; mb < run.micro_batches; ++mb) total += run.sums[mb * run.widest * 2 + at];
+struct Group {
+  int64_t first, last;  // images
+  double count;         // numbers a channel
+};
+
+static Group group_of(const Run& run, const int64_t* o, int64_t g) {
+  const int64_t size = o[GHOST] ? o[GHOST] : run.call.n, first = g * size;
+  const int64_t last = first + size < run.call.n ? first + size : run.call.n;
+  return {first, last, static_cast<double>((last - first) * o[P])};
+}
+
+// One group's sums, 2·C of them, behind those of the images.
+static const double* totals(const Run& run, const int64_t* o, const Group& group) {
+  double* total = run.sums + run.micro_batches * L * run.widest * 2;
+  for (int64_t c = 0; c < 2 * o[C]; ++c) total[c] = 0.0;
+  for (int64_t image = group.first; image < group.last; ++image)
+    for (int64_t c = 0; c < 2 * o[C]; ++c) total[c] += run.sums[image * run.widest * 2 + c];
   return total;
 }
 
 static void normalize_batch(Run& run, int64_t op) {
   const int64_t* o = run.row(op);
   const double* f = run.program.floats + op * FLOATS;
-  const double count = static_cast<double>(run.call.n * o[P]);
-  float* batch = run.statistics + o[STATISTICS];
   run.op = op;
   for (run.pass = 0; run.pass < 2; ++run.pass) {
     parallel(run.micro_batches, run.call.threads, sums_task, &run);
-    for (int64_t c = 0; c < o[C]; ++c) {
-      const double mean = total_of(run, c) / count;
-      if (run.pass == 0) batch[c] = static_cast<float>(mean);
-      else {
-        batch[o[C] + c] = static_cast<float>(1.0 / sqrt(mean + f[0]));
-        batch[2 * o[C] + c] = static_cast<float>(mean);  // the variance, until the running ones have moved
+    for (int64_t g = 0; g < groups(run.call.n, o); ++g) {
+      const Group group = group_of(run, o, g);
+      const double* total = totals(run, o, group);
+      float* batch = statistics_of(run, o, g);
+      for (int64_t c = 0; c < o[C]; ++c) {
+        const double mean = total[c] / group.count;
+        if (run.pass == 0) batch[c] = static_cast<float>(mean);
+        else {
+          batch[o[C] + c] = static_cast<float>(1.0 / sqrt(mean + f[0]));
+          batch[2 * o[C] + c] = static_cast<float>(mean);  // the variance, until the running ones have moved
+        }
       }
     }
   }
 }
 
-// running ← (1 − momentum)·running + momentum·batch, only once the loss proved finite.
+// running ← (1 − momentum)·running + momentum·batch, only once the loss proved finite. Of groups, their mean by images.
 static void move_running(const Run& run) {
   for (int64_t i = 0; i < run.program.n_ops; ++i) {
     const int64_t* o = run.row(i);
     if (o[KIND] != BATCHNORM) continue;
-    const double momentum = run.program.floats[i * FLOATS + 1], count = static_cast<double>(run.call.n * o[P]);
-    const double unbiased = count / (count > 2.0 ? count - 1.0 : 1.0);
+    const double momentum = run.program.floats[i * FLOATS + 1], all = static_cast<double>(run.call.n * o[P]);
     float *mean = run.call.state + o[STATE], *var = mean + o[C];
-    const float* batch = run.statistics + o[STATISTICS];
     for (int64_t c = 0; c < o[C]; ++c) {
-      mean[c] = static_cast<float>((1.0 - momentum) * mean[c] + momentum * batch[c]);
-      var[c] = static_cast<float>((1.0 - momentum) * var[c] + momentum * unbiased * batch[2 * o[C] + c]);
+      double center = 0.0, spread = 0.0;
+      for (int64_t g = 0; g < groups(run.call.n, o); ++g) {
+        const double count = group_of(run, o, g).count, unbiased = count / (count > 2.0 ? count - 1.0 : 1.0);
+        const float* batch = statistics_of(run, o, g);
+        center += count / all * batch[c];
+        spread += count / all * unbiased * batch[2 * o[C] + c];
+      }
+      mean[c] = static_cast<float>((1.0 - momentum) * mean[c] + momentum * center);
+      var[c] = static_cast<float>((1.0 - momentum) * var[c] + momentum * spread);
     }
   }
 }
 
 static void normalize_batch_backward(Run& run, int64_t op) {
   const int64_t* o = run.row(op);
-  const double count = static_cast<double>(run.call.n * o[P]);
-  float* batch = run.statistics + o[STATISTICS];
   run.op = op;
   run.pass = 2;
   parallel(run.micro_batches, run.call.threads, sums_task, &run);
-  for (int64_t c = 0; c < o[C]; ++c) {
-    const double dbias = total_of(run, c), dweight = total_of(run, o[C] + c);
-    batch[2 * o[C] + c] = static_cast<float>(dbias / count);
-    batch[3 * o[C] + c] = static_cast<float>(dweight / count);
-    run.slot[o[BIAS] + c] += static_cast<float>(dbias);  // slot 0, cleared by the first backward segment
-    run.slot[o[WEIGHT] + c] += static_cast<float>(dweight);
+  for (int64_t g = 0; g < groups(run.call.n, o); ++g) {
+    const Group group = group_of(run, o, g);
+    const double* total = totals(run, o, group);
+    float* batch = statistics_of(run, o, g);
+    for (int64_t c = 0; c < o[C]; ++c) {
+      batch[2 * o[C] + c] = static_cast<float>(total[c] / group.count);
+      batch[3 * o[C] + c] = static_cast<float>(total[o[C] + c] / group.count);
+      run.slot[o[BIAS] + c] += static_cast<float>(total[c]);  // slot 0, cleared by the first segment
+      run.slot[o[WEIGHT] + c] += static_cast<float>(total[o[C] + c]);
+    }
   }
 }

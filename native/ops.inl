@@ -258,10 +258,10 @@ static void forward(const Run& run, int64_t i, V* a, int64_t micro_batch, int st
     case BATCHNORM: {
       const float *weight = parameters + o[WEIGHT], *bias = parameters + o[BIAS];
       const float *mean = run.call.state + o[STATE], *var = mean + o[C];
-      const float* batch = run.statistics + o[STATISTICS];
       for (int64_t c = 0; c < o[C]; ++c) {
-        const float center = run.call.training ? batch[c] : mean[c];
-        const float inverse = run.call.training ? batch[o[C] + c] : 1.0f / sqrtf(var[c] + static_cast<float>(f[0]));
+        const bool own = run.call.training;
+        const V center = own ? statistic(run, o, micro_batch, c) : splat(mean[c]);
+        const V inverse = own ? statistic(run, o, micro_batch, o[C] + c) : splat(1.0f / sqrtf(var[c] + static_cast<float>(f[0])));
         for (int64_t j = c * o[P]; j < (c + 1) * o[P]; ++j) y[j] = (x[j] - center) * inverse * weight[c] + bias[c];
       }
       break;
@@ -382,12 +382,13 @@ static void backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float
       break;
     case BATCHNORM: {
       // dx = weight/deviation · (dy − mean(dy) − x̂·mean(dy·x̂)); lanes without an image get nothing.
-      const float* batch = run.statistics + o[STATISTICS];
       VI mask;
       for (int l = 0; l < L; ++l) mask[l] = l < run.valid(micro_batch) ? -1 : 0;
       for (int64_t c = 0; wanted && c < o[C]; ++c) {
-        const float center = batch[c], inverse = batch[o[C] + c], mean_dy = batch[2 * o[C] + c];
-        const float mean_product = batch[3 * o[C] + c], scale = run.call.parameters[o[WEIGHT] + c] * inverse;
+        const V center = statistic(run, o, micro_batch, c), inverse = statistic(run, o, micro_batch, o[C] + c);
+        const V mean_dy = statistic(run, o, micro_batch, 2 * o[C] + c);
+        const V mean_product = statistic(run, o, micro_batch, 3 * o[C] + c);
+        const V scale = run.call.parameters[o[WEIGHT] + c] * inverse;
         for (int64_t j = c * o[P]; j < (c + 1) * o[P]; ++j) {
           const V normalized = (x[j] - center) * inverse;
           write(j, choose(mask, scale * (dy[j] - mean_dy - normalized * mean_product), V{}));

@@ -137,8 +137,13 @@ def _avg_pool2d(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
 
 
 def _batch_norm2d(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
-    x = numbers(draw, draw(st.integers(2, 4)), 3, draw(st.integers(1, 4)), draw(st.integers(2, 4)))
+    x = numbers(draw, draw(st.integers(2, 4)), 3, draw(st.integers(2, 4)), draw(st.integers(2, 4)))
     return [x, numbers(draw, 3), numbers(draw, 3)], {"epsilon": draw(st.sampled_from([1e-5, 1e-3]))}
+
+
+def _ghost_batch_norm2d(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    arrays, options = _batch_norm2d(draw)
+    return arrays, {**options, "ghost_size": draw(st.integers(1, 4))}
 
 
 def _batch_norm2d_inference(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
@@ -273,6 +278,11 @@ def _torch_batch_norm2d(tensors: list[Any], o: dict[str, Any]) -> Any:
     import torch.nn.functional as F
 
     x, weight, bias = tensors
+    if "ghost_size" in o:
+        groups = x.split(o["ghost_size"])
+        return torch.cat(
+            [F.batch_norm(g, None, None, weight, bias, training=True, eps=o["epsilon"]) for g in groups]
+        )
     if "running_mean" not in o:
         return F.batch_norm(x, None, None, weight, bias, training=True, eps=o["epsilon"])
     mean, var = (torch.from_numpy(o[key]) for key in ("running_mean", "running_var"))
@@ -310,6 +320,7 @@ CASES = (
     Case("avg_pool2d", ref.avg_pool2d, ref.avg_pool2d_backward, _avg_pool2d, _torch_avg_pool2d),
     Case("global_avg_pool2d", ref.global_avg_pool2d, ref.global_avg_pool2d_backward, _elementwise, _functional("adaptive_avg_pool2d", output_size=1)),
     Case("batch_norm2d", ref.batch_norm2d, ref.batch_norm2d_backward, _batch_norm2d, _torch_batch_norm2d),
+    Case("batch_norm2d_ghost", ref.batch_norm2d, ref.batch_norm2d_backward, _ghost_batch_norm2d, _torch_batch_norm2d),
     Case("batch_norm2d_inference", ref.batch_norm2d, ref.batch_norm2d_backward, _batch_norm2d_inference, _torch_batch_norm2d),
     Case("local_response_norm", ref.local_response_norm, ref.local_response_norm_backward, _local_response_norm, _torch_lrn),
     Case("linear", ref.linear, ref.linear_backward, _linear, _functional("linear")),

@@ -566,6 +566,21 @@ def test_twenty_steps_give_pytorch_s_losses() -> None:
         assert ours == pytest.approx(loss.item(), rel=1e-5), step
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("name", ISAS)
+def test_ghost_batch_norm_agrees_with_the_oracle(name: str, threads: int, isa: Any) -> None:
+    """Groups smaller and larger than a micro-batch, and a last one that is smaller; beside a norm of the whole batch."""
+    isa(name, threads)
+    for ghost_size in (3, 16, 20):
+        layers = [
+            st.Conv2d(4, 3), st.BatchNorm2d(ghost_size=ghost_size), st.ReLU(), st.Conv2d(3, 2), st.BatchNorm2d(), st.ReLU(),
+            st.Flatten(), st.Linear(3),
+        ]  # fmt: skip
+        graph = st.Sequential(layers, input_shape=(2, 6, 6))
+        for count in (5, 37):
+            agree(graph, count, st.CrossEntropy(), np.arange(count) % 3)
+
+
 def test_batch_norm_is_folded_for_inference_where_nothing_else_reads_the_convolution() -> None:
     graph = st.zoo.build("resnet20")
     rows, _ = describe_plan(graph, training=False)

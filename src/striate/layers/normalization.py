@@ -18,19 +18,24 @@ class BatchNorm2d(Layer):
     Training uses the batch's mean and (biased) variance and moves the running ones by `momentum`:
     running ← (1 − momentum)·running + momentum·batch, the variance unbiased. Inference uses the running ones.
 
-    Args:     epsilon, momentum.
+    Args:     epsilon, momentum; ghost_size, so many consecutive images of a batch that are normalized by statistics of
+              their own ("ghost" batch norm: a large batch then behaves as small ones do), or None for the whole batch.
+              The running ones move by the mean over groups, each weighted by its images.
     Shapes:   (C, H, W) → (C, H, W); weight, bias, running_mean, running_var (C,).
-    Source:   Ioffe & Szegedy 2015.
+    Source:   Ioffe & Szegedy 2015; Hoffer, Hubara & Soudry 2017 for ghost_size.
     """
 
     epsilon: float = 1e-5
     momentum: float = 0.1
+    ghost_size: int | None = None
 
     short: ClassVar[str] = "bn"
 
     def __post_init__(self) -> None:
         need_number(self.epsilon, "epsilon", 0.0)
         need_number(self.momentum, "momentum", 0.0, 1.0 + 1e-12)
+        if self.ghost_size is not None:
+            integer(self.ghost_size, "ghost_size", 1)
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return need_image(self.kind, inputs[0])

@@ -100,7 +100,7 @@ _RULES: Mapping[str, _Rule] = {
         ("stride", "padding", "output_padding", "dilation", "groups"),
     ),
     "Linear": _Rule(ref.linear, ref.linear_backward, ("weight", "bias")),
-    "BatchNorm2d": _Rule(ref.batch_norm2d, ref.batch_norm2d_backward, ("weight", "bias"), ("epsilon",)),
+    "BatchNorm2d": _Rule(ref.batch_norm2d, ref.batch_norm2d_backward, ("weight", "bias"), ("epsilon", "ghost_size")),
     "MaxPool2d": _Rule(ref.max_pool2d, ref.max_pool2d_backward, (), ("kernel_size", *_WINDOW)),
     "AvgPool2d": _Rule(
         ref.avg_pool2d, ref.avg_pool2d_backward, (), ("kernel_size", *_WINDOW, "count_include_pad")
@@ -239,9 +239,13 @@ class ReferenceEngine:
         for op in self.program.ops:
             if op.kind == "BatchNorm2d" and op.index in caches:
                 cache, names, momentum = caches[op.index], dict(op.parameters), op.options["momentum"]
-                count = cache.normalized.size // cache.mean.size
-                unbiased = cache.var * (count / max(1, count - 1))
-                for short, batch in (("running_mean", cache.mean), ("running_var", unbiased)):
+                count = cache.counts[:, None] * cache.normalized[0, 0].size
+                unbiased, share = cache.var * (count / np.maximum(1, count - 1)), count / count.sum()
+                means = (
+                    ("running_mean", (share * cache.mean).sum(axis=0)),
+                    ("running_var", (share * unbiased).sum(axis=0)),
+                )
+                for short, batch in means:
                     running = self.parameters[names[short]]
                     running[...] = (1.0 - momentum) * running + momentum * batch
 

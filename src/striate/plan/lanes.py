@@ -34,7 +34,7 @@ COLUMNS = (
     "GROUPS", "FUSED_RELU", "WEIGHT", "BIAS", "EXPANDED", "HE", "WE", "ROW_MAP", "COL_MAP", "TAPS", "PACK", "PACKED",
     "BACK_SCRATCH", "BACK_H", "BACK_W", "BACK_ROW_MAP", "BACK_COL_MAP", "BACK_TAPS", "BACK_PACK", "BACK_PACKED",
     "BACK_STRIDE_H", "BACK_STRIDE_W", "BACK_OUT", "BACK_P", "BACK_Q", "STATE", "STATISTICS", "INDEX", "COUNTS", "KEPT",
-    "READS_INPUT", "BY_NEURONS", "PAIRS", "WINNERS", "IMAGE_ROWS", "IMAGE_WIDTH", "IMAGE_ROW_MAP", "IMAGE_COL_MAP", "IMAGE_PITCH",
+    "READS_INPUT", "BY_NEURONS", "GHOST", "PAIRS", "WINNERS", "IMAGE_ROWS", "IMAGE_WIDTH", "IMAGE_ROW_MAP", "IMAGE_COL_MAP", "IMAGE_PITCH",
     "IMAGE_RUN", "IMAGE_INDEX", "IMAGE_X", "IMAGE_DX", "IMAGE_DW", "FEW_PACKED", "FEW_INDEX", "FEW_LANES", "FEW_RUN", "FEW_X", "FEW_Y", "FEW_COL_MAP",
 )  # fmt: skip
 FLOATS = 4
@@ -128,7 +128,7 @@ class _Lowering:
             self._row(
                 op, "BATCHNORM", (float(o["epsilon"]), float(o["momentum"])), C=shape[0], P=places,
                 WEIGHT=self.weights[names["weight"]], BIAS=self.weights[names["bias"]],
-                STATE=self.state[names["running_mean"]], STATISTICS=self.statistics,
+                STATE=self.state[names["running_mean"]], STATISTICS=self.statistics, GHOST=int(o["ghost_size"] or 0),
             )  # fmt: skip
             self.statistics += 4 * shape[0]
         else:

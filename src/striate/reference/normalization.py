@@ -11,14 +11,22 @@ Array = npt.NDArray[Any]
 
 
 class BatchNorm2dCache(NamedTuple):
-    """mean, var: of the batch (biased) in training, the running ones in inference."""
+    """inverse_deviation, mean, var: (groups, C); of the batch's groups in training (var biased), the running ones, as
+    one group, in inference. starts: the first image of each group. batch_statistics: whether this was training.
+    """
 
     normalized: Array
     weight: Array
     inverse_deviation: Array
     mean: Array
     var: Array
+    starts: npt.NDArray[np.int64]
     batch_statistics: bool
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Images of each group."""
+        return np.diff(np.append(self.starts, len(self.normalized)))
 
 
 def batch_norm2d(
@@ -29,41 +37,55 @@ def batch_norm2d(
     running_var: Array | None = None,
     *,
     epsilon: float = 1e-5,
+    ghost_size: int | None = None,
 ) -> tuple[Array, BatchNorm2dCache]:
     """Each channel to mean 0 and variance 1, then scaled and shifted.
 
     y = (x − mean)/√(var + epsilon) · weight + bias
 
     Args:     x (N, C, H, W); weight, bias (C,); running_mean and running_var (C,) for inference, or None
-              for training, where the batch's own mean and biased variance are used.
+              for training, where the mean and biased variance of the batch are used, or those of each group of
+              ghost_size consecutive images.
     Returns:  y like x, and the cache for batch_norm2d_backward.
-    Source:   Ioffe & Szegedy 2015.
+    Source:   Ioffe & Szegedy 2015; Hoffer, Hubara & Soudry 2017 ("ghost batch normalization").
     """
     training = running_mean is None or running_var is None
+    starts = np.arange(0, max(1, len(x)), ghost_size or max(1, len(x))) if training else np.zeros(1, np.int64)
     if running_mean is None or running_var is None:
-        mean, var = x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
+        groups = np.split(x, starts[1:])
+        mean = np.stack([group.mean(axis=(0, 2, 3)) for group in groups])
+        var = np.stack([group.var(axis=(0, 2, 3)) for group in groups])
     else:
-        mean, var = running_mean, running_var
+        mean, var = running_mean[None], running_var[None]
     inverse = 1.0 / np.sqrt(var + epsilon)
-    normalized = (x - mean[:, None, None]) * inverse[:, None, None]
+    normalized = (x - _to_images(mean, starts, x)) * _to_images(inverse, starts, x)
     y = normalized * weight[:, None, None] + bias[:, None, None]
-    return y, BatchNorm2dCache(normalized, weight, inverse, mean, var, training)
+    return y, BatchNorm2dCache(normalized, weight, inverse, mean, var, starts, training)
 
 
 def batch_norm2d_backward(dy: Array, cache: BatchNorm2dCache) -> tuple[Array, Array, Array]:
     """dx, dweight, dbias.
 
-    In training mean and variance depend on x too, which takes two projections out of dx:
+    In training mean and variance depend on x too, which takes two projections out of dx, group by group:
     dx = weight/√(var+ε) · (dy − mean(dy) − x̂·mean(dy·x̂)),  x̂ the normalized x
     """
-    normalized, weight, inverse, _, _, batch_statistics = cache
-    dweight, dbias = (dy * normalized).sum(axis=(0, 2, 3)), dy.sum(axis=(0, 2, 3))
-    scale = (weight * inverse)[:, None, None]
+    normalized, weight, inverse, _, _, starts, batch_statistics = cache
+    products, sums = (dy * normalized).sum(axis=(2, 3)), dy.sum(axis=(2, 3))
+    dweight, dbias = products.sum(axis=0), sums.sum(axis=0)
+    scale = _to_images(weight * inverse, starts, dy)
     if not batch_statistics:
         return dy * scale, dweight, dbias
-    count = dy.size // dy.shape[1]
-    mean_dy, mean_product = (dbias / count)[:, None, None], (dweight / count)[:, None, None]
+    count = (cache.counts * (dy.shape[2] * dy.shape[3]))[:, None].astype(dy.dtype)
+    mean_dy = _to_images(np.add.reduceat(sums, starts) / count, starts, dy)
+    mean_product = _to_images(np.add.reduceat(products, starts) / count, starts, dy)
     return scale * (dy - mean_dy - normalized * mean_product), dweight, dbias
+
+
+def _to_images(values: Array, starts: npt.NDArray[np.int64], x: Array) -> Array:
+    """(groups, C) → (N, C, 1, 1), or (1, C, 1, 1) where there is one group."""
+    if len(values) == 1:
+        return values[:, :, None, None]
+    return np.repeat(values, np.diff(np.append(starts, len(x))), axis=0)[:, :, None, None]
 
 
 class LocalResponseNormCache(NamedTuple):
