@@ -17,6 +17,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ import torch
 
 import striate as st
 from striate.graph import Graph
-from striate.plan.native import NativeEngine, chosen_isa, multiply_adds_a_second, native_module
+from striate.plan.native import NativeEngine, chosen_isa, native_module
+from striate.training import measure
 from striate.training.optimizers import SGD, Update
 
 try:
@@ -215,22 +217,7 @@ def convnetjs_ratio(name: str, count: int, seconds: float) -> dict[str, float] |
 def layers(name: str, batch: int) -> list[dict[str, Any]]:
     """Each layer's share of a step, and the fraction of the multiply-add peak that its passes reach, one thread."""
     graph = st.zoo.build(name, input_shape=NETWORKS[name])
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((batch, *graph.input_shape)).astype(np.float32), rng.integers(0, 10, batch)
-    engine = NativeEngine(st.lower(graph), st.initialize(graph), macs=graph.macs)
-    engine.profile(x, y, st.CrossEntropy())
-    runs = [(engine.profile(x, y, st.CrossEntropy()), multiply_adds_a_second()) for _ in range(5)]
-    whole = statistics.median(sum(map(sum, run.values())) for run, _ in runs)
-    rows = []
-    for i, node in enumerate(node for node in graph.nodes if node.name in runs[0][0]):
-        forward, backward = (statistics.median(run[node.name][k] for run, _ in runs) for k in (0, 1))
-        macs, passes = node.macs * batch, 1 if i == 0 else 2  # the first layer has no dx
-        rows.append({
-            "layer": node.name, "forward_share": forward / whole, "backward_share": backward / whole,
-            "forward_of_peak": statistics.median(macs / run[node.name][0] / peak for run, peak in runs) if macs else None,
-            "backward_of_peak": statistics.median(passes * macs / run[node.name][1] / peak for run, peak in runs) if macs else None,
-        })  # fmt: skip
-    return rows
+    return [asdict(row) | {"layer": row.name} for row in measure(graph, batch, seconds=0.05).layers]
 
 
 def sklearn_ratio(count: int, seconds: float) -> float:

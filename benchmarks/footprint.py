@@ -108,7 +108,7 @@ def time_to_accuracy() -> dict[str, str]:
         return {}
     runs = {
         "MNIST, LeNet-5, 99.0 % wanted in under 8 s of training": ["mnist", "--net", "lenet5"],
-        "CIFAR-10 (JPEG copy), ConvNetJS's network, an epoch wanted in under 6 s": [
+        "CIFAR-10 (whichever copy is there), ConvNetJS's network; an epoch of 50,000 wanted in under 6 s, 8,333 images/s": [
             "cifar10", "--net", "convnetjs-cifar10", "--epochs", "1"
         ],
     }  # fmt: skip
@@ -131,9 +131,11 @@ def time_to_accuracy() -> dict[str, str]:
         if done.returncode:
             found[what] = f"failed: {done.stderr.strip()[-200:]}"
             continue
-        ended, last = (json.loads(line) for line in done.stdout.splitlines()[-2:])
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        epochs = [event for event in events if "images_per_second" in event]
+        speed = statistics.median(event["images_per_second"] for event in epochs)
         found[what] = (
-            f"{100 * ended['validation_accuracy']:.2f} % after {last['seconds']:.1f} s of training and evaluating "
-            f"({ended['epochs']} epochs), {wall:.1f} s from the command"
+            f"{100 * epochs[-1]['validation_accuracy']:.2f} % after {events[-1]['seconds']:.1f} s of training and evaluating "
+            f"({len(epochs)} epochs, {speed:,.0f} images/s), {wall:.1f} s from the command"
         )
     return found

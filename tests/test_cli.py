@@ -307,3 +307,13 @@ def test_the_first_line_comes_before_the_heavy_imports() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
+
+
+def test_bench_tells_speed_and_each_layer(striate: Any) -> None:
+    text = striate("bench", "digits", "--batch-size", "8", "--seconds", "0.01").out
+    assert "batches of 8" in text
+    assert "of the limit" in text
+    record = striate("bench", "digits", "--batch-size", "8", "--seconds", "0.01", "--json").records[0]
+    assert record["training_images_per_second"] > 0
+    shares = [row["forward_share"] + row["backward_share"] for row in record["layers"]]
+    assert 0.5 < sum(shares) < 2.0  # medians of shares need not add up to one

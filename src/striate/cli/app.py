@@ -308,6 +308,34 @@ def data_fetch(
         say(f"{name} is in {folder}")
 
 
+@app.command()
+def bench(
+    net: Net, input: Input = None, classes: Classes = None, rounding: RoundingOption = None,  # noqa: A002
+    filters: Filters = None, kernel: Kernel = None, stride: Stride = None, padding: Padding = None,
+    hidden: Hidden = None, pool: Pool = True, repeat: Repeat = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Of each measurement in each of five rounds.")] = 0.3, as_json: Json = False,
+) -> None:  # fmt: skip
+    """How fast a network trains and runs here, and how close each layer comes to the machine's limit.
+
+    Comparisons with PyTorch, ONNX Runtime, ConvNetJS and scikit-learn: make bench, in a source checkout.
+    """
+    from dataclasses import asdict
+
+    from ..training import measure
+    from .render import console, say, speed_line, speed_table
+
+    graph = _network(
+        net, input, classes, rounding, _stages(filters, kernel, stride, padding, hidden, pool, repeat)
+    )
+    found = measure(graph, batch_size, seconds=seconds)
+    if as_json:
+        emit({"event": "bench", **asdict(found)})
+        return
+    say(speed_line(found))
+    console().print(speed_table(found))
+
+
 @app.command("zoo")
 def zoo_list(as_json: Json = False) -> None:
     """The named networks, with their sources."""

@@ -18,6 +18,7 @@ from ..graph import Graph
 from ..model import Guess
 from ..plan import PlanRow, WorkMemory
 from ..shapes import TransposedAxis, WindowAxis, times
+from ..training import Speed
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -85,6 +86,26 @@ def memory_line(memory: WorkMemory) -> str:
         f"a training step of {memory.images} images: {memory.bytes / 2**20:.1f} MiB of work memory "
         f"({memory.isa}, micro-batches of {memory.lanes} images, {threads})"
     )
+
+
+def speed_line(speed: Speed) -> str:
+    """Images a second, in a sentence."""
+    threads = f"{speed.threads} thread{'s' * (speed.threads > 1)}"
+    return (
+        f"batches of {speed.batch_size}, {threads}, {speed.isa}: trains {speed.training_images_per_second:,.0f} images/s, runs "
+        f"{speed.inference_images_per_second:,.0f} images/s; a thread's limit is {speed.peak_macs_per_second / 1e9:.0f} GMAC/s"
+    )
+
+
+def speed_table(speed: Speed) -> Table:
+    """Each layer's share of a step of one thread, and of the limit."""
+    table = _table("layer", "forward", "of the limit", "backward", "of the limit")
+    for row in speed.layers:
+        limits = [
+            "" if value is None else f"{value:.0%}" for value in (row.forward_of_peak, row.backward_of_peak)
+        ]
+        table.add_row(row.name, f"{row.forward_share:.1%}", limits[0], f"{row.backward_share:.1%}", limits[1])
+    return table
 
 
 def plan_table(rows: Sequence[PlanRow]) -> Table:
