@@ -6,6 +6,8 @@ nothing else that is heavy.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from . import reference, shapes, zoo
 from .data import Augmentation, Batches, Dataset, Preprocessing, load_dataset
 from .errors import (
@@ -78,6 +80,18 @@ __all__ = [
     "LocalResponseNorm", "MaxPool2d", "MeanSquaredError", "MissingDependencyError", "Model", "ModelFileError",
     "Node", "OneCycle", "OptionError", "ParameterError", "Parameters", "PatternError", "Preprocessing",
     "RMSprop", "ReLU", "Recipe", "RunFolderError", "Sequential", "ShapeError", "Sigmoid", "Softmax",
-    "StepDecay", "StriateError", "Tanh", "WarmUp", "check_gradients", "check_network_gradients", "initialize",
+    "StepDecay", "StriateError", "Tanh", "WarmUp", "check_gradients", "check_network_gradients", "explain", "initialize",
     "jacobian", "load", "load_dataset", "lower", "pattern", "pattern_of", "reference", "shapes", "zoo",
 ]  # fmt: skip
+
+if TYPE_CHECKING:
+    from . import explain
+
+
+def __getattr__(name: str) -> Any:
+    """Rooms that are imported when they are first asked for."""
+    if name == "explain":
+        from importlib import import_module
+
+        return import_module(".explain", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

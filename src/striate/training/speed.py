@@ -15,7 +15,7 @@ import numpy as np
 
 from ..graph import Graph
 from ..parameters import initialize
-from ..plan import lower
+from ..plan.lower import lower
 from ..plan.native import NativeEngine, chosen_isa, multiply_adds_a_second, threads_for
 from .losses import CrossEntropy
 from .optimizers import SGD, Update
