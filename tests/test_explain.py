@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -110,6 +111,10 @@ def same(exact: Any, floats: Any) -> None:
     np.testing.assert_allclose(found, floats, rtol=1e-14, atol=1e-13)
 
 
+class LeftOutError(Exception):
+    """A long sum, its middle left out."""
+
+
 def evaluated(expression: Any) -> Any:
     """A step's formula computed again from what is written in it."""
     if isinstance(expression, Num):
@@ -120,9 +125,10 @@ def evaluated(expression: Any) -> Any:
         return evaluated(expression.factors[0]) * evaluated(expression.factors[1])
     if isinstance(expression, Frac):
         return Fraction(evaluated(expression.top)) / evaluated(expression.bottom)
-    if expression.name == "max":
-        return max(map(evaluated, expression.arguments))
-    raise AssertionError(expression)
+    if isinstance(expression, More):
+        raise LeftOutError
+    assert expression.name == "max"
+    return max(map(evaluated, expression.arguments))
 
 
 def check_cells(solution: Any) -> None:
@@ -131,9 +137,8 @@ def check_cells(solution: Any) -> None:
         for cell in section.cells:
             assert isinstance(cell.expression, Eq)
             _, *sides = cell.expression.sides
-            if any(isinstance(term, More) for side in sides if isinstance(side, Sum) for term in side.terms):
-                continue  # a long sum, its middle left out
-            assert all(evaluated(side) == cell.value for side in sides), cell
+            with contextlib.suppress(LeftOutError):
+                assert all(evaluated(side) == cell.value for side in sides), cell
 
 
 def test_softmax_and_loss_in_decimals() -> None:

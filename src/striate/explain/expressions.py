@@ -225,3 +225,18 @@ def to_mathml(expression: Expr) -> str:
             return f"<mrow>{_chain(sides, to_mathml, '<mo>=</mo>', '<mo>≈</mo>')}</mrow>"
         case More(count):
             return f"<mrow><mo>…</mo><mo>(</mo><mn>{count}</mn><mo>)</mo></mrow>"
+
+
+def mathml_pieces(expression: Expr) -> list[str]:
+    """The same, cut where a line may break: before each side of an equation and each term of a sum."""
+    if not isinstance(expression, Eq):
+        return [to_mathml(expression)]
+    pieces: list[str] = []
+    for i, side in enumerate(expression.sides):
+        sign = "" if not i else "<mo>≈</mo>" if _approximate(side) else "<mo>=</mo>"
+        terms = side.terms if isinstance(side, Sum) else (side,)
+        for k, term in enumerate(terms):
+            negated = _negated(term) if k else None
+            before = sign if not k else "<mo>−</mo>" if negated else "<mo>+</mo>"
+            pieces.append(f"<mrow>{before}{to_mathml(negated or term)}</mrow>")
+    return pieces

@@ -146,11 +146,10 @@ def _explain(
     bias = _bias(values, node, at)
     every = sorted(_terms(values, node, at), key=lambda term: -abs(term.contribution))
     shown, others = every[:terms], every[terms:]
-    because = []
-    if depth:
-        for term in shown[:branch]:
-            if term.at is not None and term.array != INPUT:
-                because.append(_explain(values, values.graph[term.array], term.at, terms, depth - 1, branch))
+    deeper = [term for term in shown[:branch] if depth and term.at is not None and term.array != INPUT]
+    because = [
+        _explain(values, values.graph[term.array], term.at or (), terms, depth - 1, branch) for term in deeper
+    ]
     rows, columns = _field(values.graph, node, at)
     return NeuronExplanation(
         node.name, node.layer.kind, at, float(values.of[node.name][at]), bias, tuple(shown), len(others),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ...shapes import times
 from ..catalog import say
-from ..expressions import to_mathml
+from ..expressions import mathml_pieces
 from ..numbers import Array, show
 from ..steps import Grid, Region, Section, Step
 from .folding import folded
@@ -20,6 +20,8 @@ from .text import planes
 
 if TYPE_CHECKING:
     from ..solve import Solution
+
+_REPEATED = 300  # numbers of an input that is shown again
 
 STYLE = """
 .striate{font:16px/1.5 system-ui,sans-serif;color:#1c2430;max-width:60rem;margin:0 auto;padding:0 1rem 4rem}
@@ -93,19 +95,34 @@ def _body(solution: Solution, lang: str, *, full: bool) -> str:
     for title, sections in (("forward", solution.forward), ("backward", solution.backward)):
         if sections:
             out.append(f"<h2>{escape(say(lang, f'part_{title}'))}</h2>")
-        out += [_section(section, lang, full=full, back=title == "backward") for section in sections]
+        out += [
+            _section(solution, section, lang, full=full, back=title == "backward") for section in sections
+        ]
     return "".join(out)
 
 
-def _section(section: Section, lang: str, *, full: bool, back: bool) -> str:
+def _section(solution: Solution, section: Section, lang: str, *, full: bool, back: bool) -> str:
     steps, left = folded(section, full=full)
     parts = [_step(step, lang) for step in section.steps]
     parts += [_step(step, lang) for step in steps]
     if left:
         parts.append(f'<p class="more">{escape(say(lang, "more", {"count": left}))}</p>')
-    grids = "".join(_grid(grid, lang, _array_name(grid, section, back=back)) for grid in section.grids)
+    grids = _inputs(solution, section, lang)
+    grids += "".join(_grid(grid, lang, _array_name(grid, section, back=back)) for grid in section.grids)
     heading = escape(say(lang, section.key, section.args))
     return f'<details open><summary>{heading}</summary>{"".join(parts)}<div class="grids">{grids}</div></details>'
+
+
+def _inputs(solution: Solution, section: Section, lang: str) -> str:
+    """What the section's windows lie on, again, so that they light up beside their formulas."""
+    arrays = {region.array for step in section.cells[:1] for region in step.reads}
+    out = ""
+    for array in sorted(arrays & set(solution.values)):
+        values = solution.values[array]
+        if values.size <= _REPEATED:
+            key = "grid.input" if array == "input" else "grid.output"
+            out += _grid(Grid(key, {"layer": array}, values), lang, array)
+    return out
 
 
 def _array_name(grid: Grid, section: Section, *, back: bool) -> str:
@@ -121,7 +138,8 @@ def _step(step: Step, lang: str) -> str:
     if step.writes is not None:
         regions.append(_region(step.writes, "wrote"))
     attribute = f" tabindex=\"0\" data-regions='{escape(json.dumps(regions), quote=True)}'" if regions else ""
-    math = f"<math>{to_mathml(step.expression)}</math>" if step.expression is not None else ""
+    pieces = [] if step.expression is None else mathml_pieces(step.expression)
+    math = " ".join(f"<math>{piece}</math>" for piece in pieces)
     sentence = say(lang, step.key, step.args)
     said = f'<div class="said">{escape(sentence)}</div>' if sentence else ""
     return f'<div class="step"{attribute}>{math}{said}</div>'

@@ -1,4 +1,4 @@
-"""A solution as a LaTeX document: amsmath alone, and T2A for Cyrillic; plain pdflatex compiles it."""
+"""A solution as a LaTeX document for plain pdflatex: amsmath alone; in Russian also the T2A fonts, as any Cyrillic needs."""
 
 from __future__ import annotations
 
@@ -33,11 +33,7 @@ def escape(text: str) -> str:
 
 def preamble(lang: str) -> str:
     """Everything up to the document's first words."""
-    fonts = (
-        "\\usepackage[T2A]{fontenc}\n\\usepackage[utf8]{inputenc}\n"
-        if lang == "ru"
-        else "\\usepackage[T1]{fontenc}\n"
-    )
+    fonts = "\\usepackage[T2A]{fontenc}\n\\usepackage[utf8]{inputenc}\n" if lang == "ru" else ""
     return (
         "\\documentclass[11pt,a4paper]{article}\n" + fonts + "\\usepackage{amsmath}\n\\allowdisplaybreaks\n"
         "\\setlength{\\parindent}{0pt}\n\\setlength{\\parskip}{4pt}\n\\emergencystretch=3em\n"
