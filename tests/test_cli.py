@@ -14,37 +14,9 @@ import pytest
 from PIL import Image
 
 import striate as st
-from striate.cli import main
 from striate.cli.app import app, data_app
 
 HERE = Path(__file__).parent.parent
-
-
-class Result:
-    """Exit status, standard output and error of one call."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status, self.out, self.err = status, out, err
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-@pytest.fixture
-def striate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    def call(*words: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["striate", *words])
-        monkeypatch.setenv("COLUMNS", "200")
-        status = 0
-        try:
-            main()
-        except SystemExit as done:
-            status = int(done.code or 0)
-        captured = capsys.readouterr()
-        return Result(status, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +19,9 @@ from ..model import Guess
 from ..plan import PlanRow, WorkMemory
 from ..shapes import TransposedAxis, WindowAxis, times
 from ..training import Speed
+
+if TYPE_CHECKING:
+    from ..explain import Graded
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -182,6 +185,26 @@ def zoo_rows() -> list[dict[str, Any]]:
             "macs": graph.macs, "source": entry.source,
         })  # fmt: skip
     return rows
+
+
+def topic_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Topics of exercises and their levels."""
+    table = _table("topic", "level 1", "level 2", "level 3")
+    for row in rows:
+        table.add_row(row["topic"], *row["levels"])
+    return table
+
+
+def grade_table(found: Sequence[Graded]) -> Table:
+    """Every answer with its verdict, then each student's count."""
+    table = _table("student", "exercise", "answer", "verdict")
+    right: dict[str, list[bool]] = {}
+    for one in found:
+        table.add_row(one.student, one.exercise, one.given, one.verdict.sentence)
+        right.setdefault(one.student, []).append(one.verdict.right)
+    for student, every in right.items():
+        table.add_row(student, "", "", f"{sum(every)}/{len(every)}", style="bold")
+    return table
 
 
 def zoo_table() -> Table:

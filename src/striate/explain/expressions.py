@@ -233,10 +233,10 @@ def mathml_pieces(expression: Expr) -> list[str]:
         return [to_mathml(expression)]
     pieces: list[str] = []
     for i, side in enumerate(expression.sides):
-        sign = "" if not i else "<mo>≈</mo>" if _approximate(side) else "<mo>=</mo>"
+        sign = "" if not i else '<mo form="infix">≈</mo>' if _approximate(side) else '<mo form="infix">=</mo>'
         terms = side.terms if isinstance(side, Sum) else (side,)
         for k, term in enumerate(terms):
             negated = _negated(term) if k else None
-            before = sign if not k else "<mo>−</mo>" if negated else "<mo>+</mo>"
+            before = sign if not k else '<mo form="infix">−</mo>' if negated else '<mo form="infix">+</mo>'
             pieces.append(f"<mrow>{before}{to_mathml(negated or term)}</mrow>")
     return pieces
