@@ -123,8 +123,8 @@ static void conv_backward(const Run& run, const int64_t* o, V* a, float* slot, i
 
 // Filters as winners_input reads them: one after another, each row of each a run of floats.
 static void pack_runs(const Run& run, const int64_t* o) {
-  const int64_t filter = o[R] * o[IMAGE_RUN], size = o[C] * o[R] * o[S];
-  const int32_t* index = run.program.table + o[IMAGE_INDEX];
+  const int64_t filter = o[R] * o[DX_RUN], size = o[C] * o[R] * o[S];
+  const int32_t* index = run.program.table + o[DX_INDEX];
   for (int64_t k = 0; k < o[K]; ++k)
     for (int64_t j = 0; j < filter; ++j)
       run.packed[o[BACK_PACKED] + k * filter + j] =
@@ -134,50 +134,53 @@ static void pack_runs(const Run& run, const int64_t* o) {
 // Stage 0 lays x out image by image; 1 makes dw (shares of the filters) and dx (shares of the images) from the lists that
 // the pool left; 2 turns dx back into lanes.
 static void winners_backward(const Run& run, const int64_t* o, V* a, float* slot, int64_t micro_batch, int stage, Share share) {
-  const int32_t *row_map = run.program.table + o[IMAGE_ROW_MAP], *col_map = run.program.table + o[IMAGE_COL_MAP];
-  const int64_t width = o[IMAGE_WIDTH], image = o[IMAGE_ROWS] * width + RUN, top = share.begin(o[IMAGE_ROWS]);
-  const int64_t bottom = share.end(o[IMAGE_ROWS]), pooled = o[BACK_P] * o[BACK_Q], filter = o[R] * o[IMAGE_RUN];
+  const int32_t *table = run.program.table, *row_map = table + o[IMAGE_ROW_MAP];
+  const int64_t rows = o[IMAGE_ROWS], width = o[IMAGE_WIDTH], image = rows * width + RUN, dx_width = o[DX_WIDTH];
+  const int64_t dx_image = rows * dx_width + RUN, pooled = o[BACK_P] * o[BACK_Q], filter = o[R] * o[IMAGE_RUN];
   const bool wanted = o[DX] >= 0;
   const int images = run.valid(micro_batch);
   auto *x = reinterpret_cast<float*>(a + o[IMAGE_X]), *dw = reinterpret_cast<float*>(a + o[IMAGE_DW]);
   float* dx = wanted ? reinterpret_cast<float*>(a + o[IMAGE_DX]) : nullptr;
   if (stage == 0) {
-    to_images(a + o[X], x, o[W], width, image, row_map, col_map, top, bottom, images);
+    to_images(a + o[X], x, o[W], width, image, row_map, table + o[IMAGE_COL_MAP], share.begin(rows), share.end(rows), images);
     if (!wanted) return;
-    for (int64_t l = share.begin(images); l < share.end(images); ++l) memset(dx + l * image, 0, image * sizeof(float));
+    for (int64_t l = share.begin(images); l < share.end(images); ++l) memset(dx + l * dx_image, 0, dx_image * sizeof(float));
     if (!o[ACCUMULATE])
       memset(a + o[DX] + share.begin(o[C]) * o[H] * o[W], 0, (share.end(o[C]) - share.begin(o[C])) * o[H] * o[W] * sizeof(V));
     return;
   }
-  if (stage == 2) {
-    from_images(dx, a + o[DX], o[W], width, image, row_map, col_map, top, bottom, o[ACCUMULATE] != 0, images);
-    return;
-  }
+  if (stage == 2)
+    return from_images(dx, a + o[DX], o[W], dx_width, dx_image, row_map, table + o[DX_COL_MAP], share.begin(rows),
+                       share.end(rows), o[ACCUMULATE] != 0, images);
   const auto* lists = reinterpret_cast<const Winner*>(a + o[DY]);
   const auto* counts = reinterpret_cast<const int32_t*>(lists + L * o[K] * pooled);
-  const WinnerCut cut(o[R], o[IMAGE_RUN]);
   const int64_t first = share.begin(o[K]), last = share.end(o[K]);
   memset(dw + first * filter, 0, (last - first) * filter * sizeof(float));
-  for (int64_t i = 0; i < cut.rows; ++i)
-    for (int64_t j = 0; j < cut.across; ++j) {
-      const int64_t r = i * cut.R / cut.rows, tall = (i + 1) * cut.R / cut.rows - r;
-      const int64_t at = j * cut.vectors / cut.across, wide = (j + 1) * cut.vectors / cut.across - at;
-      const WinnerTile tile = winner_tile(tall, wide);
-      const int64_t in_image = r * width + at * L, in_filter = r * o[IMAGE_RUN] + at * L;
-      for (int64_t l = 0; l < images; ++l) {
-        for (int64_t k = first; k < last; ++k)
-          tile.weight(x + l * image + in_image, lists + (l * o[K] + k) * pooled, counts[l * o[K] + k], width,
-                      dw + k * filter + in_filter, o[IMAGE_RUN]);
-        if (!wanted || l < share.begin(images) || l >= share.end(images)) continue;
-        for (int64_t k = 0; k < o[K]; ++k)
-          tile.input(dx + l * image + in_image, lists + (l * o[K] + k) * pooled, counts[l * o[K] + k], width,
-                     run.packed + o[BACK_PACKED] + k * filter + in_filter, o[IMAGE_RUN]);
-      }
-    }
-  const int32_t* index = run.program.table + o[IMAGE_INDEX];
+  // Image by image, so that it stays close; a filter is cut where its accumulators would not fit.
+  const WinnerCut cut(o[R], o[IMAGE_RUN]);
+  for (int64_t piece = 0; piece < cut.rows * cut.across; ++piece) {
+    const WinnerPiece part = cut.piece(piece);
+    const WinnerTile tile = winner_tile(part.rows, part.vectors);
+    for (int64_t l = 0; l < images; ++l)
+      for (int64_t k = first; k < last; ++k)
+        tile.weight(x + l * image + part.row * width + part.vector * L, lists + (l * o[K] + k) * pooled, counts[l * o[K] + k],
+                    width, o[IMAGE_PITCH], dw + k * filter + part.row * o[IMAGE_RUN] + part.vector * L, o[IMAGE_RUN]);
+  }
+  const int32_t* index = table + o[IMAGE_INDEX];
   for (int64_t k = first; k < last; ++k)
     for (int64_t j = 0; j < filter; ++j)
       if (index[j] >= 0) slot[o[WEIGHT] + k * o[C] * o[R] * o[S] + index[j]] += dw[k * filter + j];
+  if (!wanted) return;
+  const WinnerCut back(o[R], o[DX_RUN]);
+  for (int64_t piece = 0; piece < back.rows * back.across; ++piece) {
+    const WinnerPiece part = back.piece(piece);
+    const WinnerTile tile = winner_tile(part.rows, part.vectors);
+    const float* w = run.packed + o[BACK_PACKED] + part.row * o[DX_RUN] + part.vector * L;
+    for (int64_t l = share.begin(images); l < share.end(images); ++l)
+      for (int64_t k = 0; k < o[K]; ++k)
+        tile.input(dx + l * dx_image + part.row * dx_width + part.vector * L, lists + (l * o[K] + k) * pooled,
+                   counts[l * o[K] + k], dx_width, o[DX_PITCH], w + k * o[R] * o[DX_RUN], o[DX_RUN]);
+  }
 }
 
 static void drop(const Run& run, const int64_t* o, const double* f, const V* from, V* to, int64_t micro_batch, bool add,

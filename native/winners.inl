@@ -8,16 +8,18 @@
 
 constexpr int WINNERS_MOST = L >= 16 ? 25 : 10;
 
-// Where a winner's window begins in its image, in floats, and the gradient that passes through it.
+// Where a winner's window begins in its image, row · 65536 + column, and the gradient that passes through it.
 struct __attribute__((may_alias)) Winner {
   int32_t at;
   float value;
+  int64_t offset(int64_t row, int64_t pitch) const { return (at >> 16) * row + (at & 0xffff) * pitch; }
 };
 
 // dw of ROWS filter rows × VECTORS, of one filter and one image, added to `total`. Two winners at a time where
 // registers allow: a chain of multiply-adds has a latency of four.
 template <int ROWS, int VECTORS>
-static void winners_weight(const float* x, const Winner* list, int64_t count, int64_t row, float* total, int64_t run) {
+static void winners_weight(const float* x, const Winner* list, int64_t count, int64_t row, int64_t pitch, float* total,
+                           int64_t run) {
   constexpr int SETS = ROWS * VECTORS * 2 <= WINNERS_MOST ? 2 : 1;
   V acc[SETS][ROWS][VECTORS];
 #pragma GCC unroll 2
@@ -30,15 +32,15 @@ static void winners_weight(const float* x, const Winner* list, int64_t count, in
   for (; i + SETS <= count; i += SETS)
 #pragma GCC unroll 2
     for (int s = 0; s < SETS; ++s) {
-      const float* at = x + list[i + s].at;
+      const float* at = x + list[i + s].offset(row, pitch);
       const V upstream = splat(list[i + s].value);
 #pragma GCC unroll 8
-      for (int r = 0; r < ROWS; ++r)
+      for (int r = 0; r < ROWS; ++r, at += row)
 #pragma GCC unroll 8
-        for (int j = 0; j < VECTORS; ++j) acc[s][r][j] += upstream * *reinterpret_cast<const VU*>(at + r * row + j * L);
+        for (int j = 0; j < VECTORS; ++j) acc[s][r][j] += upstream * *reinterpret_cast<const VU*>(at + j * L);
     }
   if (i < count) {
-    const float* at = x + list[i].at;
+    const float* at = x + list[i].offset(row, pitch);
     const V upstream = splat(list[i].value);
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; ++r)
@@ -55,27 +57,29 @@ static void winners_weight(const float* x, const Winner* list, int64_t count, in
     }
 }
 
-// dx of one image: each winner adds its filter, ROWS rows × VECTORS of it, where its window lies.
+// dx of one image: each winner adds its filter, ROWS rows × VECTORS of it, where its window lies. Pixels lie a multiple of
+// a cache line apart here: a load that straddles two earlier stores would wait for both.
 template <int ROWS, int VECTORS>
-static void winners_input(float* dx, const Winner* list, int64_t count, int64_t row, const float* w, int64_t run) {
+static void winners_input(float* dx, const Winner* list, int64_t count, int64_t row, int64_t pitch, const float* w,
+                          int64_t run) {
   V weight[ROWS][VECTORS];
 #pragma GCC unroll 8
   for (int r = 0; r < ROWS; ++r)
 #pragma GCC unroll 8
     for (int j = 0; j < VECTORS; ++j) weight[r][j] = *reinterpret_cast<const VU*>(w + r * run + j * L);
   for (int64_t i = 0; i < count; ++i) {
-    float* at = dx + list[i].at;
+    float* at = dx + list[i].offset(row, pitch);
     const V upstream = splat(list[i].value);
 #pragma GCC unroll 8
-    for (int r = 0; r < ROWS; ++r)
+    for (int r = 0; r < ROWS; ++r, at += row)
 #pragma GCC unroll 8
-      for (int j = 0; j < VECTORS; ++j) *reinterpret_cast<VU*>(at + r * row + j * L) += upstream * weight[r][j];
+      for (int j = 0; j < VECTORS; ++j) *reinterpret_cast<VU*>(at + j * L) += upstream * weight[r][j];
   }
 }
 
 struct WinnerTile {
-  void (*weight)(const float*, const Winner*, int64_t, int64_t, float*, int64_t);
-  void (*input)(float*, const Winner*, int64_t, int64_t, const float*, int64_t);
+  void (*weight)(const float*, const Winner*, int64_t, int64_t, int64_t, float*, int64_t);
+  void (*input)(float*, const Winner*, int64_t, int64_t, int64_t, const float*, int64_t);
 };
 
 template <int ROWS, int VECTORS>
@@ -97,6 +101,10 @@ static WinnerTile winner_tile(int64_t rows, int64_t vectors) {
   }
 }
 
+struct WinnerPiece {
+  int64_t row, rows, vector, vectors;
+};
+
 // How a filter of R rows, `run` floats each, is cut into tiles of nearly equal size.
 struct WinnerCut {
   int64_t R, vectors, rows, across;  // pieces in both directions
@@ -104,6 +112,10 @@ struct WinnerCut {
     rows = (R + 4) / 5;
     const int64_t tall = (R + rows - 1) / rows, most = WINNERS_MOST / tall < 8 ? WINNERS_MOST / tall : 8;
     across = (vectors + most - 1) / most;
+  }
+  WinnerPiece piece(int64_t index) const {
+    const int64_t i = index / across, j = index % across, row = i * R / rows, vector = j * vectors / across;
+    return {row, (i + 1) * R / rows - row, vector, (j + 1) * vectors / across - vector};
   }
 };
 

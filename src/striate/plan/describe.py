@@ -64,13 +64,15 @@ def _reason(op: str, row: dict[str, int], *, filters: bool) -> str:
         RELU_DONE: "; the ReLU after it is fused, its backward in the pool",
     }
     if op == "CONV":
-        if row["WINNERS"]:
-            return "direct convolution; backward through the winners of the pool after it alone"
         laid = "from a copy with its padding" if row["EXPANDED"] >= 0 else "straight from its input"
-        return f"direct convolution, {laid}{relu.get(row['FUSED_RELU'], '')}"
+        few = "; one by one where a micro-batch holds few images" if row["FEW_INDEX"] else ""
+        if row["WINNERS"]:
+            return f"direct convolution{few}; backward through the winners of the pool after it alone"
+        return f"direct convolution, {laid}{relu.get(row['FUSED_RELU'], '')}{few}"
     if op == "LINEAR":
         first = "a filter as large as its input is a fully connected layer" if filters else "dot products"
-        return f"{first}; dw is one product for the whole batch{relu.get(row['FUSED_RELU'], '')}"
+        cut = "; threads take neurons, whose weights stay in their cache" if row["BY_NEURONS"] else ""
+        return f"{first}{cut}; dw is one product for many images{relu.get(row['FUSED_RELU'], '')}"
     if op == "MAXPOOL":
         return "2×2 windows side by side: no maps" if row["PAIRS"] else "any window, by maps of its taps"
     others = {"COPY": "a copy into place", "BATCHNORM": "sums over the whole batch come between two segments"}

@@ -44,8 +44,12 @@ class ImageLayout:
         return len(self.rows) * self.width + RUN
 
 
-def image_layout(shape: tuple[int, int, int], kernel: tuple[int, int], maps: list[Ints]) -> ImageLayout:
+def image_layout(
+    shape: tuple[int, int, int], kernel: tuple[int, int], maps: list[Ints], *, aligned: bool = False
+) -> ImageLayout:
     """Lay images (C, H, W) out for windows of `kernel`, rows and columns as `maps` say (-1: zero padding).
+
+    With `aligned`, pixels lie a multiple of a cache line apart.
 
     >>> layout = image_layout((3, 32, 32), (5, 5), [np.arange(36) - 2] * 2)
     >>> layout.pitch, layout.run, layout.width
@@ -54,7 +58,7 @@ def image_layout(shape: tuple[int, int, int], kernel: tuple[int, int], maps: lis
     channels, height, width = shape
     rows, across = kernel
     row_map, col_map = maps
-    pitch = _pitch(channels, kernel)
+    pitch = _up(channels) if aligned else _pitch(channels, kernel)
     floats = _up(len(col_map) * pitch)
     columns = np.full(floats, -1, np.int32)
     c, w = np.arange(channels), np.asarray(col_map)
@@ -95,14 +99,16 @@ def output_columns(filters: int, height: int, width: int) -> Ints:
 def worth_it(channels: int, kernel: tuple[int, int], wants_dx: bool) -> bool:
     """Whether a winner, an image, costs less than its share of the dense products: cycles of a 16-lane core.
 
-    Dense: 4 outputs a pooled one, two products a cycle. Winners: the list, and a run's products at two a cycle, one where
-    it crosses a cache line; dx must also be stored.
+    Dense: 4 outputs a pooled one, two products a cycle. Winners: the list, and for dw a run's products at two a cycle, one
+    where it crosses a cache line; dx, aligned, is stored at one a cycle.
 
     >>> worth_it(16, (5, 5), True), worth_it(1, (5, 5), False)
     (True, False)
     """
     dense = 4 * channels * prod(kernel) / RUN / 2 * (1 + wants_dx)
-    winners = _LIST_CYCLES + _run_cycles(kernel, _pitch(channels, kernel)) * (1 + 2 * wants_dx)
+    winners = _LIST_CYCLES + _run_cycles(kernel, _pitch(channels, kernel))
+    if wants_dx:
+        winners += kernel[0] * _up(kernel[1] * _up(channels)) / RUN
     return winners < dense
 
 

@@ -35,7 +35,8 @@ COLUMNS = (
     "BACK_SCRATCH", "BACK_H", "BACK_W", "BACK_ROW_MAP", "BACK_COL_MAP", "BACK_TAPS", "BACK_PACK", "BACK_PACKED",
     "BACK_STRIDE_H", "BACK_STRIDE_W", "BACK_OUT", "BACK_P", "BACK_Q", "STATE", "STATISTICS", "INDEX", "COUNTS", "KEPT",
     "READS_INPUT", "BY_NEURONS", "GHOST", "PAIRS", "WINNERS", "IMAGE_ROWS", "IMAGE_WIDTH", "IMAGE_ROW_MAP", "IMAGE_COL_MAP", "IMAGE_PITCH",
-    "IMAGE_RUN", "IMAGE_INDEX", "IMAGE_X", "IMAGE_DX", "IMAGE_DW", "FEW_PACKED", "FEW_INDEX", "FEW_LANES", "FEW_RUN", "FEW_X", "FEW_Y", "FEW_COL_MAP",
+    "IMAGE_RUN", "IMAGE_INDEX", "IMAGE_X", "IMAGE_DX", "IMAGE_DW", "DX_WIDTH", "DX_COL_MAP",
+    "DX_PITCH", "DX_RUN", "DX_INDEX", "FEW_PACKED", "FEW_INDEX", "FEW_LANES", "FEW_RUN", "FEW_X", "FEW_Y", "FEW_COL_MAP",
 )  # fmt: skip
 FLOATS = 4
 RELU_DONE = 2
@@ -238,7 +239,7 @@ class _Lowering:
             layout = image_layout((channels, height, width), kernel, maps)
             self._few(row, layout, index + self.weights[names["weight"]])
             if pool and winners:
-                self._winners(row, pool, layout)
+                self._winners(row, pool, layout, maps)
         if row.wants_dx and not winners:
             self._convolution_back(row, axes, mode, maps, index + self.weights[names["weight"]])
 
@@ -286,7 +287,7 @@ class _Lowering:
             row.places["EXPANDED"] = row.places["FEW_X"]
         row.places["FEW_Y"] = scratch(c["P"] * c["Q"] * lanes, FORWARD_ALONE)
 
-    def _winners(self, row: Row, pool: Op, layout: ImageLayout) -> None:
+    def _winners(self, row: Row, pool: Op, layout: ImageLayout, maps: list[npt.NDArray[np.int32]]) -> None:
         """Backward through the pool's winners alone: see images.py and native/winners.inl."""
         c = row.columns
         _, height, width = self._shape(pool.output)
@@ -298,8 +299,13 @@ class _Lowering:
         row.places["IMAGE_X"] = scratch(layout.vectors, BACKWARD)
         row.places["IMAGE_DW"] = scratch(-(-filters // _FEWEST_LANES), BACKWARD)
         if row.wants_dx:
-            self.packed += filters
-            row.places["IMAGE_DX"] = scratch(layout.vectors, BACKWARD)
+            apart = image_layout((c["C"], c["H"], c["W"]), (c["R"], c["S"]), maps, aligned=True)
+            c |= {
+                "DX_WIDTH": apart.width, "DX_COL_MAP": self._keep(apart.columns), "DX_PITCH": apart.pitch, "DX_RUN": apart.run,
+                "DX_INDEX": self._keep(apart.index),
+            }  # fmt: skip
+            self.packed += c["K"] * c["R"] * apart.run
+            row.places["IMAGE_DX"] = scratch(apart.vectors, BACKWARD)
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────────────
 
@@ -342,8 +348,8 @@ class _Lowering:
         if c.get("WINNERS"):
             pool.columns |= {"WINNERS": 1, "BIAS": bias, "FUSED_RELU": int(c["FUSED_RELU"] != 0)}
             pool.columns |= {
-                "STRIDE_H": c["STRIDE_H"] * c["IMAGE_WIDTH"],
-                "STRIDE_W": c["STRIDE_W"] * c["IMAGE_PITCH"],
+                "STRIDE_H": c["STRIDE_H"] << 16,
+                "STRIDE_W": c["STRIDE_W"],
             }
             # A list for each image and filter, two floats a winner; and their lengths.
             pool.upstream = c["K"] * (2 * pool.columns["P"] * pool.columns["Q"] + 1)
