@@ -570,7 +570,7 @@ static void avg_pool_backward(const V* dy, V* dx, int64_t C, int64_t H, int64_t 
 
 template <class F>
 static inline V by_lane(V x, F f) {
-  V y;
+  V y{};
   for (int l = 0; l < L; ++l) y[l] = f(x[l]);
   return y;
 }

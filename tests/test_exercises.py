@@ -306,6 +306,14 @@ def test_what_is_refused_on_the_command_line(
     assert says in done.err.replace("\n", " ")
 
 
+def test_an_exercise_shows_itself() -> None:
+    one = exercise("table", 2)
+    assert "[CONV-RELU-POOL]*2-FC" in str(one)
+    assert "<table>" in exercise("pooling")._repr_html_()
+    with pytest.raises(st.OptionError, match="there are only"):
+        exercises("receptive-field", 1, count=10_000)
+
+
 def test_rosters_of_every_shape(tmp_path: Path) -> None:
     file = tmp_path / "r.csv"
     for text in (

@@ -97,6 +97,8 @@ def test_random_networks_agree_with_the_oracle_exactly(data: Any) -> None:
     engine = ReferenceEngine(lower(graph), parameters)
     values, caches = engine.forward(x[None].astype(float))
     dx = engine.backward(upstream[None].astype(float), caches, input_gradient=True)
+    for name, array in solution.gradients.items():
+        assert array.shape == {**solution.values, **weights}[name].shape, "dL/dx has the shape of x"
     for number, buffer in enumerate(engine.program.buffers):
         same(solution.values[buffer.name], values[number][0])
     same(solution.gradients["input"], dx[0])

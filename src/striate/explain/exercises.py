@@ -154,6 +154,16 @@ class Exercise:
         step = self.answer_text(lang) if expression is None else to_text(expression)
         return f"{say(lang, 'check.wrong')} {say(lang, 'check.first', {'step': step})}"
 
+    def __str__(self) -> str:
+        from .sheets import sheet
+
+        return sheet([self], "text")
+
+    def _repr_html_(self) -> str:
+        from .sheets import fragment
+
+        return fragment(self)
+
     def to_dict(self, lang: str = "en", *, with_answer: bool = False) -> dict[str, Any]:
         """Plain data; from_dict reads it back."""
         record: dict[str, Any] = {

@@ -19,7 +19,7 @@ from ..errors import DataError, OptionError
 from .catalog import say
 from .exercises import Exercise, Verdict, described
 from .numbers import exact
-from .render.html import whole_page
+from .render.html import STYLE, whole_page
 from .render.latex import escape as escape_latex
 from .render.latex import matrix as latex_matrix
 from .render.latex import preamble
@@ -84,16 +84,23 @@ def _text(every: Sequence[Exercise], lang: str, student: str, answers: bool) -> 
     return "\n".join(out) + "\n"
 
 
+def fragment(one: Exercise, lang: str = "en") -> str:
+    """One exercise for a notebook's output."""
+    return f'<style>{STYLE}</style><div class="striate">{_question(one, lang)}</div>'
+
+
+def _question(one: Exercise, lang: str) -> str:
+    out = [f'<p>{escape_html(one.question(lang))}</p><div class="grids">']
+    for caption, values in one.arrays(lang):
+        tables = "".join(_table(label, plane) for label, plane in planes(exact(values, caption)))
+        out.append(f"<figure><figcaption>{escape_html(caption)}</figcaption>{tables}</figure>")
+    return "".join([*out, "</div>"])
+
+
 def _html(every: Sequence[Exercise], lang: str, student: str, answers: bool) -> str:
     out = [f"<h1>{escape_html(_title(lang, student))}</h1>"]
     for i, one in enumerate(every):
-        out.append(
-            f'<h2>{escape_html(_heading(one, i, lang))}</h2><p>{escape_html(one.question(lang))}</p><div class="grids">'
-        )
-        for caption, values in one.arrays(lang):
-            tables = "".join(_table(label, plane) for label, plane in planes(exact(values, caption)))
-            out.append(f"<figure><figcaption>{escape_html(caption)}</figcaption>{tables}</figure>")
-        out.append("</div>")
+        out.append(f"<h2>{escape_html(_heading(one, i, lang))}</h2>{_question(one, lang)}")
         if answers:
             heading = escape_html(say(lang, "exercise.answer_heading"))
             out.append(
