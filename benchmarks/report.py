@@ -11,7 +11,7 @@ BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 def _mark(value: float, wanted: float | None) -> str:
     if wanted is None:
         return ""
-    return f"{wanted:.2g}{'' if value >= wanted else ' ✗'}"
+    return f"{wanted:.3g}{'' if value >= wanted else ' ✗'}"
 
 
 def _heading(m: dict[str, Any]) -> str:

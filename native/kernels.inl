@@ -100,22 +100,27 @@ struct Window {               // one convolution over an expanded image, group b
   bool relu, accumulate;
 };
 
-// The taps that count for one row of outputs: runs of `count` from `first` on, one every `every`. Filter rows that lie
-// in zero padding for the whole row are left out.
+// The taps that count for one row of outputs: runs of them in each channel's, which lie `every` apart. Filter rows that read
+// nothing but zeros for the whole row are left out: those in padding, and those in the gaps of a stride.
 struct Taps {
-  int64_t first, count, every;
+  int64_t every, runs;
+  struct {
+    int64_t first, count;
+  } run[8];
 };
 
 static Taps taps_of(const Window& o, int64_t p) {
-  if (!o.row_map) return {0, o.taps, o.taps};
-  int64_t low = o.R, high = 0;
-  for (int64_t r = 0; r < o.R; ++r)
-    if (o.row_map[p * o.stride_h + o.offset[r * o.S] / o.WE] >= 0) {
-      low = low < r ? low : r;
-      high = r + 1;
-    }
-  if (low == 0 && high == o.R) return {0, o.taps, o.taps};
-  return {low < high ? low * o.S : 0, low < high ? (high - low) * o.S : 0, o.R * o.S};
+  Taps found{o.R * o.S, 1, {{0, o.R * o.S}}};
+  if (!o.row_map || o.R > 15) return found;
+  found.runs = 0;
+  bool open = false;
+  for (int64_t r = 0; r < o.R; ++r) {
+    const bool counts = o.row_map[p * o.stride_h + o.offset[r * o.S] / o.WE] >= 0;
+    if (counts && !open) found.run[found.runs++] = {r * o.S, 0};
+    if (counts) found.run[found.runs - 1].count += o.S;
+    open = counts;
+  }
+  return found;
 }
 
 template <int KT, int QT>
@@ -129,18 +134,20 @@ static void conv_tile(const Window& o, int64_t k, int64_t p, int64_t q, const Ta
   }
   const V* x = o.x + p * o.stride_h * o.WE + q * o.stride_w;
   const int64_t sw = o.stride_w;
-  for (int64_t first = taps.first; first < o.taps; first += taps.every) {
-    const float* w = o.w + k * o.taps + first * KT;
-    for (int64_t t = first; t < first + taps.count; ++t, w += KT) {
-      const V* at = x + o.offset[t];
+  for (int64_t channel = 0; channel < o.taps; channel += taps.every)
+    for (int64_t run = 0; run < taps.runs; ++run) {
+      const int64_t first = channel + taps.run[run].first, end = first + taps.run[run].count;
+      const float* w = o.w + k * o.taps + first * KT;
+      for (int64_t t = first; t < end; ++t, w += KT) {
+        const V* at = x + o.offset[t];
 #pragma GCC unroll 8
-      for (int j = 0; j < QT; ++j) {
-        const V pixel = at[j * sw];
+        for (int j = 0; j < QT; ++j) {
+          const V pixel = at[j * sw];
 #pragma GCC unroll 8
-        for (int i = 0; i < KT; ++i) acc[i][j] += w[i] * pixel;
+          for (int i = 0; i < KT; ++i) acc[i][j] += w[i] * pixel;
+        }
       }
     }
-  }
 #pragma GCC unroll 8
   for (int i = 0; i < KT; ++i) {
     V* y = o.y + ((k + i) * o.P + p) * o.Q + q;

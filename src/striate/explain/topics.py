@@ -119,13 +119,9 @@ def _draw_table(random: Random, level: int) -> dict[str, Any]:
     side = random.choice((12, 16, 20)) if level < 3 else random.choice((16, 24, 32))
     stages = [random.choice((4, 6, 8)), random.choice((8, 10, 12))][: 1 if level == 1 else 2]
     return {
-        "side": side,
-        "channels": random.choice((1, 3)),
-        "filters": stages,
-        "kernel": 3,
-        "padding": 1,
-        "classes": 10,
-    }
+        "pattern": f"[CONV-RELU-POOL]*{len(stages)}-FC" if len(stages) > 1 else "CONV-RELU-POOL-FC", "side": side,
+        "channels": random.choice((1, 3)), "filters": stages, "kernel": 3, "padding": 1, "classes": 10,
+    }  # fmt: skip
 
 
 def _table_graph(data: Data, padding: int) -> Graph:
