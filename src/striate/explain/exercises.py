@@ -25,7 +25,7 @@ from .steps import Section
 from .topics import TOPICS, Topic
 
 _ARRAYS = ("image", "filter", "weights", "upstream", "scores")
-_TRIES = 2000
+_TRIES = 2000  # in a row that bring nothing new, before giving up
 
 
 @dataclass(frozen=True)
@@ -241,10 +241,13 @@ def exercises(topic: str, level: int = 1, *, count: int, seed: int = 0, student:
         raise OptionError(f"count must be at least 1, got {count}.")
     random = Random(f"striate {topic} {level} {seed} {student}")  # noqa: S311 — exercises, not secrets
     found: dict[str, Exercise] = {}
-    for _ in range(_TRIES * count):
+    in_vain = 0
+    while in_vain < _TRIES:
         drawn = Exercise(topic, level, TOPICS[topic].draw(random, level))
+        in_vain += 1
         if drawn.identity not in found and _tells_mistakes_apart(drawn):
             found[drawn.identity] = drawn
+            in_vain = 0
         if len(found) == count:
             return list(found.values())
     raise OptionError(
