@@ -41,6 +41,7 @@ struct Run {
   int64_t widest;      // channels of the widest batch norm
   int64_t round;       // micro-batches a round, at most
   int64_t first, last; // micro-batches of the round in hand
+  int64_t groups;      // of images, at most, that a batch norm treats by themselves
 
   V* arena_of(int64_t micro_batch, int64_t thread) const {
     return arena + (segmented ? micro_batch - first : thread) * program.arena_vectors;
@@ -107,13 +108,13 @@ static Layout layout(const Program& program, int64_t n, int64_t threads, int64_t
 
 // (4, C): mean, 1/deviation, and later the two means of the backward pass, of one group of images.
 static float* statistics_of(const Run& run, const int64_t* o, int64_t group) {
-  return run.statistics + o[STATISTICS] * most_groups(run.program, run.call.n) + group * 4 * o[C];
+  return run.statistics + o[STATISTICS] * run.groups + group * 4 * o[C];
 }
 
 // Number `at` of those, for each lane's image.
 static V statistic(const Run& run, const int64_t* o, int64_t micro_batch, int64_t at) {
   if (!o[GHOST]) return splat(statistics_of(run, o, 0)[at]);
-  V value;
+  V value{};
   for (int l = 0; l < L; ++l) {
     const int64_t image = micro_batch * L + l;
     value[l] = statistics_of(run, o, (image < run.call.n ? image : run.call.n - 1) / o[GHOST])[at];
@@ -485,7 +486,7 @@ static double execute(const Program& program, const Call& call) {
           reinterpret_cast<float*>(base + at.packed), reinterpret_cast<float*>(base + at.slot),
           reinterpret_cast<double*>(base + at.sums), reinterpret_cast<float*>(base + at.kept),
           reinterpret_cast<float*>(base + at.statistics),
-          reinterpret_cast<V*>(base + at.arena), 0, 0, false, 0, 0, at.widest, at.round, 0, at.micro_batches};
+          reinterpret_cast<V*>(base + at.arena), 0, 0, false, 0, 0, at.widest, at.round, 0, at.micro_batches, most_groups(program, call.n)};
   parallel(program.n_ops, call.threads, pack_task, &run);
   if (!call.training) {
     run_round(run);

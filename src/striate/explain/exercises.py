@@ -66,7 +66,7 @@ class Exercise:
         words = {name: value for name, value in self.data.items() if name not in _ARRAYS and name != "bias"}
         if "bias" in self.data:
             words["bias"] = ", ".join(map(str, self.data["bias"]))
-        for name in ("kind", "rounding"):
+        for name in ("kind", "rounding", "wanted"):
             if name in words:
                 words[name] = say(lang, f"exercise.{name}.{words[name]}")
         for name, value in words.items():
