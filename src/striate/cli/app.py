@@ -309,6 +309,28 @@ def data_fetch(
 
 
 @app.command()
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The ONNX file to write.")],
+    preprocessing: Annotated[bool, typer.Option("--preprocessing", help="Put the preprocessing in: the file then takes uint8 pixels.")] = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Write a model as an ONNX file, which any ONNX runtime runs."""
+    from ..errors import OptionError
+    from ..interop.onnx import save
+    from ..model import load
+    from .render import say
+
+    if out.suffix != ".onnx":
+        raise OptionError(f"the file must end in .onnx, got {out.name}.")
+    path = save(load(model), out, preprocessing=preprocessing)
+    if as_json:
+        emit({"event": "exported", "file": str(path), "bytes": path.stat().st_size})
+    else:
+        say(f"{path}: {path.stat().st_size:,} bytes")
+
+
+@app.command()
 def bench(
     net: Net, input: Input = None, classes: Classes = None, rounding: RoundingOption = None,  # noqa: A002
     filters: Filters = None, kernel: Kernel = None, stride: Stride = None, padding: Padding = None,
