@@ -123,7 +123,8 @@ static Taps taps_of(const Window& o, int64_t p) {
   return found;
 }
 
-template <int KT, int QT>
+// RUNS: the most runs of taps in a channel; 1 nearly always, and then worth a loop less.
+template <int KT, int QT, int RUNS>
 static void conv_tile(const Window& o, int64_t k, int64_t p, int64_t q, const Taps& taps) {
   V acc[KT][QT];
 #pragma GCC unroll 8
@@ -135,14 +136,14 @@ static void conv_tile(const Window& o, int64_t k, int64_t p, int64_t q, const Ta
   const V* x = o.x + p * o.stride_h * o.WE + q * o.stride_w;
   const int64_t sw = o.stride_w;
   for (int64_t channel = 0; channel < o.taps; channel += taps.every)
-    for (int64_t run = 0; run < taps.runs; ++run) {
+    for (int64_t run = 0; run < (RUNS == 1 ? 1 : taps.runs); ++run) {
       const int64_t first = channel + taps.run[run].first, end = first + taps.run[run].count;
       const float* w = o.w + k * o.taps + first * KT;
       for (int64_t t = first; t < end; ++t, w += KT) {
         const V* at = x + o.offset[t];
 #pragma GCC unroll 8
-        for (int j = 0; j < QT; ++j) {
-          const V pixel = at[j * sw];
+        for (int j = 0; j < QT; ++j, at += sw) {
+          const V pixel = *at;
 #pragma GCC unroll 8
           for (int i = 0; i < KT; ++i) acc[i][j] += w[i] * pixel;
         }
@@ -161,28 +162,29 @@ static void conv_tile(const Window& o, int64_t k, int64_t p, int64_t q, const Ta
 }
 
 using ConvTile = void (*)(const Window&, int64_t, int64_t, int64_t, const Taps&);
-template <int KT>
+template <int KT, int RUNS>
 static ConvTile conv_tile_of(int64_t qt) {
   switch (qt) {
-    case 1: return conv_tile<KT, 1>;
-    case 2: return conv_tile<KT, 2>;
-    case 3: return conv_tile<KT, 3>;
+    case 1: return conv_tile<KT, 1, RUNS>;
+    case 2: return conv_tile<KT, 2, RUNS>;
+    case 3: return conv_tile<KT, 3, RUNS>;
 #if STRIATE_LANES >= 16
-    case 4: return conv_tile<KT, 4>;
-    case 5: return conv_tile<KT, 5>;
-    default: return conv_tile<KT, 6>;
+    case 4: return conv_tile<KT, 4, RUNS>;
+    case 5: return conv_tile<KT, 5, RUNS>;
+    default: return conv_tile<KT, 6, RUNS>;
 #else
-    default: return conv_tile<KT, 3>;
+    default: return conv_tile<KT, 3, RUNS>;
 #endif
   }
 }
 
+template <int RUNS>
 static ConvTile conv_tile_for(int64_t kt, int64_t qt) {
   switch (kt) {
-    case 1: return conv_tile_of<1>(qt);
-    case 2: return conv_tile_of<2>(qt);
-    case 3: return conv_tile_of<3>(qt);
-    default: return conv_tile_of<4>(qt);
+    case 1: return conv_tile_of<1, RUNS>(qt);
+    case 2: return conv_tile_of<2, RUNS>(qt);
+    case 3: return conv_tile_of<3, RUNS>(qt);
+    default: return conv_tile_of<4, RUNS>(qt);
   }
 }
 
@@ -192,7 +194,7 @@ static void conv_row(const Window& o, int64_t k, int64_t p) {
   const Taps taps = taps_of(o, p);
   for (int64_t tile = 0; tile < tiles; ++tile) {
     const int64_t q = tile * o.Q / tiles, end = (tile + 1) * o.Q / tiles;
-    conv_tile_for(kt, end - q)(o, k, p, q, taps);
+    (taps.runs == 1 ? conv_tile_for<1>(kt, end - q) : conv_tile_for<8>(kt, end - q))(o, k, p, q, taps);
   }
 }
 
