@@ -200,7 +200,9 @@ NB_MODULE(_native, m) {
   });
   m.def("multiply_adds", [](const std::string& isa, int64_t count) {
     nb::gil_scoped_release release;
-    return striate::isa_named(isa).multiply_adds(count);
+    const striate::Isa& chosen = striate::isa_named(isa);
+    chosen.multiply_adds(count);
+    return count * chosen.lanes;
   }, "isa"_a, "count"_a);
   nb::class_<Plan>(m, "Plan")
       .def(nb::init<const std::string&, striate::Array<const int64_t, 2>, striate::Array<const double, 2>,

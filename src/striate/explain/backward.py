@@ -18,7 +18,7 @@ from ..layers import AvgPool2d, Conv2d, GlobalAvgPool2d, Linear, MaxPool2d
 from .arithmetic import Windows, average_counts, conv_gradients, winners
 from .expressions import Eq, Expr, Frac, Num, Product, Sum, Sym
 from .forward import Done, exact_slope, shortened
-from .numbers import Array, plain, zeros
+from .numbers import Array, divided, plain, zeros
 from .steps import Cells, Grid, Region, Section, Step
 
 MOST_JACOBIAN = 144  # entries of a Jacobian that is written out
@@ -216,18 +216,19 @@ def _pool(node: Node, x: Array, done: Done, dy: Array) -> Sent:
     counts = {} if maximum else average_counts(windows, bool(getattr(node.layer, "count_include_pad", True)))
     shaped = dy.reshape(len(x), *windows.outputs)
 
-    def shares(c: int) -> list[tuple[tuple[int, int], tuple[int, int], int]]:
-        """(input position, window, divisor) of what goes where."""
-        if maximum:
-            return [(won[c, p, q], (p, q), 1) for p, q in product(*(range(n) for n in windows.outputs))]
-        return [((i, j), at, count) for at, count in counts.items() for _, _, i, j in windows.taps(*at)]
+    # For each input position the windows that send it something, and what their upstream number is divided by.
+    shares: dict[tuple[int, int, int], list[tuple[tuple[int, int, int], int]]] = {}
+    height, width = windows.outputs
+    for c, p, q in product(range(len(x)), range(height), range(width)):
+        places = [won[c, p, q]] if maximum else [(i, j) for _, _, i, j in windows.taps(p, q)]
+        for i, j in places:
+            shares.setdefault((c, i, j), []).append(((c, p, q), counts.get((p, q), 1)))
 
     def back(upstream: Array) -> Array:
         dx = zeros(x.shape)
-        for c in range(len(x)):
-            for place, at, count in shares(c):
-                share = upstream.reshape(shaped.shape)[(c, *at)]
-                dx[(c, *place)] += share if count == 1 else _divided(share, count)
+        for place, windows_here in shares.items():
+            for at, count in windows_here:
+                dx[place] += divided(upstream.reshape(shaped.shape)[at], count)
         return dx
 
     dx = back(dy)
@@ -235,10 +236,9 @@ def _pool(node: Node, x: Array, done: Done, dy: Array) -> Sent:
     def cell(at: int) -> Step:
         c, i, j = (int(v) for v in np.unravel_index(at, x.shape))
         terms: list[Expr] = []
-        for place, window, count in shares(c):
-            if place == (i, j):
-                share = Num(plain(shaped[(c, *window)]))
-                terms.append(share if count == 1 else Frac(share, Num(count)))
+        for window, count in shares.get((c, i, j), ()):
+            share = Num(plain(shaped[window]))
+            terms.append(share if count == 1 else Frac(share, Num(count)))
         args = {"windows": len(terms)}
         expression = Eq((Sym("dx", (c, i, j)), shortened(terms), Num(plain(dx[c, i, j]))))
         key = (
@@ -253,12 +253,6 @@ def _pool(node: Node, x: Array, done: Done, dy: Array) -> Sent:
     rule = "max" if maximum else "average"
     section = _section(node, rule, dy, dx, Cells(dx.size, cell))
     return Sent((dx,), {}, (section, *_jacobian(node, x, dy, dy, dx, back)))
-
-
-def _divided(value: Any, count: int) -> Any:
-    from fractions import Fraction
-
-    return value / count if isinstance(value, float) else plain(Fraction(value) / count)
 
 
 def _pointwise(node: Node, x: Array, y: Array, dy: Array) -> Sent:

@@ -6,6 +6,7 @@ simplifying; the numbers in a tree were computed elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from html import escape
@@ -127,10 +128,8 @@ def to_text(expression: Expr) -> str:
             return f"… ({count})"
 
 
-def _chain(sides: tuple[Expr, ...], shown: object, equal: str, about: str) -> str:
-    if not callable(shown):
-        raise TypeError("shown must be a renderer")
-    out: str = shown(sides[0])
+def _chain(sides: tuple[Expr, ...], shown: Callable[[Expr], str], equal: str, about: str) -> str:
+    out = shown(sides[0])
     for side in sides[1:]:
         out += (about if _approximate(side) else equal) + shown(side)
     return out

@@ -19,7 +19,7 @@ from ..layers import AvgPool2d, Conv2d, GlobalAvgPool2d, LeakyReLU, Linear, MaxP
 from ..shapes import WindowAxis
 from .arithmetic import Windows, average_counts, conv, elementwise, sigmoid, softmax, tangent, winners
 from .expressions import Call, Eq, Expr, Frac, More, Num, Product, Sum, Sym
-from .numbers import Array, Number, plain
+from .numbers import Array, Number, divided, plain
 from .steps import Cells, Grid, Region, Section, Step
 
 MOST_TERMS = 27  # of a sum that is written out whole; a 3×3 filter over three channels
@@ -59,10 +59,7 @@ def size_step(axis: WindowAxis, letter: str, out: str) -> Step:
         if axis.before == axis.after
         else [Num(axis.before), Num(axis.after)]
     )
-    span: Expr = Num(-axis.kernel_size)
-    if axis.dilation != 1:
-        span = Num(-axis.span)
-    steps: Expr = Frac(Sum((Num(axis.size), *padding, span)), Num(axis.stride))
+    steps: Expr = Frac(Sum((Num(axis.size), *padding, Num(-axis.span))), Num(axis.stride))
     exact = (axis.size + axis.before + axis.after - axis.span) % axis.stride == 0
     whole = (axis.size + axis.before + axis.after - axis.span) // axis.stride + 1
     if not exact:
@@ -216,7 +213,7 @@ def _average_pool(node: Node, x: Array) -> Done:
     for c in range(len(x)):
         for (p, q), count in counts.items():
             total = sum(x[c, i, j] for _, _, i, j in windows.taps(p, q))
-            y[c, p, q] = plain(total / count if isinstance(total, float) else _ratio(total, count))
+            y[c, p, q] = divided(total, count)
     places = [(c, *at) for c in range(len(x)) for at in counts]
 
     def cell(at: int) -> Step:
@@ -236,12 +233,6 @@ def _average_pool(node: Node, x: Array) -> Done:
 
     steps = () if isinstance(node.layer, GlobalAvgPool2d) else _sizes(windows)
     return Done(y.reshape(node.output_shape), _section(node, steps, Cells(len(places), cell), y), windows)
-
-
-def _ratio(top: Any, bottom: int) -> Number:
-    from fractions import Fraction
-
-    return plain(Fraction(top) / bottom)
 
 
 def _softmax(node: Node, x: Array) -> Done:

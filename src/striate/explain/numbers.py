@@ -166,6 +166,15 @@ def digits(value: Number) -> str:
     return str(value).replace("-", "−")
 
 
+def divided(value: Number, count: int) -> Number:
+    """value/count, exact unless value is approximate.
+
+    >>> divided(3, 2), divided(4, 2)
+    (Fraction(3, 2), 2)
+    """
+    return value / count if isinstance(value, float) else plain(Fraction(value) / count)
+
+
 def zeros(shape: tuple[int, ...]) -> Array:
     """Exact zeros."""
     out = np.empty(shape, object)
