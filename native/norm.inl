@@ -80,7 +80,8 @@ static void move_running(const Run& run) {
     for (int64_t c = 0; c < o[C]; ++c) {
       double center = 0.0, spread = 0.0;
       for (int64_t g = 0; g < groups(run.call.n, o); ++g) {
-        const double count = group_of(run, o, g).count, unbiased = count / (count > 2.0 ? count - 1.0 : 1.0);
+        const double count = group_of(run, o, g).count, less = run.program.floats[i * FLOATS + 2];  // 1: unbiased, 0: biased
+        const double unbiased = less == 0.0 ? 1.0 : count / (count > 2.0 ? count - 1.0 : 1.0);
         const float* batch = statistics_of(run, o, g);
         center += count / all * batch[c];
         spread += count / all * unbiased * batch[2 * o[C] + c];

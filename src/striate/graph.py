@@ -231,13 +231,7 @@ class GraphBuilder:
     input = INPUT
 
     def __post_init__(self) -> None:
-        shape = tuple(integer(size, "input_shape", 1) for size in self.input_shape)
-        if len(shape) not in (1, 3):
-            raise GraphError(
-                f"input_shape takes (C, H, W) or (features,), got {times(shape)}. "
-                "A greyscale picture has one channel: (1, H, W)."
-            )
-        self.input_shape = shape
+        self.input_shape = tuple(integer(size, "input_shape", 1) for size in self.input_shape)
 
     @property
     def last(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 from ..errors import OptionError, ShapeError
 from ..shapes import Rounding, Shape, TransposedAxis, WindowAxis, times
 
-Role = Literal["weight", "bias", "scale", "shift", "running_mean", "running_var"]
+Role = Literal["weight", "bias", "scale", "shift", "slope", "running_mean", "running_var", "constant"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class ParameterSpec:
     """One parameter array before it exists.
 
     Fields:  shape
-             role     what it does; running_mean and running_var are state, not trained
+             role     what it does; running_mean, running_var and constant are state, not trained
              fan_in   inputs that reach one output; fan_out, outputs that one input reaches
     """
 
@@ -33,7 +33,7 @@ class ParameterSpec:
     @property
     def trained(self) -> bool:
         """Whether an optimizer changes it."""
-        return not self.role.startswith("running")
+        return self.role not in ("running_mean", "running_var", "constant")
 
     @property
     def decays(self) -> bool:
@@ -103,10 +103,11 @@ class Layer:
 def need_image(kind: str, shape: Shape) -> tuple[int, int, int]:
     """The shape as (C, H, W), or a ShapeError that says what it is instead."""
     if len(shape) != 3:
-        raise ShapeError(
-            f"{kind} takes images (C, H, W), and its input is a vector of {times(shape)} features. "
-            f"Put it before Flatten."
-        )
+        if len(shape) == 1:
+            what = f"a vector of {shape[0]} features. Put it before Flatten."
+        else:
+            what = f"{times(shape)}. A greyscale picture has one channel: (1, H, W)."
+        raise ShapeError(f"{kind} takes images (C, H, W), and its input is {what}")
     return shape[0], shape[1], shape[2]
 
 

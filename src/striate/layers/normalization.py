@@ -1,4 +1,4 @@
-"""BatchNorm2d and LocalResponseNorm."""
+"""BatchNorm2d, InstanceNorm2d and LocalResponseNorm."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ class BatchNorm2d(Layer):
     y = (x − mean)/√(var + epsilon) · weight + bias
 
     Training uses the batch's mean and (biased) variance and moves the running ones by `momentum`:
-    running ← (1 − momentum)·running + momentum·batch, the variance unbiased. Inference uses the running ones.
+    running ← (1 − momentum)·running + momentum·batch, the variance unbiased (divided by n − 1) as in PyTorch, or
+    biased as in ONNX and Keras. Inference uses the running ones.
 
-    Args:     epsilon, momentum; ghost_size, so many consecutive images of a batch that are normalized by statistics of
+    Args:     epsilon, momentum, unbiased; ghost_size, so many consecutive images of a batch that are normalized by statistics of
               their own ("ghost" batch norm: a large batch then behaves as small ones do), or None for the whole batch.
               The running ones move by the mean over groups, each weighted by its images.
     Shapes:   (C, H, W) → (C, H, W); weight, bias, running_mean, running_var (C,).
@@ -28,6 +29,7 @@ class BatchNorm2d(Layer):
     epsilon: float = 1e-5
     momentum: float = 0.1
     ghost_size: int | None = None
+    unbiased: bool = True
 
     short: ClassVar[str] = "bn"
 
@@ -48,6 +50,32 @@ class BatchNorm2d(Layer):
             "running_mean": ParameterSpec(one, "running_mean"),
             "running_var": ParameterSpec(one, "running_var"),
         }
+
+
+@dataclass(frozen=True)
+class InstanceNorm2d(Layer):
+    """Each channel of each image to mean 0 and variance 1, then scaled and shifted; the same in training and inference.
+
+    y = (x − mean)/√(var + epsilon) · weight + bias
+
+    Args:     epsilon.
+    Shapes:   (C, H, W) → (C, H, W); weight, bias (C,).
+    Source:   Ulyanov, Vedaldi & Lempitsky 2016.
+    """
+
+    epsilon: float = 1e-5
+
+    short: ClassVar[str] = "instance_norm"
+
+    def __post_init__(self) -> None:
+        need_number(self.epsilon, "epsilon", 0.0)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return need_image(self.kind, inputs[0])
+
+    def parameter_specs(self, *inputs: Shape) -> dict[str, ParameterSpec]:
+        one = (inputs[0][0],)
+        return {"weight": ParameterSpec(one, "scale"), "bias": ParameterSpec(one, "shift")}
 
 
 @dataclass(frozen=True)

@@ -152,14 +152,24 @@ def _projection(*inputs: Shape) -> str:
 
 @dataclass(frozen=True)
 class Concat(Layer):
-    """Inputs side by side along the channels (or features): the end of an Inception block."""
+    """Inputs side by side along one axis: by default the channels (or features), the end of an Inception block."""
+
+    axis: int = 0
 
     short: ClassVar[str] = "concat"
     arity: ClassVar[int | None] = None
 
+    def __post_init__(self) -> None:
+        integer(self.axis, "axis", 0)
+
     def output_shape(self, *inputs: Shape) -> Shape:
-        if len({shape[1:] for shape in inputs}) > 1 or len({len(shape) for shape in inputs}) > 1:
-            raise ShapeError(
-                f"Concat joins channels of maps of one size, got {', '.join(map(times, inputs))}."
+        axis, first = self.axis, inputs[0]
+        rest = {(*shape[:axis], *shape[axis + 1 :]) for shape in inputs}
+        if len(rest) > 1 or axis >= len(first) or len({len(shape) for shape in inputs}) > 1:
+            what = (
+                "channels of maps of one size"
+                if axis == 0
+                else f"axis {axis} of tensors otherwise of one shape"
             )
-        return (sum(shape[0] for shape in inputs), *inputs[0][1:])
+            raise ShapeError(f"Concat joins {what}, got {', '.join(map(times, inputs))}.")
+        return (*first[:axis], sum(shape[axis] for shape in inputs), *first[axis + 1 :])

@@ -1,4 +1,4 @@
-"""MaxPool2d, AvgPool2d, GlobalAvgPool2d: smaller activation maps, each map on its own, no parameters."""
+"""MaxPool2d, AvgPool2d, LpPool2d, GlobalAvgPool2d: smaller activation maps, each map on its own, no parameters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import ShapeError
-from ..shapes import IntOrPair, Padding, Rounding, Shape, WindowAxis, window_axes
+from ..shapes import IntOrPair, Padding, Rounding, Shape, WindowAxis, integer, window_axes
 from .base import Layer, need_image
 from .convolution import check_window
 
@@ -66,6 +66,33 @@ class AvgPool2d(_Pool2d):
     """
 
     count_include_pad: bool = True
+
+
+@dataclass(frozen=True)
+class LpPool2d(_Pool2d):
+    """The p-norm of each window: (Σ |x|ᵖ)^(1/p); padding adds nothing.
+
+    Args:     as MaxPool2d; p, a whole number of at least 1.
+    Shapes:   (C, H, W) → (C, P, Q).  Parameters: 0.
+    """
+
+    p: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        integer(self.p, "p", 1)
+
+
+@dataclass(frozen=True)
+class MaxPoolIndices2d(_Pool2d):
+    """Where each window of a MaxPool2d with these arguments has its largest number: int64, no gradient.
+
+    The position is counted through the whole batch (N, C, H, W); column_major counts each map's columns first.
+    """
+
+    column_major: bool = False
+
+    short: ClassVar[str] = "pool_indices"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import MissingDependencyError, OptionError
 from ..parameters import Parameters
+from .coverage import why_not_native
 from .engine import Engine, ReferenceEngine
 from .native import NativeEngine, native_module
 from .program import Program
@@ -25,12 +26,17 @@ def make_engine(
 ) -> Engine:
     """The engine of that name for a Program.
 
-    Args:     name "native", "reference", or None for default_engine(); macs of one image.
-    Raises:   OptionError for a name that is none; MissingDependencyError when the native one was not built.
+    Args:     name "native", "reference", or None for default_engine(), and for "reference" where the native one lacks a
+              layer; macs of one image.
+    Raises:   OptionError for a name that is none, or "native" for a program with a layer that it lacks;
+              MissingDependencyError when the native one was not built.
     """
-    name = name or default_engine()
-    if name not in ENGINES:
+    if name is not None and name not in ENGINES:
         raise OptionError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}.")
+    lacking = why_not_native(program)
+    if name == "native" and lacking:
+        raise OptionError(f'{lacking}; use engine="reference".')
+    name = name or ("reference" if lacking else default_engine())
     if name == "native":
         return NativeEngine(program, parameters, seed, macs=macs)
     return ReferenceEngine(program, parameters, seed)

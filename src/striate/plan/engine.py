@@ -7,18 +7,18 @@ Leaves out: losses and optimizers (training gives them in), memory planning, thr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from .. import reference as ref
 from ..data import Feed
 from ..errors import DivergenceError
 from ..parameters import Parameters
 from .program import Op, Program
+from .rules import RULES
 
 Array = npt.NDArray[Any]
 
@@ -80,47 +80,6 @@ class Engine(Protocol):
         """Forward, loss, backward and update. `step` counts from 0 and keys the draws of Dropout."""
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """How an op maps to the reference: its two functions, its parameters in order, its options."""
-
-    forward: Callable[..., tuple[Array, Any]]
-    backward: Callable[..., Any]
-    parameters: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-
-
-_WINDOW = ("stride", "padding", "dilation", "rounding")
-_RULES: Mapping[str, _Rule] = {
-    "Conv2d": _Rule(
-        ref.conv2d, ref.conv2d_backward, ("weight", "bias"), (*_WINDOW, "groups", "padding_mode")
-    ),
-    "ConvTranspose2d": _Rule(
-        ref.conv_transpose2d, ref.conv_transpose2d_backward, ("weight", "bias"),
-        ("stride", "padding", "output_padding", "dilation", "groups"),
-    ),
-    "Linear": _Rule(ref.linear, ref.linear_backward, ("weight", "bias")),
-    "BatchNorm2d": _Rule(ref.batch_norm2d, ref.batch_norm2d_backward, ("weight", "bias"), ("epsilon", "ghost_size")),
-    "MaxPool2d": _Rule(ref.max_pool2d, ref.max_pool2d_backward, (), ("kernel_size", *_WINDOW)),
-    "AvgPool2d": _Rule(
-        ref.avg_pool2d, ref.avg_pool2d_backward, (), ("kernel_size", *_WINDOW, "count_include_pad")
-    ),
-    "GlobalAvgPool2d": _Rule(ref.global_avg_pool2d, ref.global_avg_pool2d_backward),
-    "LocalResponseNorm": _Rule(
-        ref.local_response_norm, ref.local_response_norm_backward, (), ("size", "alpha", "beta", "k")
-    ),
-    "Flatten": _Rule(ref.flatten, ref.flatten_backward),
-    "ReLU": _Rule(ref.relu, ref.relu_backward),
-    "LeakyReLU": _Rule(ref.leaky_relu, ref.leaky_relu_backward, (), ("negative_slope",)),
-    "Sigmoid": _Rule(ref.sigmoid, ref.sigmoid_backward),
-    "Tanh": _Rule(ref.tanh, ref.tanh_backward),
-    "Softmax": _Rule(ref.softmax, ref.softmax_backward),
-    "Dropout": _Rule(ref.dropout, ref.dropout_backward),
-    "Add": _Rule(ref.add, ref.add_backward),
-    "Concat": _Rule(ref.concat, ref.concat_backward),
-}  # fmt: skip
-
-
 class ReferenceEngine:
     """The oracle: runs a Program op by op with striate.reference.
 
@@ -150,7 +109,7 @@ class ReferenceEngine:
         value, dscores = loss(scores, targets)
         if not np.isfinite(value):
             self.report_divergence(values, value, step)
-        self._move_running_statistics(caches)
+        self.move_running_statistics(caches)
         self.backward(dscores, caches)
         update(self.parameters.flat, self.gradients)
         return StepResult(value, scores)
@@ -201,7 +160,7 @@ class ReferenceEngine:
         return flowing.get(0) if input_gradient else None
 
     def _run(self, op: Op, inputs: list[Array], training: bool, step: int) -> tuple[Array, Any]:
-        rule = _RULES[op.kind]
+        rule = RULES[op.kind]
         options = {name: op.options[name] for name in rule.options}
         if op.kind == "Dropout":
             if not training or op.options["p"] == 0.0:
@@ -214,7 +173,7 @@ class ReferenceEngine:
         return rule.forward(*inputs, *arrays, **options)
 
     def _run_backward(self, op: Op, dy: Array, cache: Any, needs_dx: bool) -> tuple[Array | None, ...]:
-        rule = _RULES[op.kind]
+        rule = RULES[op.kind]
         if op.kind == "BatchNorm2d":
             gradients = rule.backward(dy, cache)
         elif rule.parameters:
@@ -224,7 +183,7 @@ class ReferenceEngine:
             return found if isinstance(found, tuple) else (found,)
         names = dict(op.parameters)
         for short, gradient in zip(rule.parameters, gradients[1:], strict=True):
-            if gradient is not None:
+            if gradient is not None and names[short] in self._gradient_views:
                 self._gradient_views[names[short]][...] = gradient
         return (gradients[0],)
 
@@ -235,15 +194,17 @@ class ReferenceEngine:
             trains[op.output] = own or any(trains[number] for number in op.inputs)
         return trains
 
-    def _move_running_statistics(self, caches: Mapping[int, Any]) -> None:
+    def move_running_statistics(self, caches: Mapping[int, Any]) -> None:
+        """Batch norm's running statistics after a training pass with these caches."""
         for op in self.program.ops:
             if op.kind == "BatchNorm2d" and op.index in caches:
                 cache, names, momentum = caches[op.index], dict(op.parameters), op.options["momentum"]
                 count = cache.counts[:, None] * cache.normalized[0, 0].size
-                unbiased, share = cache.var * (count / np.maximum(1, count - 1)), count / count.sum()
+                divided = np.maximum(1, count - 1) if op.options["unbiased"] else count
+                variance, share = cache.var * (count / divided), count / count.sum()
                 means = (
                     ("running_mean", (share * cache.mean).sum(axis=0)),
-                    ("running_var", (share * unbiased).sum(axis=0)),
+                    ("running_var", (share * variance).sum(axis=0)),
                 )
                 for short, batch in means:
                     running = self.parameters[names[short]]

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import OptionError
 from ..shapes import WindowAxis, pair, transposed_axes, window_axes
 from .arena import BACKWARD, FORWARD, FORWARD_ALONE, Row, arrange, column, scratch
+from .coverage import why_not_native
 from .images import ImageLayout, few_index, image_layout, output_columns, worth_it
 from .layout import Ints, back_expansion, expansion, packed_order, tap_offsets, window_counts, window_taps
 from .program import Op, Program
@@ -41,6 +43,7 @@ COLUMNS = (
 FLOATS = 4
 RELU_DONE = 2
 _ELEMENTWISE = {"ReLU": "RELU", "LeakyReLU": "LEAKY", "Sigmoid": "SIGMOID", "Tanh": "TANH"}
+_VIEWS = ("Flatten", "Reshape", "Identity")
 _FEWEST_LANES = 4
 _WEIGHTS_TO_SPLIT = 1 << 16  # of a fully connected layer, so that its weights are worth keeping with one core
 _OF_VECTORS = {"Flatten", "Linear", "Dropout", "Add", "Concat", *_ELEMENTWISE}
@@ -92,7 +95,7 @@ class _Lowering:
         return self._plan()
 
     def _lower_op(self, op: Op) -> None:
-        if op.kind == "Flatten" or (op.kind == "Dropout" and (not self.training or op.options["p"] == 0.0)):
+        if op.kind in _VIEWS or (op.kind == "Dropout" and (not self.training or op.options["p"] == 0.0)):
             self.root[op.output] = self.root[op.inputs[0]]
             return
         self.root[op.output] = op.output
@@ -127,7 +130,7 @@ class _Lowering:
         elif op.kind == "BatchNorm2d":
             names = dict(op.parameters)
             self._row(
-                op, "BATCHNORM", (float(o["epsilon"]), float(o["momentum"])), C=shape[0], P=places,
+                op, "BATCHNORM", (float(o["epsilon"]), float(o["momentum"]), float(o["unbiased"])), C=shape[0], P=places,
                 WEIGHT=self.weights[names["weight"]], BIAS=self.weights[names["bias"]],
                 STATE=self.state[names["running_mean"]], STATISTICS=self.statistics, GHOST=int(o["ghost_size"] or 0),
             )  # fmt: skip
@@ -414,7 +417,11 @@ def to_lanes(program: Program, target: int, *, training: bool) -> Lanes:
     >>> lanes = to_lanes(lower(Sequential([Conv2d(6, 5), ReLU()], input_shape=(3, 32, 32))), 2, training=False)
     >>> lanes.names, lanes.arena_vectors  # the ReLU is part of the convolution
     (('conv1',), 23408)
+
+    Raises:   OptionError for a program with a layer that has no kernel.
     """
+    if lacking := why_not_native(program):
+        raise OptionError(f"{lacking}.")
     return _Lowering(program, target, training).lower()
 
 

@@ -1,4 +1,4 @@
-"""Batch normalization and local response normalization, forward and backward side by side."""
+"""Batch, instance and local response normalization, forward and backward side by side."""
 
 from __future__ import annotations
 
@@ -79,6 +79,21 @@ def batch_norm2d_backward(dy: Array, cache: BatchNorm2dCache) -> tuple[Array, Ar
     mean_dy = _to_images(np.add.reduceat(sums, starts) / count, starts, dy)
     mean_product = _to_images(np.add.reduceat(products, starts) / count, starts, dy)
     return scale * (dy - mean_dy - normalized * mean_product), dweight, dbias
+
+
+def instance_norm2d(
+    x: Array, weight: Array, bias: Array, *, epsilon: float = 1e-5
+) -> tuple[Array, BatchNorm2dCache]:
+    """Batch normalization of each image on its own, in training and inference."""
+    return batch_norm2d(x, weight, bias, epsilon=epsilon, ghost_size=1)
+
+
+def instance_norm2d_backward(
+    dy: Array, cache: BatchNorm2dCache, *, needs_dx: bool = True
+) -> tuple[Array, Array, Array]:
+    """As batch_norm2d_backward."""
+    del needs_dx  # dx comes out of the same sums as the others
+    return batch_norm2d_backward(dy, cache)
 
 
 def _to_images(values: Array, starts: npt.NDArray[np.int64], x: Array) -> Array:

@@ -148,12 +148,13 @@ def add_backward(dy: Array, cache: int) -> tuple[Array, ...]:
     return (dy,) * cache
 
 
-def concat(*inputs: Array) -> tuple[Array, tuple[int, ...]]:
-    """Inputs side by side along axis 1. The cache is where each one ends."""
-    ends = np.cumsum([x.shape[1] for x in inputs])
-    return np.concatenate(inputs, axis=1), tuple(int(end) for end in ends)
+def concat(*inputs: Array, axis: int = 0) -> tuple[Array, tuple[int, tuple[int, ...]]]:
+    """Inputs side by side along one axis of an image. The cache is the array's axis, and where each one ends."""
+    ends = np.cumsum([x.shape[axis + 1] for x in inputs])
+    return np.concatenate(inputs, axis=axis + 1), (axis + 1, tuple(int(end) for end in ends))
 
 
-def concat_backward(dy: Array, cache: tuple[int, ...]) -> tuple[Array, ...]:
+def concat_backward(dy: Array, cache: tuple[int, tuple[int, ...]]) -> tuple[Array, ...]:
     """Each input gets its slice of dy."""
-    return tuple(np.split(dy, cache[:-1], axis=1))
+    axis, ends = cache
+    return tuple(np.split(dy, ends[:-1], axis=axis))

@@ -119,6 +119,69 @@ def avg_pool2d_backward(dy: Array, cache: AvgPool2dCache) -> Array:
     return _inner(dpadded, axes)
 
 
+class LpPool2dCache(NamedTuple):
+    """What lp_pool2d keeps for its backward pass."""
+
+    x: Array
+    y: Array
+    p: int
+    axes: tuple[WindowAxis, ...]
+
+
+def lp_pool2d(
+    x: Array,
+    kernel_size: IntOrPair,
+    *,
+    stride: IntOrPair | None = None,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    rounding: Rounding = "exact",
+    p: int = 2,
+) -> tuple[Array, LpPool2dCache]:
+    """The p-norm of each window: (Σ |x|ᵖ)^(1/p).
+
+    Args:     as max_pool2d; padding adds nothing; p at least 1.
+    """
+    step = kernel_size if stride is None else stride
+    rows, cols = axes = window_axes(
+        x.shape[2:], kernel_size, step, padding, dilation, rounding, noun="window"
+    )
+    padded = _pad_with(np.abs(x) ** p, axes, 0.0)
+    y = np.zeros((*x.shape[:2], rows.output_size, cols.output_size), x.dtype)
+    for r in range(rows.kernel_size):
+        for s in range(cols.kernel_size):
+            y += padded[:, :, tap(rows, r), tap(cols, s)]
+    y = y ** (1.0 / p)
+    return y, LpPool2dCache(x, y, p, axes)
+
+
+def lp_pool2d_backward(dy: Array, cache: LpPool2dCache) -> Array:
+    """dy·sign(x)·(|x|/y)^(p − 1), and 0 where a window is all 0."""
+    x, y, p, axes = cache
+    rows, cols = axes
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(y > 0, dy * y ** (1.0 - p), dy.dtype.type(0))
+    gathered = _empty_padded(x.shape, axes, dy.dtype)
+    for r in range(rows.kernel_size):
+        for s in range(cols.kernel_size):
+            gathered[:, :, tap(rows, r), tap(cols, s)] += share
+    dx: Array = _inner(gathered, axes) * np.sign(x) * np.abs(x) ** (p - 1)
+    return dx
+
+
+def max_pool_indices2d(
+    x: Array, kernel_size: IntOrPair, *, column_major: bool = False, **window: Any
+) -> tuple[Array, None]:
+    """Where each window has its largest number, counted through the whole batch: int64."""
+    _, (_, winner, (rows, cols)) = max_pool2d(x, kernel_size, **window)
+    r, s = np.divmod(winner.astype(np.int64), cols.kernel_size)
+    row = np.arange(rows.output_size)[:, None] * rows.stride - rows.before + r * rows.dilation
+    column = np.arange(cols.output_size) * cols.stride - cols.before + s * cols.dilation
+    place = column * rows.size + row if column_major else row * cols.size + column
+    maps = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], 1, 1)
+    return maps * (rows.size * cols.size) + place, None
+
+
 def global_avg_pool2d(x: Array) -> tuple[Array, tuple[int, ...]]:
     """The mean of each activation map: (N, C, H, W) → (N, C, 1, 1)."""
     return x.mean(axis=(2, 3), keepdims=True), x.shape

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MissingDependencyError, OptionError
-from ..graph import INPUT, Node
-from ..layers import (
+from ...errors import MissingDependencyError, OptionError
+from ...graph import INPUT, Node
+from ...layers import (
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
@@ -27,8 +27,8 @@ from ..layers import (
     LocalResponseNorm,
     MaxPool2d,
 )
-from ..model import Model
-from ..shapes import TransposedAxis, WindowAxis, pair
+from ...model import Model
+from ...shapes import TransposedAxis, WindowAxis, pair
 
 OPSET = 21  # the newest that the runtimes in use agree on
 IR_VERSION = 10
@@ -45,7 +45,7 @@ def save(model: Model, path: str | Path, *, preprocessing: bool = False) -> Path
     Raises:   MissingDependencyError without onnx; OptionError for what ONNX cannot say.
     Source:   ONNX operator specifications, opset 21.
     """
-    onnx = _onnx()
+    onnx = import_onnx()
     written = _Writer(onnx, model).write(preprocessing=preprocessing)
     onnx.checker.check_model(written, full_check=True)
     path = Path(path)
@@ -62,7 +62,7 @@ def save(model: Model, path: str | Path, *, preprocessing: bool = False) -> Path
     return path
 
 
-def _onnx() -> Any:
+def import_onnx() -> Any:
     try:
         import onnx
         import onnx.checker

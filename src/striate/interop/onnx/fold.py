@@ -1,0 +1,82 @@
+"""Nodes that read nothing but tensors of the file are computed once, on import, by onnx's own evaluator."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .node import NodeView
+from .values import MOST_NUMBERS, CannotError, Known, Value
+
+Array = npt.NDArray[Any]
+
+# Of the operators that have layers, and of those that only shape arithmetic needs.
+_FOLDED = frozenset(
+    (
+        "Abs", "Add", "Cast", "Ceil", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Exp", "Expand", "Flatten", "Floor",
+        "Gather", "Greater", "Identity", "Less", "Log", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Pow", "Range", "ReduceMax",
+        "ReduceMean", "ReduceSum", "Reshape", "Shape", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
+    )
+)  # fmt: skip
+
+
+def foldable(op: str) -> bool:
+    """Whether a node of this operator is computed on import where all it reads is known."""
+    return op in _FOLDED
+
+
+def folded(onnx: Any, node: NodeView, given: list[Value | None], opset: int) -> list[Array]:
+    """The numbers of a node's outputs."""
+    from onnx.reference import ReferenceEvaluator
+
+    arrays = {
+        name: value.array for name, value in zip(node.inputs, given, strict=True) if isinstance(value, Known)
+    }
+    _check_size(node, list(arrays.values()))
+    helper = onnx.helper
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in arrays.items()
+    ]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.outputs if name]
+    graph = helper.make_graph([node.proto], "constant", inputs, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    found = iter(ReferenceEvaluator(model).run(None, arrays))
+    results = [np.asarray(next(found)) if name else np.zeros(0) for name in node.outputs]
+    for array in results:
+        if array.dtype == np.float64 or array.dtype.kind not in "fiub":
+            raise CannotError(f"a constant of type {array.dtype}; Striate computes in float32")
+    return results
+
+
+def _check_size(node: NodeView, arrays: list[Array]) -> None:
+    wanted = 0
+    if node.op == "ConstantOfShape":
+        wanted = prod(int(size) for size in arrays[0])
+    elif node.op == "Expand":
+        wanted = prod(int(size) for size in arrays[1]) * max(1, arrays[0].size)
+    elif node.op == "Range":
+        start, stop, step = (float(array) for array in arrays)
+        wanted = int((stop - start) / step)
+    elif len(arrays) > 1 and node.op in (
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Max",
+        "Min",
+        "Pow",
+        "Mod",
+        "Equal",
+        "Less",
+        "Greater",
+        "Where",
+    ):
+        wanted = prod(np.broadcast_shapes(*(array.shape for array in arrays)))
+    elif node.op == "Gather":
+        wanted = arrays[1].size * (arrays[0].size // max(1, arrays[0].shape[int(node.get("axis", 0))]))
+    if wanted > MOST_NUMBERS:
+        raise CannotError(f"a constant of {wanted:,} numbers")

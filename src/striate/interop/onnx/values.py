@@ -1,0 +1,224 @@
+"""What an importer knows of each tensor: its numbers, or the layer that makes it. And the network in the making."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import ModelFileError, ShapeError
+from ...graph import INPUT, Graph, GraphBuilder
+from ...layers import Expand, Identity, IntoBatch, Layer, OutOfBatch, Parameter
+from ...shapes import Shape, times
+
+Array = npt.NDArray[Any]
+
+ANY_BATCH = (
+    7919  # stands for a free batch size while shapes are computed: a prime, so that no product hides it
+)
+MOST_NUMBERS = 1 << 28  # of one tensor, an image
+
+
+class CannotError(Exception):
+    """A node asks for what Striate has no layer for; the message says what."""
+
+
+class MixesImagesError(Exception):
+    """A node takes the images of a batch together, so they cannot be computed one by one."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A tensor whose numbers stand in the file.
+
+    Fields:  array
+             trained   whether it is an initializer, which training may change
+             folds     whether nodes that read only such tensors are computed once and for all
+    """
+
+    array: Array
+    trained: bool = False
+    folds: bool = True
+
+
+@dataclass(frozen=True)
+class Made:
+    """A tensor that a layer makes (or the input): the layer's name, and the shape for one image."""
+
+    name: str
+    shape: Shape
+
+
+Value = Known | Made
+
+
+@dataclass
+class Entry:
+    """A layer in the making, with its parameters' numbers by short name."""
+
+    layer: Layer
+    inputs: tuple[str, ...]
+    input_shapes: tuple[Shape, ...]
+    arrays: dict[str, Array] = field(default_factory=dict)
+
+
+class Network:
+    """Layers as they are read. With `batch`, axis 0 of every tensor is the batch and layers see one image.
+
+    Args:     input_shape of one image; batch: how many images shapes are computed for, or None where a whole tensor
+              counts as one image.
+    """
+
+    def __init__(self, input_shape: Shape, batch: int | None) -> None:
+        self.batch = batch
+        self.input = Made(INPUT, input_shape)
+        self.entries: dict[str, Entry] = {}
+        self.constants: dict[int, tuple[Known, Made]] = {}
+
+    # ── shapes ───────────────────────────────────────────────────────────────────────────────────
+
+    def shape(self, value: Value) -> Shape:
+        """The whole tensor's shape."""
+        if isinstance(value, Known):
+            return value.array.shape
+        return value.shape if self.batch is None else (self.batch, *value.shape)
+
+    def axis(self, axis: int, rank: int) -> int:
+        """A tensor's axis as an axis of one image; MixesImagesError for the batch's own."""
+        axis = _counted(axis, rank)
+        if self.batch is None:
+            return axis
+        if axis == 0:
+            raise MixesImagesError("along the batch")
+        return axis - 1
+
+    def image_shape(self, shape: Shape) -> Shape:
+        """A tensor's shape as that of one image; MixesImagesError where its first axis is not the batch."""
+        if self.batch is None:
+            return shape
+        if not shape or shape[0] != self.batch:
+            raise MixesImagesError(f"into {times(shape)}")
+        return shape[1:]
+
+    # ── layers ───────────────────────────────────────────────────────────────────────────────────
+
+    def add(self, layer: Layer, *inputs: Value, name: str = "", **arrays: Array) -> Made:
+        """One more layer, with its parameters."""
+        made = [self.made(value) for value in inputs]
+        shapes = tuple(value.shape for value in made)
+        try:
+            shape = layer.output_shape(*shapes)
+        except ShapeError as error:
+            raise CannotError(str(error)) from None
+        if prod(shape) > MOST_NUMBERS:
+            raise CannotError(f"its output of {times(shape)} is {prod(shape):,} numbers an image")
+        name = self.free(name or layer.short)
+        for short, spec in layer.parameter_specs(*shapes).items():
+            if short in arrays and arrays[short].shape != spec.shape:
+                raise CannotError(
+                    f"its {short} is {times(arrays[short].shape)}, and the layer needs {times(spec.shape)}"
+                )
+        self.entries[name] = Entry(layer, tuple(value.name for value in made), shapes, arrays)
+        return Made(name, shape)
+
+    def made(self, value: Value) -> Made:
+        """The value as a layer's output; a known tensor becomes a Parameter, once."""
+        if isinstance(value, Made):
+            return value
+        if id(value) not in self.constants:
+            array = value.array
+            if self.batch is not None and array.ndim and array.shape[0] == 1:
+                array = array[0]
+            elif self.batch is not None and array.ndim:
+                raise MixesImagesError("a constant for each image")
+            self.constants[id(value)] = value, self.parameter(array, trained=value.trained)
+        return self.constants[id(value)][1]
+
+    def parameter(self, array: Array, *, trained: bool) -> Made:
+        """A Parameter of these numbers."""
+        numbers = np.asarray(array, np.float32)
+        return self.add(Parameter(array.shape, trained=trained), self.input, name="constant", value=numbers)
+
+    def broadcast(self, values: list[Value]) -> list[Made]:
+        """All values expanded to one shape, by NumPy's rules for whole tensors."""
+        rank = max(len(self.shape(value)) for value in values)
+        made = [self._aligned(value, rank) for value in values]
+        try:
+            shape = np.broadcast_shapes(*(value.shape for value in made))
+        except ValueError:
+            raise CannotError(
+                f"{' and '.join(times(v.shape) for v in made)} do not broadcast together"
+            ) from None
+        return [value if value.shape == shape else self.add(Expand(shape), value) for value in made]
+
+    def _aligned(self, value: Value, rank: int) -> Made:
+        if self.batch is None:
+            return self.made(value)
+        if isinstance(value, Known):
+            if value.array.ndim == rank:
+                return self.made(value)
+            return self.parameter(value.array, trained=value.trained)
+        if len(value.shape) + 1 != rank:
+            raise MixesImagesError("tensors of different ranks")
+        return value
+
+    def images(self, value: Value) -> tuple[Made, int | None]:
+        """The value with its first axis as the batch, and the count for `together` to undo it."""
+        made = self.made(value)
+        if self.batch is not None:
+            return made, None
+        return self.add(IntoBatch(), made), made.shape[0]
+
+    def together(self, made: Made, count: int | None) -> Made:
+        """The way back of `images`."""
+        return made if count is None else self.add(OutOfBatch(count), made)
+
+    def replace(self, made: Made, layer: Layer, **arrays: Array) -> None:
+        """Another layer of the same output shape in a place, with more parameters."""
+        self.entries[made.name].layer = layer
+        self.entries[made.name].arrays |= arrays
+
+    def readers(self, name: str) -> int:
+        """How many layers read this one so far."""
+        return sum(name in entry.inputs for entry in self.entries.values())
+
+    def free(self, wanted: str) -> str:
+        """`wanted` as a layer's name, with a number where it is taken."""
+        stem = re.sub(r"[^0-9A-Za-z_]+", "_", wanted).strip("_") or "layer"
+        name, count = stem, 1
+        while name in self.entries or name == INPUT:
+            count += 1
+            name = f"{stem}_{count}"
+        return name
+
+    # ── the network ──────────────────────────────────────────────────────────────────────────────
+
+    def build(self, outputs: list[Made]) -> tuple[Graph, dict[str, Array], list[str]]:
+        """The graph of what `outputs` need, its parameters by full name, and the outputs' nodes."""
+        ends = [made.name if made.name != INPUT else self.add(Identity(), made).name for made in outputs]
+        needed: set[str] = set()
+        for name in reversed(list(self.entries)):
+            if name in ends or name in needed:
+                needed |= {name, *self.entries[name].inputs}
+        builder = GraphBuilder(self.input.shape)
+        arrays: dict[str, Array] = {}
+        for name, entry in self.entries.items():
+            if name in needed:
+                builder.add(entry.layer, *entry.inputs, name=name)
+                arrays |= {f"{name}.{short}": array for short, array in entry.arrays.items()}
+        return builder.build(ends[0]), arrays, ends
+
+
+def _counted(axis: int, rank: int) -> int:
+    if not -rank <= axis < max(rank, 1):
+        raise CannotError(f"axis {axis} of a tensor of {rank} axes")
+    return axis % rank if rank else 0
+
+
+def unreadable(path: Any, why: str) -> ModelFileError:
+    """The error for a file that cannot be imported."""
+    return ModelFileError(f"{path}: {why}")
