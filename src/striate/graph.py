@@ -201,7 +201,7 @@ class Graph:
     def from_dict(record: Mapping[str, Any]) -> Graph:
         """The network that to_dict wrote; GraphError or ShapeError where it makes no sense."""
         try:
-            builder = GraphBuilder(tuple(record["input_shape"]))
+            builder = GraphBuilder.of_tensors(tuple(record["input_shape"]))
             for entry in record["nodes"]:
                 arguments = {k: v for k, v in entry.items() if k not in ("name", "inputs")}
                 builder.add(layer_from_dict(arguments), *entry["inputs"], name=entry["name"])
@@ -231,7 +231,19 @@ class GraphBuilder:
     input = INPUT
 
     def __post_init__(self) -> None:
-        self.input_shape = tuple(integer(size, "input_shape", 1) for size in self.input_shape)
+        self.input_shape = _checked(self.input_shape)
+        if len(self.input_shape) not in (1, 3):
+            raise GraphError(
+                f"input_shape takes (C, H, W) or (features,), got {times(self.input_shape)}. "
+                "A greyscale picture has one channel: (1, H, W)."
+            )
+
+    @classmethod
+    def of_tensors(cls, input_shape: Shape) -> GraphBuilder:
+        """A builder whose input may have any number of axes: for networks that come from elsewhere."""
+        builder = cls((1,))
+        builder.input_shape = _checked(input_shape)
+        return builder
 
     @property
     def last(self) -> str:
@@ -310,6 +322,10 @@ class GraphBuilder:
         width = max(len(place) for place, _ in [*steps, (where, "")])
         lines = [f"{place:<{width}}  {shape}" for place, shape in reversed(steps)]
         return (*lines, f"{where:<{width}}  ✗")
+
+
+def _checked(shape: Shape) -> Shape:
+    return tuple(integer(size, "input_shape", 1) for size in shape)
 
 
 class Sequential(Graph):

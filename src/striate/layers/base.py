@@ -106,7 +106,7 @@ def need_image(kind: str, shape: Shape) -> tuple[int, int, int]:
         if len(shape) == 1:
             what = f"a vector of {shape[0]} features. Put it before Flatten."
         else:
-            what = f"{times(shape)}. A greyscale picture has one channel: (1, H, W)."
+            what = f"{times(shape) or 'one number'}."
         raise ShapeError(f"{kind} takes images (C, H, W), and its input is {what}")
     return shape[0], shape[1], shape[2]
 

@@ -73,8 +73,8 @@ class _Lowering:
         self.table_size = self.packed = self.statistics = self.kept = 0
         self.whole: list[tuple[int, int]] = []
         self.root = {0: 0}
-        self.weights, self.state = _offsets(program)
-        self.ops = _needed(program, target)
+        self.weights, self.state = program.parameter_offsets()
+        self.ops = program.needed_for(target)
         self.readers: dict[int, list[Op]] = {}
         for op in self.ops:
             for number in set(op.inputs):
@@ -431,24 +431,3 @@ def _in_pairs(axes: tuple[WindowAxis, ...]) -> bool:
         (a.kernel_size, a.stride, a.dilation, a.before) == (2, 2, 1, 0) and 2 * a.output_size <= a.size
         for a in axes
     )
-
-
-def _needed(program: Program, target: int) -> list[Op]:
-    """The ops that `target` depends on, in order."""
-    wanted, found = {target}, []
-    for op in reversed(program.ops):
-        if op.output in wanted:
-            found.append(op)
-            wanted.update(op.inputs)
-    return found[::-1]
-
-
-def _offsets(program: Program) -> tuple[dict[str, int], dict[str, int]]:
-    """Where each array begins in the flat parameters, and in the flat state."""
-    weights: dict[str, int] = {}
-    state: dict[str, int] = {}
-    at = {True: 0, False: 0}
-    for name, spec in program.parameter_specs.items():
-        (weights if spec.trained else state)[name] = at[spec.trained]
-        at[spec.trained] += prod(spec.shape)
-    return weights, state

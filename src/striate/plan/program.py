@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from ..layers import ParameterSpec
@@ -72,3 +73,22 @@ class Program:
     def input_shape(self) -> Shape:
         """Shape of one input image."""
         return self.buffers[0].shape
+
+    def needed_for(self, target: int) -> list[Op]:
+        """The ops that buffer `target` depends on, in order."""
+        wanted, found = {target}, []
+        for op in reversed(self.ops):
+            if op.output in wanted:
+                found.append(op)
+                wanted.update(op.inputs)
+        return found[::-1]
+
+    def parameter_offsets(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Where each array begins in the flat parameters, and in the flat state."""
+        weights: dict[str, int] = {}
+        state: dict[str, int] = {}
+        at = {True: 0, False: 0}
+        for name, spec in self.parameter_specs.items():
+            (weights if spec.trained else state)[name] = at[spec.trained]
+            at[spec.trained] += prod(spec.shape)
+        return weights, state

@@ -60,8 +60,10 @@ def resize_matrix(
 def _coordinate(
     row: int, before: int, after: int, scale: float, region: tuple[float, float], how: str
 ) -> float:
+    """Where output `row` falls in the input. The width that scales promise need not be whole, and two rules divide by it."""
+    promised = scale * before
     if how == "align_corners":
-        return row * (before - 1) / (after - 1) if after > 1 else 0.0
+        return row * (before - 1) / (promised - 1) if after > 1 else 0.0
     if how == "asymmetric":
         return row / scale
     if how == "tf_half_pixel_for_nn":
@@ -72,8 +74,8 @@ def _coordinate(
         start, end = region
         if after == 1:
             return 0.5 * (start + end) * (before - 1)
-        return start * (before - 1) + row * (end - start) * (before - 1) / (after - 1)
-    offset = before / 2 * (1 - after / (scale * before)) if how == "half_pixel_symmetric" else 0.0
+        return start * (before - 1) + row * (end - start) * (before - 1) / (promised - 1)
+    offset = before / 2 * (1 - after / promised) if how == "half_pixel_symmetric" else 0.0
     return offset + (row + 0.5) / scale - 0.5
 
 

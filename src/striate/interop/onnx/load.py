@@ -23,7 +23,7 @@ from .write import import_onnx
 
 Array = npt.NDArray[Any]
 
-OLDEST_OPSET = 7
+OLDEST_OPSET = 6  # before that, every operator said which inputs it consumed
 _SENSELESS = (
     TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, ZeroDivisionError, struct.error,
     ArithmeticError, MemoryError,

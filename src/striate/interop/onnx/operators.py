@@ -53,7 +53,7 @@ from .tensors import Given, scalars, value_of
 from .values import CannotError, Known, Made, MixesImagesError, Network, Value
 from .windows import weights
 
-_AXES_SOFTMAX, _INPUTS_CLIP = 13, 11  # the opsets that changed them
+_AXES_SOFTMAX, _INPUTS_CLIP, _NUMPY_BROADCAST = 13, 11, 7  # the opsets that changed them
 
 _CURVES: Mapping[str, Callable[[NodeView], Layer]] = {
     "Relu": lambda node: ReLU(),
@@ -90,8 +90,18 @@ def _together(reader: Any, node: NodeView, given: Given) -> Value:
     values = [value_of(given, i) for i in range(len(given))]
     if len(values) == 1:
         return values[0]
+    if reader.opset < _NUMPY_BROADCAST and node.get("axis", None) is not None:
+        values[1] = _at_axis(values[1], int(node.get("axis")), len(network.shape(values[0])))
     joined = _bias(network, values) if node.op in ("Add", "Sum") else None
     return joined or network.add(_TOGETHER[node.op](), *network.broadcast(values), name=node.name)
+
+
+def _at_axis(value: Value, axis: int, rank: int) -> Value:
+    """The second input of an old Add: its first axis stands at `axis` of the first input, not its last at the end."""
+    if not isinstance(value, Known):
+        raise CannotError("axis= with an input that is computed")
+    after = rank - (axis % rank) - value.array.ndim
+    return Known(value.array.reshape(*value.array.shape, *(1,) * max(0, after)), value.trained, value.folds)
 
 
 def _bias(network: Network, values: list[Value]) -> Made | None:
@@ -117,6 +127,8 @@ def _prelu(reader: Any, node: NodeView, given: Given) -> Value:
         if slope.shape[0] != 1:
             raise MixesImagesError("slopes for each image")
         slope = slope[0]
+    if reader.opset < _NUMPY_BROADCAST and slope.ndim == 1 and slope.size > 1:  # one a channel
+        slope = slope.reshape(-1, *(1,) * (len(network.shape(value)) - 2))
     slope = slope.reshape(1) if slope.ndim == 0 else slope
     return network.add(PReLU(slope.shape), value, name=node.name, weight=slope)
 

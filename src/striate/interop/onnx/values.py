@@ -204,7 +204,7 @@ class Network:
         for name in reversed(list(self.entries)):
             if name in ends or name in needed:
                 needed |= {name, *self.entries[name].inputs}
-        builder = GraphBuilder(self.input.shape)
+        builder = GraphBuilder.of_tensors(self.input.shape)
         arrays: dict[str, Array] = {}
         for name, entry in self.entries.items():
             if name in needed:
