@@ -197,6 +197,125 @@ def _concat(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
     return [x, *others], {}
 
 
+def _lp_pool2d(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    options = {"kernel_size": draw(st.integers(1, 3)), **_window(draw, 1), "p": draw(st.integers(1, 3))}
+    x = _image(draw, 2, _apart)
+    window_axes(
+        x.shape[2:], *(options[k] for k in ("kernel_size", "stride", "padding", "dilation", "rounding"))
+    )
+    return [x], options
+
+
+def _instance_norm2d(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    x = numbers(draw, draw(st.integers(1, 3)), 3, draw(st.integers(2, 5)), draw(st.integers(2, 5)))
+    return [x, numbers(draw, 3), numbers(draw, 3)], {"epsilon": draw(st.sampled_from([1e-5, 0.1]))}
+
+
+def _prelu(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    x = _image(draw, 2, _apart)
+    return [x, numbers(draw, *draw(st.sampled_from([(1,), (2, 1, 1), (1, *x.shape[2:]), x.shape[1:]])))], {}
+
+
+def _with(**options: st.SearchStrategy[Any]) -> Callable[[Draw], tuple[list[Array | None], dict[str, Any]]]:
+    """A function of one number, no argument near a kink, with drawn options."""
+
+    def draw_case(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+        return [_image(draw, 2, _apart)], {name: draw(strategy) for name, strategy in options.items()}
+
+    return draw_case
+
+
+def _positive(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    return [np.abs(_image(draw, 2, _apart)) + 0.1], {}
+
+
+def _two(
+    positive: bool = False, most: int = 2
+) -> Callable[[Draw], tuple[list[Array | None], dict[str, Any]]]:
+    """Tensors of one shape, their numbers all apart."""
+
+    def draw_case(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+        count = 2 if most == 2 else draw(st.integers(2, most))
+        every = _apart(draw, count, draw(st.integers(1, 3)), 2, draw(st.integers(1, 4)))
+        return [*(np.abs(every) + 0.2 if positive else every)], {}
+
+    return draw_case
+
+
+def _matmul(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    n, m, k, p = (draw(st.integers(1, 4)) for _ in range(4))
+    ahead = draw(st.sampled_from([(), (2,)]))
+    return [numbers(draw, n, *ahead, m, k), numbers(draw, n, *ahead, k, p)], {}
+
+
+def _expand(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+    own = draw(st.sampled_from([(), (1,), (3,), (2, 1), (2, 3), (4, 1, 3)]))
+    return [numbers(draw, 2, *own)], {"shape": (4, 2, 3) if own != (4, 1, 3) else (4, 5, 3)}
+
+
+def _of_image(make: Callable[[Draw, tuple[int, ...]], dict[str, Any]]) -> Callable[[Draw], Any]:
+    """One image tensor, its numbers all apart, with options that depend on its shape."""
+
+    def draw_case(draw: Draw) -> tuple[list[Array | None], dict[str, Any]]:
+        x = _image(draw, draw(st.integers(1, 3)), _apart)
+        return [x], make(draw, x.shape[1:])
+
+    return draw_case
+
+
+def _reshape(draw: Draw, shape: tuple[int, ...]) -> dict[str, Any]:
+    c, h, w = shape
+    return {"shape": draw(st.sampled_from([(c * h * w,), (w, c, h), (c, h * w), (1, h, c * w)]))}
+
+
+def _slice(draw: Draw, shape: tuple[int, ...]) -> dict[str, Any]:
+    axis = draw(st.integers(0, 2))
+    start = draw(st.integers(0, shape[axis] - 1))
+    if draw(st.booleans()):
+        return {"axis": axis, "start": start, "stop": None, "step": -draw(st.integers(1, 2))}
+    return {
+        "axis": axis,
+        "start": start,
+        "stop": draw(st.integers(start + 1, shape[axis])),
+        "step": draw(st.integers(1, 2)),
+    }
+
+
+def _take(draw: Draw, shape: tuple[int, ...]) -> dict[str, Any]:
+    axis = draw(st.integers(0, 2))
+    return {
+        "axis": axis,
+        "indices": tuple(draw(st.lists(st.integers(0, shape[axis] - 1), min_size=1, max_size=6))),
+    }
+
+
+def _pad(draw: Draw, shape: tuple[int, ...]) -> dict[str, Any]:
+    side = st.tuples(st.integers(0, 2), st.integers(0, 2))
+    return {"sides": tuple(draw(side) for _ in shape), "value": draw(st.sampled_from([0.0, -1.5]))}
+
+
+def _reduce(draw: Draw, shape: tuple[int, ...]) -> dict[str, Any]:
+    axes = tuple(sorted(draw(st.sets(st.integers(0, len(shape) - 1), min_size=1))))
+    return {
+        "operation": draw(st.sampled_from(["mean", "sum", "max"])),
+        "axes": axes,
+        "keep_axes": draw(st.booleans()),
+    }
+
+
+def _resize(draw: Draw, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Sizes at least the input's for "nearest", whose neighbors PyTorch chooses by other rules when it shrinks."""
+    mode = draw(st.sampled_from(["nearest", "linear", "cubic"]))
+    corners = mode != "nearest" and min(shape[1:]) > 1 and draw(st.booleans())
+    h, w = (
+        size * draw(st.integers(1, 3)) if mode == "nearest" else draw(st.integers(2, 9)) for size in shape[1:]
+    )
+    return {
+        "sizes": (shape[0], h, w), "mode": mode, "nearest": "floor", "cubic_a": -0.75,
+        "coordinates": "asymmetric" if mode == "nearest" else "align_corners" if corners else "half_pixel",
+    }  # fmt: skip
+
+
 # ── the same ops in PyTorch ──────────────────────────────────────────────────────────────────────
 
 
@@ -313,6 +432,81 @@ def _torch_joined(name: str) -> Callable[..., Any]:
     return call
 
 
+def _torch_lp_pool2d(tensors: list[Any], o: dict[str, Any]) -> Any:
+    import torch
+    import torch.nn.functional as F
+
+    (x,) = tensors
+    kernel = pair(o["kernel_size"], "kernel_size")
+    step = o["kernel_size"] if o["stride"] is None else o["stride"]
+    axes = window_axes(x.shape[2:], kernel, step, o["padding"], o["dilation"], o["rounding"])
+    ones = torch.ones(x.shape[1], 1, *kernel, dtype=x.dtype)
+    total = F.conv2d(
+        _torch_pad(x.abs() ** o["p"], axes, "constant"), ones, None, step, 0, o["dilation"], x.shape[1]
+    )
+    # The root's slope at 0 is infinite; a window of padding alone is a constant 0 in Striate.
+    return torch.where(total > 0, total, 1.0) ** (1 / o["p"]) * (total > 0)
+
+
+def _torch_resize(tensors: list[Any], o: dict[str, Any]) -> Any:
+    import torch.nn.functional as F
+
+    names = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}
+    corners = None if o["mode"] == "nearest" else o["coordinates"] == "align_corners"
+    return F.interpolate(tensors[0], o["sizes"][1:], mode=names[o["mode"]], align_corners=corners)
+
+
+def _torch_reduce(tensors: list[Any], o: dict[str, Any]) -> Any:
+    axes = [axis + 1 for axis in o["axes"]]
+    names = {"mean": "mean", "sum": "sum", "max": "amax"}
+    return getattr(tensors[0], names[o["operation"]])(dim=axes, keepdim=o["keep_axes"])
+
+
+def _torch_slice(tensors: list[Any], o: dict[str, Any]) -> Any:
+    places = range(tensors[0].shape[o["axis"] + 1])[o["start"] : o["stop"] : o["step"]]
+    return _torch_take(tensors, {"axis": o["axis"], "indices": list(places)})
+
+
+def _torch_take(tensors: list[Any], o: dict[str, Any]) -> Any:
+    import torch
+
+    return tensors[0].index_select(o["axis"] + 1, torch.tensor(o["indices"]))
+
+
+def _torch_pads(tensors: list[Any], o: dict[str, Any]) -> Any:
+    import torch.nn.functional as F
+
+    return F.pad(tensors[0], [side for sides in reversed(o["sides"]) for side in sides], value=o["value"])
+
+
+def _torch_gelu(tensors: list[Any], o: dict[str, Any]) -> Any:
+    import torch.nn.functional as F
+
+    return F.gelu(tensors[0], approximate=o["approximate"])
+
+
+def _torch_op(name: str) -> Callable[..., Any]:
+    """A function of torch itself."""
+
+    def call(tensors: list[Any], options: dict[str, Any]) -> Any:
+        import torch
+
+        return getattr(torch, name)(*tensors, **options)
+
+    return call
+
+
+def _torch_extreme(name: str) -> Callable[..., Any]:
+    def call(tensors: list[Any], options: dict[str, Any]) -> Any:
+        import torch
+
+        return getattr(torch.stack(tensors), name)(0)
+
+    return call
+
+
+_SLOPES = {"alpha": st.sampled_from([0.3, 1.0, 1.7])}
+
 CASES = (
     Case("conv2d", ref.conv2d, ref.conv2d_backward, _conv2d, _torch_conv2d),
     Case("conv_transpose2d", ref.conv_transpose2d, ref.conv_transpose2d_backward, _conv_transpose2d, _torch_conv_transpose2d),
@@ -333,6 +527,43 @@ CASES = (
     Case("dropout", ref.dropout, ref.dropout_backward, _dropout),
     Case("add", ref.add, ref.add_backward, _add, _torch_joined("add")),
     Case("concat", ref.concat, ref.concat_backward, _concat, _torch_joined("cat")),
+    Case("lp_pool2d", ref.lp_pool2d, ref.lp_pool2d_backward, _lp_pool2d, _torch_lp_pool2d),
+    Case("instance_norm2d", ref.instance_norm2d, ref.instance_norm2d_backward, _instance_norm2d, lambda t, o: _functional("instance_norm", weight=t[1], bias=t[2], eps=o["epsilon"])(t[:1], {})),
+    Case("prelu", ref.prelu, ref.prelu_backward, _prelu, lambda t, o: t[0].clamp(min=0) + t[1] * t[0].clamp(max=0)),
+    Case("elu", ref.elu, ref.slope_backward, _with(**_SLOPES), _functional("elu")),
+    Case("selu", ref.selu, ref.slope_backward, _with(**_SLOPES, gamma=st.sampled_from([0.5, 1.05])), lambda t, o: o["gamma"] * _functional("elu")(t, {"alpha": o["alpha"]})),
+    Case("hard_sigmoid", ref.hard_sigmoid, ref.slope_backward, _with(alpha=st.sampled_from([1 / 6, 0.4142]), beta=st.just(0.5)), lambda t, o: (t[0] * o["alpha"] + o["beta"]).clamp(0, 1)),
+    Case("hard_swish", ref.hard_swish, ref.slope_backward, _with(), _functional("hardswish")),
+    Case("softplus", ref.softplus, ref.slope_backward, _with(), _functional("softplus")),
+    Case("softsign", ref.softsign, ref.slope_backward, _with(), _functional("softsign")),
+    Case("gelu", ref.gelu, ref.slope_backward, _with(approximate=st.sampled_from(["none", "tanh"])), _torch_gelu),
+    Case("mish", ref.mish, ref.slope_backward, _with(), _functional("mish")),
+    Case("clip", ref.clip, ref.slope_backward, _with(low=st.sampled_from([None, -0.9 - 1e-4]), high=st.sampled_from([None, 1.2 + 1e-4])), lambda t, o: t[0] if o == {"low": None, "high": None} else t[0].clamp(o["low"], o["high"])),
+    Case("log_softmax", ref.log_softmax, ref.log_softmax_backward, _elementwise, _functional("log_softmax", dim=1)),
+    Case("expand", ref.expand, ref.expand_backward, _expand),
+    Case("identity", ref.identity, ref.identity_backward, _elementwise),
+    Case("abs", ref.absolute, ref.slope_backward, _elementwise, _torch_op("abs")),
+    Case("negate", ref.negate, ref.slope_backward, _elementwise, _torch_op("neg")),
+    Case("exp", ref.exponential, ref.slope_backward, _elementwise, _torch_op("exp")),
+    Case("log", ref.logarithm, ref.slope_backward, _positive, _torch_op("log")),
+    Case("sqrt", ref.square_root, ref.slope_backward, _positive, _torch_op("sqrt")),
+    Case("subtract", ref.subtract, ref.subtract_backward, _two(), _torch_op("sub")),
+    Case("multiply", ref.multiply, ref.multiply_backward, _two(), _torch_op("mul")),
+    Case("divide", ref.divide, ref.divide_backward, _two(positive=True), _torch_op("div")),
+    Case("power", ref.power, ref.power_backward, _two(positive=True), _torch_op("pow")),
+    Case("mean", ref.mean, ref.mean_backward, _two(most=4), lambda t, o: sum(t[1:], t[0]) / len(t)),
+    Case("maximum", ref.maximum, ref.winner_backward, _two(most=4), _torch_extreme("amax")),
+    Case("minimum", ref.minimum, ref.winner_backward, _two(most=4), _torch_extreme("amin")),
+    Case("matmul", ref.matmul, ref.matmul_backward, _matmul, _torch_op("matmul")),
+    Case("reshape", ref.reshape, ref.reshape_backward, _of_image(_reshape), lambda t, o: t[0].reshape(-1, *o["shape"])),
+    Case("transpose", ref.transpose, ref.transpose_backward, _of_image(lambda draw, shape: {"axes": tuple(draw(st.permutations(range(3))))}), lambda t, o: t[0].permute(0, *(axis + 1 for axis in o["axes"]))),
+    Case("slice", ref.slice_axis, ref.part_backward, _of_image(_slice), _torch_slice),
+    Case("take", ref.take, ref.part_backward, _of_image(_take), _torch_take),
+    Case("pad", ref.pad, ref.pad_backward, _of_image(_pad), _torch_pads),
+    Case("reduce", ref.reduce, ref.reduce_backward, _of_image(_reduce), _torch_reduce),
+    Case("into_batch", ref.into_batch, ref.reshape_backward, _elementwise, lambda t, o: t[0].reshape(-1, *t[0].shape[2:])),
+    Case("out_of_batch", ref.out_of_batch, ref.reshape_backward, lambda draw: ([numbers(draw, 6, 2, 3)], {"count": draw(st.sampled_from([1, 2, 3]))}), lambda t, o: t[0].reshape(-1, o["count"], 2, 3)),
+    Case("resize", ref.resize, ref.resize_backward, _of_image(_resize), _torch_resize),
 )  # fmt: skip
 
 UNDRAWABLE = (ShapeError, OptionError)

@@ -16,7 +16,43 @@ from striate.interop import onnx as interop
 
 from .cases import CASES, UNDRAWABLE
 from .test_gradients import networks
-from .test_native import LAYERS
+from .test_native import LAYERS as NATIVE_LAYERS
+
+layers = st.layers
+LAYERS: dict[str, Any] = NATIVE_LAYERS | {
+    "batch_norm2d": lambda arrays, o: st.BatchNorm2d(**o),
+    "linear": lambda arrays, o: st.Linear(arrays[1].shape[0], bias=arrays[2] is not None),
+    "flatten": lambda arrays, o: st.Flatten(),
+    "lp_pool2d": lambda arrays, o: layers.LpPool2d(**o),
+    "instance_norm2d": lambda arrays, o: layers.InstanceNorm2d(**o),
+    "prelu": lambda arrays, o: layers.PReLU(arrays[1].shape),
+    "elu": lambda arrays, o: layers.ELU(**o),
+    "selu": lambda arrays, o: layers.SELU(**o),
+    "hard_sigmoid": lambda arrays, o: layers.HardSigmoid(**o),
+    "hard_swish": lambda arrays, o: layers.HardSwish(),
+    "softplus": lambda arrays, o: layers.Softplus(),
+    "softsign": lambda arrays, o: layers.Softsign(),
+    "gelu": lambda arrays, o: layers.GELU(**o),
+    "mish": lambda arrays, o: layers.Mish(),
+    "clip": lambda arrays, o: layers.Clip(**o),
+    "log_softmax": lambda arrays, o: layers.LogSoftmax(),
+    "expand": lambda arrays, o: layers.Expand(**o),
+    "identity": lambda arrays, o: layers.Identity(),
+    "abs": lambda arrays, o: layers.Abs(),
+    "negate": lambda arrays, o: layers.Negate(),
+    "exp": lambda arrays, o: layers.Exp(),
+    "reshape": lambda arrays, o: layers.Reshape(**o),
+    "transpose": lambda arrays, o: layers.Transpose(**o),
+    "slice": lambda arrays, o: layers.Slice(**o),
+    "take": lambda arrays, o: layers.Take(**o),
+    "pad": lambda arrays, o: layers.Pad(**o),
+    "reduce": lambda arrays, o: layers.Reduce(**o),
+    "resize": lambda arrays, o: layers.Resize(**o),
+}
+TOGETHER = {
+    "add": st.Add, "subtract": layers.Subtract, "multiply": layers.Multiply, "divide": layers.Divide, "power": layers.Power,
+    "mean": layers.Mean, "maximum": layers.Maximum, "minimum": layers.Minimum, "matmul": layers.MatMul,
+}  # fmt: skip
 
 
 def session(path: Path) -> Any:
@@ -35,6 +71,9 @@ def agree(graph: st.Graph, folder: Path, count: int = 3) -> None:
     assert found.shape == expected.shape
     largest = max(1.0, float(np.abs(expected).max(initial=0.0)))
     np.testing.assert_allclose(found, expected, atol=1e-5 * largest, rtol=1e-5)
+    again = interop.load(path)
+    np.testing.assert_array_equal(again.predict(x), expected, strict=True)
+    assert again.parameters.keys() >= model.parameters.keys() or "constant" in str(again.graph.nodes)
 
 
 @pytest.mark.parametrize("name", st.zoo.ZOO)
@@ -56,16 +95,64 @@ def test_layers_of_every_hyperparameter(case: Any, tmp_path_factory: Any, data: 
     try:
         arrays, options = case.draw(data.draw)
         layer = LAYERS[case.name](arrays, options)
-        graph = st.Sequential([layer], input_shape=arrays[0].shape[1:])
+        build = st.GraphBuilder.of_tensors(arrays[0].shape[1:])
+        build.add(layer)
+        graph = build.build()
     except UNDRAWABLE:
         assume(False)
         raise
-    assume(options.get("size", 1) % 2 == 1)
+    assume(case.name != "local_response_norm" or options["size"] % 2 == 1)
     try:
         agree(graph, tmp_path_factory.mktemp("onnx"))
     except st.OptionError as error:  # said before anything is written; the two cases are named in onnx.py
         if "no ONNX runtime takes" not in str(error):
             raise
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_layers_of_several_inputs(name: str, tmp_path: Path) -> None:
+    """Both ways: two maps of one input, and a tensor of the network's own that is repeated."""
+    build = st.GraphBuilder((3, 4, 4))
+    if name == "matmul":
+        other = build.add(layers.Transpose((0, 2, 1)), build.input)
+    else:
+        other = build.add(layers.Exp(), build.input)
+    positive = build.add(layers.Exp(), build.input)
+    made = build.add(TOGETHER[name](), positive, other)
+    own = build.add(layers.Expand((3, 4, 4)), build.add(layers.Parameter((4, 4)), build.input))
+    build.add(TOGETHER[name](), made, own)
+    agree(build.build(), tmp_path)
+
+
+def test_images_within_images(tmp_path: Path) -> None:
+    """Eight pictures an image: the first axis goes into the batch and comes back."""
+    build = st.GraphBuilder.of_tensors((8, 1, 6, 6))
+    build.chain(
+        [
+            layers.IntoBatch(),
+            st.Conv2d(2, 3),
+            st.Flatten(),
+            st.Linear(4),
+            layers.OutOfBatch(8),
+            layers.Reduce("max", (0,)),
+        ]
+    )
+    agree(build.build(), tmp_path)
+
+
+def test_positions_and_types(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype(np.float32)
+    for layer, kind in (
+        (layers.ArgMax(0), np.int64),
+        (layers.Cast("int32"), np.int32),
+        (layers.MaxPoolIndices2d(2), np.int64),
+    ):
+        model = st.Model(st.Sequential([layer], input_shape=(3, 4, 4)))
+        path = tmp_path / "m.onnx"
+        from striate.interop.onnx.write import Writer, import_onnx
+
+        path.write_bytes(Writer(import_onnx(), model).write(preprocessing=False).SerializeToString())
+        assert model.predict(x).dtype == kind
 
 
 def test_pixels_go_in_where_preprocessing_is_in_the_file(tmp_path: Path) -> None:
@@ -82,11 +169,25 @@ def test_pixels_go_in_where_preprocessing_is_in_the_file(tmp_path: Path) -> None
 
 
 def test_what_onnx_cannot_say(tmp_path: Path) -> None:
+    circular = st.Model(
+        st.Sequential([st.ConvTranspose2d(2, 3, output_padding=1, dilation=2)], input_shape=(1, 4, 4))
+    )
+    with pytest.raises(
+        st.OptionError, match="no ONNX runtime takes an output_padding as large as the stride"
+    ):
+        interop.save(circular, tmp_path / "m.onnx")
+    with pytest.raises(st.OptionError, match="this model has no preprocessing"):
+        interop.save(circular, tmp_path / "m.onnx", preprocessing=True)
     even = st.Model(st.Sequential([st.LocalResponseNorm(4)], input_shape=(5, 2, 2)))
     with pytest.raises(st.OptionError, match=r"lrn1 \(LocalResponseNorm\): ONNX's LRN of an even size \(4\)"):
         interop.save(even, tmp_path / "m.onnx")
-    with pytest.raises(st.OptionError, match="this model has no preprocessing"):
-        interop.save(even, tmp_path / "m.onnx", preprocessing=True)
+    build = st.GraphBuilder((3,))
+    own = build.add(layers.Parameter((2,)))
+    build.add(st.Concat(), build.input, own)
+    with pytest.raises(
+        st.OptionError, match=r"parameter1 \(Parameter\): concat1 would need it once for each image"
+    ):
+        interop.save(st.Model(build.build()), tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -184,3 +184,43 @@ def test_a_kink_does_not_excuse_a_wrong_slope() -> None:
     """At 0 ReLU's slopes are 0 and 1; a backward pass that says 5 is wrong there too."""
     report = check_gradients(ref.relu, lambda dy, mask: np.where(mask, dy, 5.0 * dy), np.array([0.0]))
     assert not report.passed
+
+
+# ── ops without a gradient of their own ──────────────────────────────────────────────────────────
+
+
+def test_a_parameter_is_the_same_for_every_image() -> None:
+    value = np.arange(6.0).reshape(2, 3)
+    y, cache = ref.parameter(np.zeros((4, 7)), value)
+    np.testing.assert_array_equal(y, np.stack([value] * 4))
+    dx, dvalue = ref.parameter_backward(np.ones((4, 2, 3)), cache)
+    assert dx is None
+    np.testing.assert_array_equal(dvalue, np.full((2, 3), 4.0))
+
+
+def test_positions_pass_no_gradient() -> None:
+    x = np.array([[1.0, 5.0, 5.0], [9.0, 2.0, 3.0]])[None]
+    for options, expected in (
+        ({"axis": 1}, [[1, 0]]),
+        ({"axis": 1, "last": True}, [[2, 0]]),
+        ({"axis": 0, "keep_axes": True}, [[[1, 0, 0]]]),
+    ):
+        y, cache = ref.argmax(x, **options)
+        assert y.dtype == np.int64
+        np.testing.assert_array_equal(y, expected)
+        assert ref.no_gradient(y, cache) is None
+    whole, kind = ref.cast(np.array([[1.9, -1.9, 0.0]]), to="int32")
+    np.testing.assert_array_equal(whole, [[1, -1, 0]])
+    assert ref.cast_backward(whole, kind) is None
+    same, kind = ref.cast(np.ones((1, 2)), to="float32")
+    assert same.dtype == np.float64
+    assert ref.cast_backward(same, kind) is same
+
+
+def test_pool_positions_count_through_the_batch() -> None:
+    x = np.arange(32.0).reshape(2, 1, 4, 4)
+    rows, _ = ref.max_pool_indices2d(x, 2)
+    columns, _ = ref.max_pool_indices2d(x, 2, column_major=True)
+    np.testing.assert_array_equal(rows.ravel(), [5, 7, 13, 15, 21, 23, 29, 31])
+    np.testing.assert_array_equal(columns.ravel(), [5, 13, 7, 15, 21, 29, 23, 31])
+    np.testing.assert_array_equal(x.ravel()[rows], ref.max_pool2d(x, 2)[0])

@@ -4,6 +4,8 @@ A case's first float input stays open and its other inputs become parameters, as
 operators mix the images of a batch are computed with the whole tensor as one image.
 """
 
+# ruff: noqa: ARG003  (signatures of onnx)
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -102,8 +104,8 @@ class Backend(Base):  # type: ignore[misc]
         cls, node: Any, inputs: Sequence[Any], device: str = "CPU", outputs_info: Any = None, **options: Any
     ) -> tuple[Array, ...]:
         """The outputs of one node."""
-        helper = import_onnx().helper
         onnx = import_onnx()
+        helper = onnx.helper
         arrays = [np.asarray(array) for array in inputs]
         given = [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)

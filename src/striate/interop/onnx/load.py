@@ -49,9 +49,9 @@ def load(
     proto = read(path)
     inputs = free_inputs(proto)
     if len(inputs) != 1:
-        names = ", ".join(given.name for given in inputs) or "none"
-        raise unreadable(path, f"a Striate network has one input, and this model's inputs are {names}.")
-    names = [made.name for made in proto.graph.output]
+        listed = ", ".join(given.name for given in inputs) or "none"
+        raise unreadable(path, f"a Striate network has one input, and this model's inputs are {listed}.")
+    names = [out.name for out in proto.graph.output]
     if output is None and len(names) > 1:
         raise unreadable(path, f"it has {len(names)} outputs; choose one with output=: {', '.join(names)}.")
     if output is not None and output not in names:
@@ -152,9 +152,9 @@ def _input_shape(path: Path, given: Any, wanted: Shape | None) -> tuple[Shape, i
     if given.type.WhichOneof("value") != "tensor_type" or kind.elem_type != onnx.TensorProto.FLOAT:
         raise unreadable(path, f"its input {given.name} is no float32 tensor.")
     sizes = [dim.dim_value if dim.WhichOneof("value") == "dim_value" else None for dim in kind.shape.dim]
-    if not 2 <= len(sizes) <= 4:
+    if not 1 <= len(sizes) <= 5:  # up to four of one image
         raise unreadable(
-            path, f"its input {given.name} has {len(sizes)} axes; 2 to 4 can be read, batch first."
+            path, f"its input {given.name} has {len(sizes)} axes; 1 to 5 can be read, batch first."
         )
     batch = sizes[0] or ANY_BATCH
     if wanted is not None:

@@ -1,5 +1,7 @@
 """The table of operators that can be read, and the arithmetic among them."""
 
+# ruff: noqa: ARG001  (every converter has one signature)
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -55,24 +57,16 @@ from .windows import weights
 
 _AXES_SOFTMAX, _INPUTS_CLIP, _NUMPY_BROADCAST = 13, 11, 7  # the opsets that changed them
 
+_PLAIN: Mapping[str, type[Layer]] = {
+    "Relu": ReLU, "Sigmoid": Sigmoid, "HardSwish": HardSwish, "Tanh": Tanh, "Softplus": Softplus, "Softsign": Softsign,
+    "Mish": Mish, "Abs": Abs, "Neg": Negate, "Exp": Exp, "Log": Log, "Sqrt": Sqrt,
+}  # fmt: skip
 _CURVES: Mapping[str, Callable[[NodeView], Layer]] = {
-    "Relu": lambda node: ReLU(),
     "LeakyRelu": lambda node: LeakyReLU(float(node.get("alpha", 0.01))),
     "Elu": lambda node: ELU(float(node.get("alpha", 1.0))),
     "Selu": lambda node: SELU(float(node.get("alpha", 1.6732632)), float(node.get("gamma", 1.0507010))),
-    "Sigmoid": lambda node: Sigmoid(),
     "HardSigmoid": lambda node: HardSigmoid(float(node.get("alpha", 0.2)), float(node.get("beta", 0.5))),
-    "HardSwish": lambda node: HardSwish(),
-    "Tanh": lambda node: Tanh(),
-    "Softplus": lambda node: Softplus(),
-    "Softsign": lambda node: Softsign(),
     "Gelu": lambda node: GELU(node.get("approximate", "none")),
-    "Mish": lambda node: Mish(),
-    "Abs": lambda node: Abs(),
-    "Neg": lambda node: Negate(),
-    "Exp": lambda node: Exp(),
-    "Log": lambda node: Log(),
-    "Sqrt": lambda node: Sqrt(),
 }
 _TOGETHER: Mapping[str, type[Layer]] = {
     "Add": Add, "Sub": Subtract, "Mul": Multiply, "Div": Divide, "Sum": Add, "Mean": Mean, "Max": Maximum, "Min": Minimum,
@@ -81,7 +75,8 @@ _TOGETHER: Mapping[str, type[Layer]] = {
 
 
 def _curve(reader: Any, node: NodeView, given: Given) -> Value:
-    made: Made = reader.network.add(_CURVES[node.op](node), value_of(given), name=node.name)
+    layer = _PLAIN[node.op]() if node.op in _PLAIN else _CURVES[node.op](node)
+    made: Made = reader.network.add(layer, value_of(given), name=node.name)
     return made
 
 
@@ -254,18 +249,10 @@ def _matmul(reader: Any, node: NodeView, given: Given) -> Value:
     return made if shape == made.shape else network.add(Reshape(shape), made)
 
 
-def _constant(reader: Any, node: NodeView, given: Given) -> Value:
-    raise CannotError("a constant of this kind")
-
-
-def _known_alone(reader: Any, node: NodeView, given: Given) -> Value:
-    raise CannotError("it can be read where its inputs stand in the file, not where they are computed")
-
-
 CONVERTERS: Mapping[str, Callable[[Any, NodeView, Given], Value | list[Value]]] = {
-    **dict.fromkeys(_CURVES, _curve), **dict.fromkeys(_TOGETHER, _together), "PRelu": _prelu, "Clip": _clip,
+    **dict.fromkeys((*_PLAIN, *_CURVES), _curve), **dict.fromkeys(_TOGETHER, _together), "PRelu": _prelu, "Clip": _clip,
     "Softmax": _softmax, "LogSoftmax": _softmax, "Dropout": _dropout, "Identity": _identity, "Gemm": _gemm,
-    "MatMul": _matmul, "Constant": _constant, "Conv": windows.convolution, "ConvTranspose": windows.transposed,
+    "MatMul": _matmul, "Conv": windows.convolution, "ConvTranspose": windows.transposed,
     "MaxPool": windows.pool, "AveragePool": windows.pool, "LpPool": windows.pool, "GlobalAveragePool": windows.global_pool,
     "GlobalMaxPool": windows.global_pool, "BatchNormalization": windows.batch_norm,
     "InstanceNormalization": windows.instance_norm, "LRN": windows.response_norm, "Concat": tensors.concat,
@@ -273,6 +260,6 @@ CONVERTERS: Mapping[str, Callable[[Any, NodeView, Given], Value | list[Value]]] 
     "Unsqueeze": tensors.unsqueeze, "Pad": tensors.pad, "Resize": tensors.resize, "Upsample": tensors.resize,
     "DepthToSpace": tensors.space, "SpaceToDepth": tensors.space, "Split": tensors.split, "Slice": tensors.slices,
     "Gather": tensors.gather, "ReduceMean": tensors.reduction, "ReduceSum": tensors.reduction,
-    "ReduceMax": tensors.reduction, "Shape": tensors.shape_of, "Cast": tensors.cast, "ArgMax": tensors.argmax,
+    "ReduceMax": tensors.reduction, "Shape": tensors.shape_of, "Cast": tensors.cast, "ArgMax": tensors.argmax, "Expand": tensors.expand,
 }  # fmt: skip
-OPERATORS = tuple(sorted(CONVERTERS))
+OPERATORS = tuple(sorted((*CONVERTERS, "Constant")))

@@ -13,6 +13,7 @@ from ...layers import (
     ArgMax,
     Cast,
     Concat,
+    Expand,
     Flatten,
     Pad,
     Reduce,
@@ -22,6 +23,7 @@ from ...layers import (
     Take,
     Transpose,
 )
+from ...layers.convolution import PaddingMode
 from ...shapes import Shape, times
 from .node import NodeView
 from .values import CannotError, Known, Made, MixesImagesError, Network, Value
@@ -242,22 +244,34 @@ def pad(reader: Any, node: NodeView, given: Given) -> Value:
         if before < 0 or after < 0:
             made = network.add(Slice(axis, max(0, -before), size - max(0, -after)), made)
         borders[axis] = (max(0, before), max(0, after))
+    bare = made
     for axis, (before, after) in enumerate(borders):
         if mode != "constant" and (before or after):
             made = network.add(
                 Take(axis, _mirrored(made.shape[axis], before, after, mode)), made, name=node.name
             )
-    if mode != "constant" or not any(map(sum, borders)):
-        return made
-    return network.add(Pad(tuple(borders), filler), made, name=node.name)
+    if mode == "constant" and any(map(sum, borders)):
+        made = network.add(Pad(tuple(borders), filler), made, name=node.name)
+    if (
+        mode in PADDING_MODES
+        and len(borders) == 3
+        and borders[0] == (0, 0)
+        and not (mode == "constant" and filler)
+    ):
+        network.bordered[made.name] = bare, PADDING_MODES[mode], (*borders[1], *borders[2])
+    return made
 
 
-def _mirrored(size: int, before: int, after: int, mode: str) -> tuple[int, ...]:
+# A border that a convolution after it can take for its own padding.
+PADDING_MODES: dict[str, PaddingMode] = {"constant": "zeros", "reflect": "reflect", "edge": "replicate"}
+
+
+def _mirrored(size: int, before: int, after: int, mode: Any) -> tuple[int, ...]:
     if max(before, after) > 1 << 20 or size < 1:
         raise CannotError(f"a border of {max(before, after)}")
     if mode == "reflect" and max(before, after) >= size:
         raise CannotError(f"a mirrored border of {max(before, after)} of an axis of {size}")
-    found = np.pad(np.arange(size), (before, after), mode=mode)  # type: ignore[call-overload]
+    found = np.pad(np.arange(size), (before, after), mode=mode)
     return tuple(int(i) for i in found)
 
 
@@ -300,10 +314,26 @@ def cast(reader: Any, node: NodeView, given: Given) -> Value:
     """Cast, to float32, whole numbers or truth values."""
     kind = np.dtype(reader.onnx.helper.tensor_dtype_to_np_dtype(int(node.get("to")))).name
     try:
-        layer = Cast(kind)  # type: ignore[arg-type]
+        layer = Cast(kind)
     except ValueError as error:
         raise CannotError(str(error)) from None
     return reader.network.add(layer, value_of(given), name=node.name)  # type: ignore[no-any-return]
+
+
+def expand(reader: Any, node: NodeView, given: Given) -> Value:
+    """Expand to a known shape."""
+    network: Network = reader.network
+    value, told = value_of(given), numbers(node, given, "shape", 1)
+    if told is None:
+        raise CannotError("its shape is missing")
+    have = network.shape(value)
+    shape = tuple(np.broadcast_shapes(have, tuple(told)))
+    made = network.made(value)
+    if shape == have:
+        return made
+    if network.batch is not None and len(shape) != len(have):
+        raise MixesImagesError("to more axes")
+    return network.add(Expand(network.image_shape(shape)), made, name=node.name)
 
 
 def space(reader: Any, node: NodeView, given: Given) -> Value:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ...errors import ModelFileError, ShapeError
 from ...graph import INPUT, Graph, GraphBuilder
 from ...layers import Expand, Identity, IntoBatch, Layer, OutOfBatch, Parameter
+from ...layers.convolution import PaddingMode
 from ...shapes import Shape, times
 
 Array = npt.NDArray[Any]
@@ -71,12 +72,14 @@ class Network:
 
     Args:     input_shape of one image; batch: how many images shapes are computed for, or None where a whole tensor
               counts as one image.
+    Fields:   entries, the layers by name; bordered, images with a border: the image without it, the border's kind, its sides
     """
 
     def __init__(self, input_shape: Shape, batch: int | None) -> None:
         self.batch = batch
         self.input = Made(INPUT, input_shape)
         self.entries: dict[str, Entry] = {}
+        self.bordered: dict[str, tuple[Made, PaddingMode, tuple[int, int, int, int]]] = {}
         self.constants: dict[int, tuple[Known, Made]] = {}
 
     # ── shapes ───────────────────────────────────────────────────────────────────────────────────

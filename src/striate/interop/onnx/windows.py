@@ -26,6 +26,7 @@ from ...layers import (
     Reshape,
     Take,
 )
+from ...layers.convolution import PaddingMode
 from ...shapes import Rounding, Shape, times
 from .node import NodeView
 from .values import CannotError, Known, Made, Network, Value
@@ -147,26 +148,27 @@ def convolution(reader: Any, node: NodeView, given: Given) -> Value:
         raise CannotError(f"kernel_shape {tuple(told)} with weights of {times(kernel[2 - axes :])}")
     stride, dilation = _two(node, "strides", 1, axes), _two(node, "dilations", 1, axes)
     sides = _sides(node, x.shape[1:], kernel, stride, dilation)
-    x, sides = _with_pad(network, x, sides)
+    x, mode, sides = _own_padding(network, x, sides)
     arrays = {"weight": w} | ({"bias": weights(given[2], "biases")} if _has(given, 2) else {})
     layer = Conv2d(
-        w.shape[0], _one(kernel), _one(stride), _plain(sides), _one(dilation), int(node.get("group", 1)), "bias" in arrays,
+        w.shape[0], _one(kernel), _one(stride), _plain(sides), _one(dilation), int(node.get("group", 1)), "bias" in arrays, mode,
         rounding=_rounding(x.shape[1:], kernel, stride, dilation, sides, False),
     )  # fmt: skip
     return back(network, network.add(layer, x, name=node.name, **arrays), count, rank)
 
 
-def _with_pad(network: Network, x: Made, sides: Sides) -> tuple[Made, Sides]:
-    """A Pad of zeros before a convolution becomes the convolution's own padding."""
-    entry = network.entries.get(x.name)
-    if entry is None or not isinstance(entry.layer, Pad) or entry.layer.value != 0 or network.readers(x.name):
-        return x, sides
-    if len(entry.layer.sides) != 3 or entry.layer.sides[0] != (0, 0):
-        return x, sides
-    (top, bottom), (left, right) = entry.layer.sides[1:]
-    return Made(entry.inputs[0], entry.input_shapes[0]), (
-        sides[0] + top, sides[1] + bottom, sides[2] + left, sides[3] + right,
-    )  # fmt: skip
+def _own_padding(network: Network, x: Made, sides: Sides) -> tuple[Made, PaddingMode, Sides]:
+    """A border put around the images just before becomes the convolution's own padding, where it can."""
+    if x.name not in network.bordered:
+        return x, "zeros", sides
+    bare, mode, border = network.bordered[x.name]
+    if mode != "zeros" and any(sides):
+        return x, "zeros", sides
+    return (
+        bare,
+        mode,
+        (sides[0] + border[0], sides[1] + border[1], sides[2] + border[2], sides[3] + border[3]),
+    )
 
 
 def transposed(reader: Any, node: NodeView, given: Given) -> Value:

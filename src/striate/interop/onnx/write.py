@@ -2,7 +2,7 @@
 
 Promises: every layer that Striate has, any DAG; files that pass onnx.checker with full shape inference, with the batch size left
 free; the numbers of ONNX Runtime to 1e-5. With preprocessing, the file takes pixels.
-Leaves out: reading ONNX files.
+Leaves out: reading ONNX files (load.py), and layers that move or combine numbers (write_tensors.py).
 """
 
 from __future__ import annotations
@@ -19,22 +19,16 @@ from ...errors import MissingDependencyError, OptionError
 from ...graph import INPUT, Node
 from ...layers import (
     AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    ConvTranspose2d,
-    LeakyReLU,
-    Linear,
-    LocalResponseNorm,
+    LpPool2d,
     MaxPool2d,
+    MaxPoolIndices2d,
 )
 from ...model import Model
 from ...shapes import TransposedAxis, WindowAxis, pair
+from .write_tensors import write_node
 
 OPSET = 21  # the newest that the runtimes in use agree on
 IR_VERSION = 10
-_PLAIN = {
-    "ReLU": "Relu", "Sigmoid": "Sigmoid", "Tanh": "Tanh", "Add": "Sum", "Flatten": "Flatten", "GlobalAvgPool2d": "GlobalAveragePool",
-}  # fmt: skip
 _PAD_MODES = {"reflect": "reflect", "replicate": "edge"}
 
 
@@ -46,7 +40,7 @@ def save(model: Model, path: str | Path, *, preprocessing: bool = False) -> Path
     Source:   ONNX operator specifications, opset 21.
     """
     onnx = import_onnx()
-    written = _Writer(onnx, model).write(preprocessing=preprocessing)
+    written = Writer(onnx, model).write(preprocessing=preprocessing)
     onnx.checker.check_model(written, full_check=True)
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
@@ -63,6 +57,7 @@ def save(model: Model, path: str | Path, *, preprocessing: bool = False) -> Path
 
 
 def import_onnx() -> Any:
+    """The onnx package; MissingDependencyError where it is not installed."""
     try:
         import onnx
         import onnx.checker
@@ -75,7 +70,7 @@ def import_onnx() -> Any:
     return onnx
 
 
-class _Writer:
+class Writer:
     """An ONNX graph in the making."""
 
     def __init__(self, onnx: Any, model: Model) -> None:
@@ -104,12 +99,14 @@ class _Writer:
             opset_imports=[helper.make_opsetid("", OPSET)],
         )
 
-    def _op(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+    def op(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """One more ONNX node; the name of its output."""
         self.nodes.append(self.onnx.helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
-    def _constant(self, name: str, values: Any) -> str:
-        self.initializers.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(values), name))
+    def constant(self, name: str, values: Any) -> str:
+        """One more initializer; its name."""
+        self.initializers.append(self.onnx.numpy_helper.from_array(np.array(values, order="C"), name))
         return name
 
     def _preprocess(self) -> tuple[int, ...]:
@@ -117,17 +114,17 @@ class _Writer:
         p = self.model.preprocessing
         if p is None:
             raise OptionError("this model has no preprocessing: it was trained on arrays of floats.")
-        value = self._op("Cast", ["pixels"], "pixels_float", to=self.onnx.TensorProto.FLOAT)
+        value = self.op("Cast", ["pixels"], "pixels_float", to=self.onnx.TensorProto.FLOAT)
         if p.border:
             sides = np.array([0, 0, p.border, p.border] * 2, np.int64)
-            value = self._op("Pad", [value, self._constant("border", sides)], "pixels_bordered")
-        value = self._op(
-            "Mul", [value, self._constant("full_scale", np.float32(1.0 / p.full_scale))], "pixels_scaled"
+            value = self.op("Pad", [value, self.constant("border", sides)], "pixels_bordered")
+        value = self.op(
+            "Mul", [value, self.constant("full_scale", np.float32(1.0 / p.full_scale))], "pixels_scaled"
         )
         mean = np.array(p.mean, np.float32)[:, None, None]
-        value = self._op("Sub", [value, self._constant("mean", mean)], "pixels_centered")
+        value = self.op("Sub", [value, self.constant("mean", mean)], "pixels_centered")
         scale = (1.0 / np.array(p.std))[:, None, None].astype(np.float32)
-        self._op("Mul", [value, self._constant("scale", scale)], INPUT)
+        self.op("Mul", [value, self.constant("scale", scale)], INPUT)
         return p.channels, p.height, p.width
 
     def _node(self, node: Node) -> None:
@@ -135,32 +132,26 @@ class _Writer:
         kind = node.layer.kind
         special: dict[str, Callable[[Node, list[str]], str]] = {
             "Conv2d": self._convolution, "ConvTranspose2d": self._transposed, "Linear": self._linear, "MaxPool2d": self._pool,
-            "AvgPool2d": self._pool, "BatchNorm2d": self._batch_norm, "LocalResponseNorm": self._response_norm,
+            "AvgPool2d": self._pool, "LpPool2d": self._pool, "MaxPoolIndices2d": self._pool,
+            "BatchNorm2d": self._batch_norm, "LocalResponseNorm": self._response_norm,
         }  # fmt: skip
         if kind in special:
             self.names[node.name] = special[kind](node, inputs)
-        elif kind == "Dropout" and node.name != self.graph.output:
-            self.names[node.name] = inputs[0]  # nothing is dropped in inference
-        elif kind == "Dropout":
-            self.names[node.name] = self._op("Identity", inputs, node.name)
-        elif kind == "LeakyReLU" and isinstance(node.layer, LeakyReLU):
-            self.names[node.name] = self._op(
-                "LeakyRelu", inputs, node.name, alpha=float(node.layer.negative_slope)
-            )
-        elif kind in ("Softmax", "Concat"):
-            self.names[node.name] = self._op(kind, inputs, node.name, axis=1)
-        elif kind in _PLAIN:
-            self.names[node.name] = self._op(_PLAIN[kind], inputs, node.name)
         else:
-            raise OptionError(f"{node.where} has no counterpart in ONNX.")
+            self.names[node.name] = write_node(self, node, inputs)
 
-    def _parameter(self, node: Node, short: str) -> str:
+    def parameter_array(self, node: Node, short: str) -> Any:
+        """The numbers of a parameter."""
+        return self.model.parameters[f"{node.name}.{short}"]
+
+    def parameter(self, node: Node, short: str) -> str:
+        """A parameter of the model as an initializer; its name."""
         name = f"{node.name}.{short}"
-        return self._constant(name, self.model.parameters[name])
+        return self.constant(name, self.model.parameters[name])
 
     def _weights(self, node: Node) -> list[str]:
         return [
-            self._parameter(node, short)
+            self.parameter(node, short)
             for short in ("weight", "bias")
             if f"{node.name}.{short}" in self.model.parameters
         ]
@@ -173,14 +164,14 @@ class _Writer:
                 raise OptionError(
                     f"{node.where}: padding_mode={layer.padding_mode!r} has no counterpart in ONNX."
                 )
-            pads = self._constant(
+            pads = self.constant(
                 f"{node.name}.pads", np.array([0, 0, *sides[:2], 0, 0, *sides[2:]], np.int64)
             )
             inputs = [
-                self._op("Pad", [*inputs, pads], f"{node.name}.padded", mode=_PAD_MODES[layer.padding_mode])
+                self.op("Pad", [*inputs, pads], f"{node.name}.padded", mode=_PAD_MODES[layer.padding_mode])
             ]
             sides = [0, 0, 0, 0]
-        return self._op(
+        return self.op(
             "Conv", [*inputs, *self._weights(node)], node.name, pads=sides, strides=list(pair(layer.stride, "stride")),
             dilations=list(pair(layer.dilation, "dilation")), group=layer.groups,
         )  # fmt: skip
@@ -194,14 +185,14 @@ class _Writer:
             raise OptionError(
                 f"{node.where}: no ONNX runtime takes an output_padding as large as the stride."
             )
-        return self._op(
+        return self.op(
             "ConvTranspose", [*inputs, *self._weights(node)], node.name,
             pads=[*(axis.before for axis in axes), *(max(0, crop) for crop in crops)], output_padding=[max(0, -crop) for crop in crops],
             strides=list(pair(layer.stride, "stride")), dilations=list(pair(layer.dilation, "dilation")), group=layer.groups,
         )  # fmt: skip
 
     def _linear(self, node: Node, inputs: list[str]) -> str:
-        return self._op("Gemm", [*inputs, *self._weights(node)], node.name, transB=1)
+        return self.op("Gemm", [*inputs, *self._weights(node)], node.name, transB=1)
 
     def _pool(self, node: Node, inputs: list[str]) -> str:
         layer: Any = node.layer
@@ -210,37 +201,56 @@ class _Writer:
             "kernel_shape": [axis.kernel_size for axis in windows], "strides": [axis.stride for axis in windows],
             "dilations": [axis.dilation for axis in windows],
         }  # fmt: skip
-        maximum = isinstance(layer, MaxPool2d)
-        # What lies outside never wins, so an overhang is padding like any other; a mean does not count it.
+        maximum = isinstance(layer, (MaxPool2d, MaxPoolIndices2d))
+        # What lies outside never wins (and adds nothing to a norm), so an overhang is padding like any other; a mean does
+        # not count it.
+        norm = isinstance(layer, LpPool2d)
         sides = (
             _sides(windows)
-            if maximum
+            if maximum or norm
             else [windows[0].before, windows[1].before, windows[0].after, windows[1].after]
         )
         if any(
             side >= axis.kernel_size for side, axis in zip(sides, windows * 2, strict=True)
         ):  # runtimes refuse that
-            if not maximum and not layer.count_include_pad:
+            if isinstance(layer, AvgPool2d) and not layer.count_include_pad:
                 raise OptionError(
                     f"{node.where}: no ONNX runtime takes padding as wide as the window ({sides}) that is not counted."
                 )
             inputs, sides = [self._padded(node, inputs, sides, -np.inf if maximum else 0.0)], [0, 0, 0, 0]
+        if isinstance(layer, MaxPoolIndices2d):
+            return self._indices(node, inputs, sides, options)
         if maximum:
-            return self._op("MaxPool", inputs, node.name, pads=sides, **options)
-        return self._op(
+            return self.op("MaxPool", inputs, node.name, pads=sides, **options)
+        if norm:
+            return self.op("LpPool", inputs, node.name, pads=sides, p=layer.p, **options)
+        return self.op(
             "AveragePool", inputs, node.name, pads=sides, ceil_mode=int(any(axis.overhang for axis in windows)),
             count_include_pad=int(layer.count_include_pad), **options,
         )  # fmt: skip
 
+    def _indices(self, node: Node, inputs: list[str], sides: list[int], options: dict[str, Any]) -> str:
+        layer: Any = node.layer
+        self.nodes.append(
+            self.onnx.helper.make_node(
+                "MaxPool", inputs, [f"{node.name}.largest", node.name], name=node.name, pads=sides,
+                storage_order=int(layer.column_major), **options,
+            )
+        )  # fmt: skip
+        return node.name
+
     def _padded(self, node: Node, inputs: list[str], sides: list[int], value: float) -> str:
-        pads = self._constant(f"{node.name}.pads", np.array([0, 0, *sides[:2], 0, 0, *sides[2:]], np.int64))
-        filler = self._constant(f"{node.name}.filler", np.float32(value))
-        return self._op("Pad", [*inputs, pads, filler], f"{node.name}.padded")
+        pads = self.constant(f"{node.name}.pads", np.array([0, 0, *sides[:2], 0, 0, *sides[2:]], np.int64))
+        filler = self.constant(f"{node.name}.filler", np.float32(value))
+        return self.op("Pad", [*inputs, pads, filler], f"{node.name}.padded")
 
     def _batch_norm(self, node: Node, inputs: list[str]) -> str:
         layer: Any = node.layer
-        arrays = [self._parameter(node, short) for short in ("weight", "bias", "running_mean", "running_var")]
-        return self._op("BatchNormalization", [*inputs, *arrays], node.name, epsilon=float(layer.epsilon))
+        arrays = [self.parameter(node, short) for short in ("weight", "bias", "running_mean", "running_var")]
+        kept = 1.0 - float(layer.momentum)  # ONNX says how much of the running ones stays
+        return self.op(
+            "BatchNormalization", [*inputs, *arrays], node.name, epsilon=float(layer.epsilon), momentum=kept
+        )
 
     def _response_norm(self, node: Node, inputs: list[str]) -> str:
         layer: Any = node.layer
@@ -248,7 +258,7 @@ class _Writer:
             raise OptionError(
                 f"{node.where}: ONNX's LRN of an even size ({layer.size}) reaches to the other side; use an odd one."
             )
-        return self._op(
+        return self.op(
             "LRN",
             inputs,
             node.name,
@@ -270,9 +280,3 @@ def _sides(windows: tuple[WindowAxis, WindowAxis]) -> list[int]:
     """Top, left, bottom, right; a last window that hangs over (rounding="ceil") gets the padding it needs."""
     rows, columns = windows
     return [rows.before, columns.before, rows.after + rows.overhang, columns.after + columns.overhang]
-
-
-SUPPORTED = (
-    *_PLAIN, Conv2d.__name__, ConvTranspose2d.__name__, Linear.__name__, MaxPool2d.__name__, AvgPool2d.__name__, BatchNorm2d.__name__,
-    LocalResponseNorm.__name__, LeakyReLU.__name__, "Softmax", "Concat", "Dropout",
-)  # fmt: skip
