@@ -1,11 +1,11 @@
 # Each target does its own set-up in .venv; python3 (3.11 or newer), make and a C++ compiler are all it asks for.
-# make test TORCH=1 also runs the comparisons with PyTorch.
+# make test TORCH=1 also runs the comparisons with PyTorch, and with Keras on it.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 comma := ,
-EXTRAS := dev$(if $(TORCH),$(comma)torch)
+EXTRAS := dev$(if $(TORCH),$(comma)peers)
 STAMP := $(VENV)/.installed$(if $(TORCH),-torch)
 
 .PHONY: demo test lint sanitize bench bench-here clean

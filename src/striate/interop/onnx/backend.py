@@ -18,8 +18,8 @@ from onnx.backend.base import BackendRep
 
 from ...parameters import Parameters
 from ...plan import ReferenceEngine, lower, make_engine
+from ..network import Known, Made, MixesImagesError, unreadable
 from .load import Reader, free_inputs
-from .values import Known, Made, MixesImagesError, unreadable
 from .write import import_onnx
 
 Array = npt.NDArray[Any]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..network import MOST_NUMBERS, CannotError, Known, Value
 from .node import NodeView
-from .values import MOST_NUMBERS, CannotError, Known, Value
 
 Array = npt.NDArray[Any]
 

@@ -15,10 +15,11 @@ from ...errors import ModelFileError
 from ...graph import Graph
 from ...model import Model
 from ...shapes import Shape, times
+from ..network import ANY_BATCH, CannotError, Known, Made, MixesImagesError, Network, Value, unreadable
+from ..weights import fill
 from .fold import foldable, folded
 from .node import NodeView
 from .operators import CONVERTERS, OPERATORS
-from .values import ANY_BATCH, CannotError, Known, Made, MixesImagesError, Network, Value, unreadable
 from .write import import_onnx
 
 Array = npt.NDArray[Any]
@@ -67,19 +68,6 @@ def load(
     model = Model(graph, engine=engine)
     fill(model, arrays)
     return model
-
-
-def fill(model: Model, arrays: Mapping[str, Array]) -> None:
-    """Put a file's numbers into a model; NaN among them is said once, and kept."""
-    model.parameters.assign({**dict(model.parameters), **arrays})
-    bad = [name for name, array in arrays.items() if np.isnan(array).any()]
-    if bad:
-        import warnings
-
-        warnings.warn(
-            f"{len(bad)} of {len(arrays)} tensors hold NaN, the first is {bad[0]}; kept as they are.",
-            stacklevel=3,
-        )
 
 
 def read(path: Path) -> Any:

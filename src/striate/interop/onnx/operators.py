@@ -49,10 +49,10 @@ from ...layers import (
     Tanh,
     Transpose,
 )
+from ..network import CannotError, Known, Made, MixesImagesError, Network, Value
 from . import tensors, windows
 from .node import NodeView
 from .tensors import Given, scalars, value_of
-from .values import CannotError, Known, Made, MixesImagesError, Network, Value
 from .windows import weights
 
 _AXES_SOFTMAX, _INPUTS_CLIP, _NUMPY_BROADCAST = 13, 11, 7  # the opsets that changed them

@@ -25,8 +25,8 @@ from ...layers import (
 )
 from ...layers.convolution import PaddingMode
 from ...shapes import Shape, times
+from ..network import CannotError, Known, Made, MixesImagesError, Network, Value
 from .node import NodeView
-from .values import CannotError, Known, Made, MixesImagesError, Network, Value
 
 Array = npt.NDArray[Any]
 Given = Sequence[Value | None]

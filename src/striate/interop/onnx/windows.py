@@ -28,8 +28,8 @@ from ...layers import (
 )
 from ...layers.convolution import PaddingMode
 from ...shapes import Rounding, Shape, times
+from ..network import CannotError, Known, Made, Network, Value
 from .node import NodeView
-from .values import CannotError, Known, Made, Network, Value
 
 Array = npt.NDArray[Any]
 Given = Sequence[Value | None]

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ModelFileError, ShapeError
-from ...graph import INPUT, Graph, GraphBuilder
-from ...layers import Expand, Identity, IntoBatch, Layer, OutOfBatch, Parameter
-from ...layers.convolution import PaddingMode
-from ...shapes import Shape, times
+from ..errors import ModelFileError, ShapeError
+from ..graph import INPUT, Graph, GraphBuilder
+from ..layers import Expand, Identity, IntoBatch, Layer, OutOfBatch, Parameter
+from ..layers.convolution import PaddingMode
+from ..shapes import Shape, times
 
 Array = npt.NDArray[Any]
 
