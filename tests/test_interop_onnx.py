@@ -71,9 +71,8 @@ def agree(graph: st.Graph, folder: Path, count: int = 3, *, comes_back: bool = T
     assert found.shape == expected.shape
     largest = max(1.0, float(np.abs(expected).max(initial=0.0)))
     np.testing.assert_allclose(found, expected, atol=1e-5 * largest, rtol=1e-5)
-    again = interop.load(path)
-    np.testing.assert_array_equal(again.predict(x), expected, strict=True)
-    assert again.parameters.keys() >= model.parameters.keys() or "constant" in str(again.graph.nodes)
+    if comes_back:
+        np.testing.assert_array_equal(interop.load(path).predict(x), expected, strict=True)
 
 
 @pytest.mark.parametrize("name", st.zoo.ZOO)

@@ -186,6 +186,16 @@ class Graph:
 
         return summarize(self)
 
+    def to_code(self, target: str) -> str:
+        """The network written out as source a person would write, with a note wherever the frameworks differ in meaning.
+
+        Args:     target "striate", "torch" or "keras".
+        Raises:   OptionError with every layer that the target has no counterpart for.
+        """
+        from .code import to_code
+
+        return to_code(self, target)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data that Graph.from_dict reads back."""
         return {

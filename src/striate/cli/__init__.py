@@ -14,7 +14,7 @@ import sys
 def main() -> None:
     """Entry point of the `striate` command."""
     from ..errors import StriateError
-    from . import exercise, explain  # noqa: F401 — its commands
+    from . import exercise, explain, interop  # noqa: F401 — its commands
     from .app import app
 
     try:

@@ -115,14 +115,16 @@ def summary(
     from dataclasses import asdict
 
     from ..pattern import pattern_of
-    from ..plan import default_engine, describe_plan, lower, work_memory
+    from ..plan import default_engine, describe_plan, lower, why_not_native, work_memory
     from .render import console, memory_line, plan_table, say
 
     graph = _network(
         net, input, classes, rounding, _stages(filters, kernel, stride, padding, hidden, pool, repeat)
     )
     written = pattern_of(graph)
-    memory = work_memory(lower(graph), batch_size, macs=graph.macs) if default_engine() == "native" else None
+    program = lower(graph)
+    native = default_engine() == "native" and not why_not_native(program)
+    memory = work_memory(program, batch_size, macs=graph.macs) if native else None
     if as_json:
         told = None if memory is None else asdict(memory)
         emit({"event": "summary", "pattern": written, **graph.summary().to_dict(), "training_step": told})
@@ -306,28 +308,6 @@ def data_fetch(
         emit({"event": "fetched", "name": name, "folder": str(folder)})
     else:
         say(f"{name} is in {folder}")
-
-
-@app.command()
-def export(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The ONNX file to write.")],
-    preprocessing: Annotated[bool, typer.Option("--preprocessing", help="Put the preprocessing in: the file then takes uint8 pixels.")] = False,
-    as_json: Json = False,
-) -> None:  # fmt: skip
-    """Write a model as an ONNX file, which any ONNX runtime runs."""
-    from ..errors import OptionError
-    from ..interop.onnx import save
-    from ..model import load
-    from .render import say
-
-    if out.suffix != ".onnx":
-        raise OptionError(f"the file must end in .onnx, got {out.name}.")
-    path = save(load(model), out, preprocessing=preprocessing)
-    if as_json:
-        emit({"event": "exported", "file": str(path), "bytes": path.stat().st_size})
-    else:
-        say(f"{path}: {path.stat().st_size:,} bytes")
 
 
 @app.command()

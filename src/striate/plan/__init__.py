@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .choose import ENGINES, default_engine, make_engine
+from .coverage import why_not_native
 from .describe import PlanRow, describe_plan
 from .engine import Engine, ReferenceEngine, StepResult
 from .gradients import check_network_gradients
@@ -12,5 +13,5 @@ from .program import Buffer, Op, Program
 
 __all__ = [
     "ENGINES", "Buffer", "Engine", "Op", "PlanRow", "Program", "ReferenceEngine", "StepResult", "WorkMemory", "check_network_gradients", "default_engine", "describe_plan",
-    "lower", "make_engine", "work_memory",
+    "lower", "make_engine", "why_not_native", "work_memory",
 ]  # fmt: skip

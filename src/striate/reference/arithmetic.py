@@ -1,7 +1,5 @@
 """Arithmetic between tensors of one shape, forward and backward side by side."""
 
-# ruff: noqa: ARG001  (every backward has the signature that engines call, also where it needs no cache)
-
 from __future__ import annotations
 
 from typing import Any

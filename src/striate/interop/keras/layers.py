@@ -1,7 +1,5 @@
 """One converter for each Keras layer that can be read, and the activations by name."""
 
-# ruff: noqa: ARG001  (every converter has one signature)
-
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """The table of operators that can be read, and the arithmetic among them."""
 
-# ruff: noqa: ARG001  (every converter has one signature)
-
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping

@@ -1,0 +1,202 @@
+"""Source for Keras: the functional interface, channels last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import OptionError
+from .common import arguments, different, one, pads, variables, windows
+
+if TYPE_CHECKING:
+    from ..graph import Graph, Node
+
+
+class Step:
+    """What a layer becomes: expressions applied one after another, and a remark."""
+
+    def __init__(self, *made: str, note: str = "") -> None:
+        self.made, self.note = made, note
+
+
+def keras_code(graph: Graph) -> str:
+    """Python that builds the network as `model`.
+
+    Raises:   OptionError with every layer that Keras has no counterpart for.
+    """
+    steps: dict[str, Step] = {}
+    bad = []
+    for node in graph.nodes:
+        try:
+            if node.layer.kind not in _RULES:
+                raise OptionError("")
+            steps[node.name] = _RULES[node.layer.kind](node)
+        except OptionError as error:
+            bad.append(f"{node.where}{f': {error}' if str(error) else ''}")
+    if len(graph.input_shape) not in (1, 3):
+        bad.append(f"an input of {len(graph.input_shape)} axes")
+    if bad:
+        raise OptionError(f"Keras has no counterpart for {', '.join(bad)}.")
+    names = variables(graph)
+    shape = (
+        graph.input_shape if len(graph.input_shape) == 1 else (*graph.input_shape[1:], graph.input_shape[0])
+    )
+    images = "  # images with the channels last: (N, H, W, C)" if len(shape) > 1 else ""
+    lines = ["import keras", "from keras import layers", "", f"inputs = x = keras.Input({shape}){images}"]
+    for node in graph.nodes:
+        step = steps[node.name]
+        given = [names[name] for name in node.inputs]
+        value = given[0] if len(given) == 1 else f"[{', '.join(given)}]"
+        for i, made in enumerate(step.made):
+            remark = f"  # {step.note}" if step.note and i == len(step.made) - 1 else ""
+            if i == len(step.made) - 1:
+                made = f'{made[:-1]}{", " if not made.endswith("(") and made[-2] != "(" else ""}name="{node.name}")'  # noqa: PLW2901
+            lines.append(f"{names[node.name]} = {made}({value}){remark}")
+            value = names[node.name]
+    return "\n".join([*lines, f"model = keras.Model(inputs, {names[graph.output]})", ""])
+
+
+def _padded(node: Node) -> tuple[tuple[str, ...], str]:
+    """A ZeroPadding2D before the layer where its padding has no word in Keras, and that word."""
+    top, bottom, left, right = pads(node)
+    if not any((top, bottom, left, right)):
+        return (), "valid"
+    if _is_same(node):
+        return (), "same"
+    return (f"layers.ZeroPadding2D((({top}, {bottom}), ({left}, {right})))",), "valid"
+
+
+def _is_same(node: Node) -> bool:
+    """Whether the padding is what "same" gives in Keras for this input: the odd pixel at the end."""
+    for axis in windows(node):
+        total = max(0, (-(-axis.size // axis.stride) - 1) * axis.stride + axis.span - axis.size)
+        if (axis.before, axis.after + axis.overhang) != (total // 2, total - total // 2):
+            return False
+    return True
+
+
+def _window(node: Node, padding: str) -> dict[str, Any]:
+    layer: Any = node.layer
+    return {
+        "strides": different(layer.stride, 1), "padding": different(padding, "valid"),
+        "dilation_rate": different(layer.dilation, 1),
+    }  # fmt: skip
+
+
+def _conv(node: Node) -> Step:
+    layer: Any = node.layer
+    if layer.padding_mode != "zeros" and any(pads(node)):
+        raise OptionError(f"padding_mode={layer.padding_mode!r}")
+    before, padding = _padded(node)
+    bias = different(layer.bias, True)
+    channels = node.input_shapes[0][0]
+    if layer.groups == channels > 1:
+        named = _window(node, padding) | {
+            "depth_multiplier": different(layer.out_channels // channels, 1),
+            "use_bias": bias,
+        }
+        return Step(*before, f"layers.DepthwiseConv2D({arguments([layer.kernel_size], **named)})")
+    named = _window(node, padding) | {"groups": different(layer.groups, 1), "use_bias": bias}
+    return Step(*before, f"layers.Conv2D({arguments([layer.out_channels, layer.kernel_size], **named)})")
+
+
+def _pool(node: Node) -> Step:
+    layer: Any = node.layer
+    stride = layer.stride or layer.kernel_size
+    if layer.dilation not in (1, (1, 1)):
+        raise OptionError(f"dilation={layer.dilation}")
+    average = layer.kind == "AvgPool2d"
+    padding, note = "valid", ""
+    if any(pads(node)):
+        if not _is_same(node):
+            raise OptionError("padding other than Keras's same")
+        padding = "same"
+        if average and layer.count_include_pad and any(axis.before or axis.after for axis in windows(node)):
+            raise OptionError("count_include_pad=True")
+        note = "Keras's \"same\" depends on the input's size"
+    word = "AveragePooling2D" if average else "MaxPooling2D"
+    named = {"strides": different(stride, layer.kernel_size), "padding": different(padding, "valid")}
+    return Step(f"layers.{word}({arguments([layer.kernel_size], **named)})", note=note)
+
+
+def _linear(node: Node) -> Step:
+    layer: Any = node.layer
+    return Step(f"layers.Dense({arguments([layer.out_features], use_bias=different(layer.bias, True))})")
+
+
+def _flatten(node: Node) -> Step:
+    moved = len(node.input_shapes[0]) == 3 and node.input_shapes[0][1:] != (1, 1)
+    return Step("layers.Flatten()", note="counts (H, W, C), where Striate counts (C, H, W)" if moved else "")
+
+
+def _batch_norm(node: Node) -> Step:
+    layer: Any = node.layer
+    kept = round(1.0 - layer.momentum, 12)
+    remarks = ["Keras's momentum is what stays of the running ones"]
+    if layer.unbiased:
+        remarks.append("its running variance is biased")
+    if layer.ghost_size:
+        remarks.append(f"in training Striate normalizes groups of {layer.ghost_size} images")
+    return Step(
+        f"layers.BatchNormalization({arguments([], epsilon=layer.epsilon, momentum=kept)})",
+        note="; ".join(remarks),
+    )
+
+
+def _activation(word: str) -> Callable[[Node], Step]:
+    return lambda node: Step(f'layers.Activation("{word}")')
+
+
+def _plain(text: str) -> Callable[[Node], Step]:
+    return lambda node: Step(f"layers.{text}")
+
+
+def _clip(node: Node) -> Step:
+    layer: Any = node.layer
+    if layer.low != 0.0 or layer.high is None:
+        raise OptionError("bounds other than 0 and a number")
+    return Step(f"layers.ReLU(max_value={layer.high})")
+
+
+def _concat(node: Node) -> Step:
+    layer: Any = node.layer
+    rank = len(node.output_shape)
+    axis = -1 if layer.axis == 0 else layer.axis
+    if rank not in (1, 3):
+        raise OptionError(f"{rank} axes")
+    return Step(f"layers.Concatenate({arguments([], axis=different(axis, -1))})")
+
+
+def _expand(node: Node) -> Step:
+    given, shape = node.input_shapes[0], node.output_shape
+    if len(given) != 3 or given[1:] != (1, 1) or given[0] != shape[0]:
+        raise OptionError("an expansion other than of one number a channel")
+    return Step(f"layers.UpSampling2D({one((shape[1], shape[2]))})")
+
+
+def _hard_sigmoid(node: Node) -> Step:
+    layer: Any = node.layer
+    if abs(layer.alpha - 1 / 6) > 1e-7 or layer.beta != 0.5:
+        raise OptionError("a slope other than 1/6")
+    return Step('layers.Activation("hard_sigmoid")')
+
+
+def _gelu(node: Node) -> Step:
+    layer: Any = node.layer
+    if layer.approximate != "none":
+        raise OptionError("the approximation by tanh")
+    return Step('layers.Activation("gelu")')
+
+
+_RULES: Mapping[str, Callable[[Node], Step]] = {
+    "Conv2d": _conv, "MaxPool2d": _pool, "AvgPool2d": _pool, "Linear": _linear, "Flatten": _flatten, "BatchNorm2d": _batch_norm,
+    "GlobalAvgPool2d": _plain("GlobalAveragePooling2D(keepdims=True)"), "ReLU": _plain("ReLU()"), "Sigmoid": _activation("sigmoid"),
+    "LeakyReLU": lambda node: Step(f"layers.LeakyReLU({node.layer.negative_slope})"),  # type: ignore[attr-defined]
+    "Tanh": _activation("tanh"), "Softmax": _plain("Softmax()"), "LogSoftmax": _activation("log_softmax"), "Clip": _clip,
+    "Dropout": lambda node: Step(f"layers.Dropout({node.layer.p})"),  # type: ignore[attr-defined]
+    "ELU": lambda node: Step(f"layers.ELU({node.layer.alpha})"),  # type: ignore[attr-defined]
+    "GELU": _gelu, "Mish": _activation("mish"), "HardSwish": _activation("hard_silu"), "HardSigmoid": _hard_sigmoid,
+    "Softplus": _activation("softplus"), "Softsign": _activation("softsign"), "Exp": _activation("exponential"),
+    "Add": _plain("Add()"), "Multiply": _plain("Multiply()"), "Subtract": _plain("Subtract()"), "Mean": _plain("Average()"),
+    "Maximum": _plain("Maximum()"), "Minimum": _plain("Minimum()"), "Concat": _concat, "Expand": _expand,
+}  # fmt: skip

@@ -1,0 +1,244 @@
+"""Source for PyTorch: an nn.Module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import OptionError
+from ..shapes import pair
+from .common import arguments, different, one, pads, variables, windows
+
+if TYPE_CHECKING:
+    from ..graph import Graph, Node
+
+_TAKEN = (
+    "train",
+    "eval",
+    "type",
+    "float",
+    "half",
+    "double",
+    "cpu",
+    "cuda",
+    "forward",
+    "apply",
+    "modules",
+    "parameters",
+    "to",
+)
+
+
+class Step:
+    """What a layer becomes: a module made in __init__ ("" for none), the call in forward, with {0}, {1}, … for the inputs,
+    and a remark.
+    """
+
+    def __init__(self, made: str, call: str = "", note: str = "") -> None:
+        self.made, self.call, self.note = made, call, note
+
+
+def torch_code(graph: Graph) -> str:
+    """Python that defines the network as class Net(nn.Module).
+
+    Raises:   OptionError with every layer that PyTorch has no counterpart for.
+    """
+    bad = [node.where for node in graph.nodes if node.layer.kind not in _RULES]
+    if bad:
+        raise OptionError(f"PyTorch has no counterpart for {', '.join(bad)}.")
+    made, calls = [], []
+    names = variables(graph)
+    for node in graph.nodes:
+        step = _RULES[node.layer.kind](node)
+        attribute = f"{node.name}_" if node.name in _TAKEN else node.name
+        remark = f"  # {step.note}" if step.note else ""
+        if step.made:
+            made.append(f"        self.{attribute} = {step.made}{remark}")
+            remark = ""
+        inputs = [names[name] for name in node.inputs]
+        call = step.call or f"self.{attribute}({', '.join(f'{{{i}}}' for i in range(len(inputs)))})"
+        call = call.replace("{self}", f"self.{attribute}").format(*inputs)
+        calls.append(f"        {names[node.name]} = {call}{remark}")
+    shape = ", ".join(map(str, graph.input_shape))
+    end = ""
+    if graph.ends_in_softmax:
+        end = "  # probabilities: nn.CrossEntropyLoss wants what comes before the softmax"
+    return "\n".join(
+        [
+            "import torch", "import torch.nn.functional as F", "from torch import nn", "", "", "class Net(nn.Module):",
+            f'    """Takes (N, {shape})."""', "", "    def __init__(self):", "        super().__init__()", *made, "",
+            "    def forward(self, x):", *calls, f"        return {names[graph.output]}{end}", "",
+        ]
+    )  # fmt: skip
+
+
+def _conv(node: Node) -> Step:
+    layer: Any = node.layer
+    top, bottom, left, right = pads(node)
+    even = top == bottom and left == right
+    told = arguments(
+        [node.input_shapes[0][0], layer.out_channels, layer.kernel_size], stride=different(layer.stride, 1),
+        padding=different(one((top, left)), 0) if even else None, dilation=different(layer.dilation, 1),
+        groups=different(layer.groups, 1), bias=different(layer.bias, True),
+        padding_mode=different(layer.padding_mode, "zeros") if even and (top or left) else None,
+    )  # fmt: skip
+    if even:
+        return Step(f"nn.Conv2d({told})")
+    mode = "" if layer.padding_mode == "zeros" else f', mode="{layer.padding_mode}"'
+    call = f"{{self}}(F.pad({{0}}, ({left}, {right}, {top}, {bottom}){mode}))"
+    return Step(
+        f"nn.Conv2d({told})",
+        call.replace("{self}", "{{self}}").replace("{{self}}", "{self}"),
+        "padded unevenly, in forward",
+    )
+
+
+def _transposed(node: Node) -> Step:
+    layer: Any = node.layer
+    rows: Any
+    columns: Any
+    rows, columns = node.layer.windows(*node.input_shapes)
+    base = arguments(
+        [node.input_shapes[0][0], layer.out_channels, layer.kernel_size], stride=different(layer.stride, 1),
+        dilation=different(layer.dilation, 1), groups=different(layer.groups, 1), bias=different(layer.bias, True),
+    )  # fmt: skip
+    extra, padding = pair(layer.output_padding, "output_padding", 0), layer.padding
+    if isinstance(padding, int):
+        more = arguments([], padding=different(padding, 0), output_padding=different(one(extra), 0))
+        return Step(f"nn.ConvTranspose2d({', '.join(filter(None, [base, more]))})")
+    size = f"{rows.before}:{rows.before + rows.output_size}, {columns.before}:{columns.before + columns.output_size}"
+    if any(extra):
+        base += f", output_padding={one(extra)}"
+    return Step(
+        f"nn.ConvTranspose2d({base})", f"{{self}}({{0}})[:, :, {size}]", "cropped unevenly, in forward"
+    )
+
+
+def _pool(node: Node) -> Step:
+    layer: Any = node.layer
+    top, bottom, left, right = sides = pads(node)
+    rows, columns = windows(node)
+    kernel, stride = layer.kernel_size, layer.stride or layer.kernel_size
+    step, wide = different(stride, kernel), different(layer.dilation, 1)
+    average = layer.kind == "AvgPool2d"
+    hangs = bool(rows.overhang or columns.overhang)
+    plain = (rows.before, columns.before) == (rows.after, columns.after) and not (average and wide)
+    if plain and 2 * rows.before <= rows.kernel_size and 2 * columns.before <= columns.kernel_size:
+        counts = (
+            {"count_include_pad": different(layer.count_include_pad, True)} if average else {"dilation": wide}
+        )
+        padding = different(one((rows.before, columns.before)), 0)
+        told = arguments([kernel], stride=step, padding=padding, ceil_mode=True if hangs else None, **counts)
+        return Step(f"nn.{layer.kind}({told})")
+    if average:
+        raise OptionError(f"PyTorch has no counterpart for {node.where}, which pads its sides differently.")
+    told = arguments([kernel], stride=step, dilation=wide)
+    call = f'{{self}}(F.pad({{0}}, ({left}, {right}, {top}, {bottom}), value=float("-inf")))'
+    return Step(f"nn.MaxPool2d({told})", call, "padded unevenly, in forward" if any(sides) else "")
+
+
+def _linear(node: Node) -> Step:
+    layer: Any = node.layer
+    return Step(
+        f"nn.Linear({arguments([node.input_shapes[0][0], layer.out_features], bias=different(layer.bias, True))})"
+    )
+
+
+def _batch_norm(node: Node) -> Step:
+    layer: Any = node.layer
+    told = arguments(
+        [node.input_shapes[0][0]], eps=different(layer.epsilon, 1e-5), momentum=different(layer.momentum, 0.1)
+    )
+    remarks = []
+    if layer.ghost_size:
+        remarks.append(
+            f"in training Striate normalizes groups of {layer.ghost_size} images, PyTorch the whole batch"
+        )
+    if not layer.unbiased:
+        remarks.append("Striate's running variance is biased here, PyTorch's never")
+    return Step(f"nn.BatchNorm2d({told})", note="; ".join(remarks))
+
+
+def _lrn(node: Node) -> Step:
+    layer: Any = node.layer
+    return Step(
+        f"nn.LocalResponseNorm({layer.size}, {layer.alpha}, {layer.beta}, {layer.k})",
+        note="alpha is divided by size in both",
+    )
+
+
+def _module(text: str, *names: str) -> Callable[[Node], Step]:
+    """A module made with hyperparameters of the layer."""
+    return lambda node: Step(f"nn.{text}({', '.join(repr(getattr(node.layer, name)) for name in names)})")
+
+
+def _call(text: str, note: str = "") -> Callable[[Node], Step]:
+    return lambda node: Step("", text, note)
+
+
+def _joined(symbol: str) -> Callable[[Node], Step]:
+    return lambda node: Step("", symbol.join(f"{{{i}}}" for i in range(len(node.inputs))))
+
+
+def _concat(node: Node) -> Step:
+    layer: Any = node.layer
+    return Step(
+        "", f"torch.cat([{', '.join(f'{{{i}}}' for i in range(len(node.inputs)))}], dim={layer.axis + 1})"
+    )
+
+
+def _reshape(node: Node) -> Step:
+    return Step("", f"{{0}}.reshape(-1, {', '.join(map(str, node.output_shape))})")
+
+
+def _expand(node: Node) -> Step:
+    if len(node.input_shapes[0]) != len(node.output_shape):
+        raise OptionError(f"PyTorch has no short word for {node.where}, which adds axes.")
+    return Step("", f"{{0}}.expand(-1, {', '.join(map(str, node.output_shape))})")
+
+
+def _transpose(node: Node) -> Step:
+    layer: Any = node.layer
+    return Step("", f"{{0}}.permute(0, {', '.join(str(axis + 1) for axis in layer.axes)})")
+
+
+def _clip(node: Node) -> Step:
+    layer: Any = node.layer
+    return (
+        Step("nn.ReLU6()")
+        if (layer.low, layer.high) == (0.0, 6.0)
+        else Step("", f"{{0}}.clamp({layer.low}, {layer.high})")
+    )
+
+
+def _reduce(node: Node) -> Step:
+    layer: Any = node.layer
+    word = {"mean": "mean", "sum": "sum", "max": "amax"}[layer.operation]
+    axes = tuple(axis + 1 for axis in layer.axes)
+    return Step("", f"{{0}}.{word}(dim={axes}{', keepdim=True' if layer.keep_axes else ''})")
+
+
+def _hard_sigmoid(node: Node) -> Step:
+    layer: Any = node.layer
+    if abs(layer.alpha - 1 / 6) < 1e-7 and layer.beta == 0.5:
+        return Step("nn.Hardsigmoid()")
+    return Step(
+        "", f"({layer.alpha} * {{0}} + {layer.beta}).clamp(0, 1)", "PyTorch's nn.Hardsigmoid has slope 1/6"
+    )
+
+
+_RULES: Mapping[str, Callable[[Node], Step]] = {
+    "Conv2d": _conv, "ConvTranspose2d": _transposed, "MaxPool2d": _pool, "AvgPool2d": _pool, "Linear": _linear,
+    "BatchNorm2d": _batch_norm, "LocalResponseNorm": _lrn, "GlobalAvgPool2d": _call("F.adaptive_avg_pool2d({0}, 1)"),
+    "Flatten": _call("torch.flatten({0}, 1)"), "ReLU": _call("F.relu({0})"), "LeakyReLU": _module("LeakyReLU", "negative_slope"),
+    "Sigmoid": _call("torch.sigmoid({0})"), "Tanh": _call("torch.tanh({0})"), "Softmax": _call("F.softmax({0}, dim=1)"),
+    "LogSoftmax": _call("F.log_softmax({0}, dim=1)"), "Dropout": _module("Dropout", "p"), "Add": _joined(" + "), "Concat": _concat,
+    "ELU": _module("ELU", "alpha"), "GELU": lambda node: Step(f"nn.GELU({node.layer.approximate!r})"),  # type: ignore[attr-defined]
+    "Mish": _module("Mish"), "HardSwish": _module("Hardswish"), "HardSigmoid": _hard_sigmoid, "Softplus": _module("Softplus"),
+    "Softsign": _module("Softsign"), "Clip": _clip, "Multiply": _joined(" * "), "Subtract": _joined(" - "), "Divide": _joined(" / "),
+    "Power": _joined(" ** "), "MatMul": _joined(" @ "), "Maximum": _call("torch.maximum({0}, {1})"),
+    "Minimum": _call("torch.minimum({0}, {1})"), "Identity": _call("{0}"), "Abs": _call("{0}.abs()"), "Negate": _call("-{0}"),
+    "Exp": _call("{0}.exp()"), "Log": _call("{0}.log()"), "Sqrt": _call("{0}.sqrt()"), "Reshape": _reshape, "Expand": _expand,
+    "Transpose": _transpose, "Reduce": _reduce,
+    "InstanceNorm2d": lambda node: Step(f"nn.InstanceNorm2d({node.input_shapes[0][0]}, eps={node.layer.epsilon}, affine=True)"),  # type: ignore[attr-defined]
+}  # fmt: skip

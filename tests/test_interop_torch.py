@@ -1,0 +1,312 @@
+"""PyTorch in and out: random networks both ways, hand-written modules, weights by name or by order."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as hyp
+from safetensors.numpy import save_file
+
+import striate as st
+from striate.interop import torch as interop
+
+from .cases import CASES, UNDRAWABLE
+from .test_gradients import networks
+from .test_interop_onnx import LAYERS, TOGETHER
+
+L = st.layers
+pytestmark = pytest.mark.torch
+NO_COUNTERPART = ("max_pool_indices2d",)
+
+
+def shaken(graph: st.Graph, seed: int = 0) -> st.Model:
+    """A model whose biases and running statistics are random too."""
+    model, rng = st.Model(graph, seed=1), np.random.default_rng(seed)
+    model.parameters.flat += rng.standard_normal(model.parameters.flat.size).astype(np.float32) / 10
+    model.parameters.state[...] = 0.5 + rng.random(model.parameters.state.size)
+    return model
+
+
+def both_ways(graph: st.Graph, *, back: bool = True) -> None:
+    """Our outputs are the module's, and what is traced from the module gives them again."""
+    import torch
+
+    model = shaken(graph)
+    module = interop.to_module(model)
+    assert set(module.state_dict()) >= set(model.parameters) or any(
+        hasattr(torch.nn.Module, n.name) for n in graph.nodes
+    )
+    x = np.random.default_rng(5).standard_normal((3, *graph.input_shape)).astype(np.float32)
+    expected = model.predict(x)
+    largest = max(1.0, float(np.abs(expected).max(initial=0.0)))
+    with torch.no_grad():
+        found = module(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5 * largest, rtol=1e-5)
+    if back:
+        again = interop.from_module(module, torch.from_numpy(x))
+        np.testing.assert_allclose(again.predict(x), expected, atol=1e-5 * largest, rtol=1e-5)
+
+
+@hyp.composite
+def architectures(draw: Any) -> st.Graph:
+    """Blocks with skips and branches, of layers whose modules can be traced again."""
+    build = st.GraphBuilder((draw(hyp.integers(1, 3)), *(draw(hyp.integers(8, 14)) for _ in range(2))))
+    for _ in range(draw(hyp.integers(1, 4))):
+        channels, kernel = draw(hyp.integers(1, 6)), draw(hyp.sampled_from([1, 3]))
+        source = build.last
+        made = build.chain(
+            [
+                st.Conv2d(channels, kernel, padding=kernel // 2, bias=draw(hyp.booleans())),
+                st.BatchNorm2d() if draw(hyp.booleans()) else st.Dropout(0.3),
+                draw(
+                    hyp.sampled_from(
+                        [st.ReLU(), st.LeakyReLU(0.1), L.ELU(), L.GELU(), L.Mish(), L.HardSwish(), st.Tanh()]
+                    )
+                ),
+            ],
+            source,
+        )
+        end = draw(hyp.sampled_from(["none", "skip", "branch", "pool", "gate"]))
+        if end == "skip":
+            build.add(st.Add(), made, build.add(st.Conv2d(channels, 1), source))
+        elif end == "branch":
+            build.add(st.Concat(), made, build.add(st.Conv2d(2, 1), source))
+        elif end == "gate":
+            squeezed = build.chain([st.GlobalAvgPool2d(), st.Conv2d(channels, 1), st.Sigmoid()], made)
+            build.add(L.Multiply(), made, build.add(L.Expand(build.shape_of(made)), squeezed))
+        elif end == "pool" and min(build.shape_of(made)[1:]) >= 2:
+            pool = draw(hyp.sampled_from([st.MaxPool2d, st.AvgPool2d]))
+            build.add(pool(2, rounding=draw(hyp.sampled_from(["floor", "ceil"]))), made)
+    build.chain(
+        [
+            st.Flatten(),
+            st.Linear(draw(hyp.integers(2, 6))),
+            draw(hyp.sampled_from([st.Softmax(), L.LogSoftmax(), st.ReLU()])),
+        ]
+    )
+    return build.build()
+
+
+@settings(max_examples=20)
+@given(graph=architectures())
+def test_random_architectures_go_out(graph: st.Graph) -> None:
+    both_ways(graph, back=False)
+
+
+@pytest.mark.parametrize("name", networks())
+def test_networks_with_branches_and_every_layer(name: str) -> None:
+    both_ways(networks()[name], back=False)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name in LAYERS], ids=lambda case: case.name)
+@settings(max_examples=15)
+@given(data=hyp.data())
+def test_layers_of_every_hyperparameter(case: Any, data: Any) -> None:
+    from hypothesis import assume
+
+    try:
+        arrays, options = case.draw(data.draw)
+        build = st.GraphBuilder.of_tensors(arrays[0].shape[1:])
+        build.add(LAYERS[case.name](arrays, options))
+    except UNDRAWABLE:
+        assume(False)
+        raise
+    assume(case.name != "instance_norm2d" or np.prod(arrays[0].shape[2:]) > 1)
+    both_ways(build.build(), back=False)
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_layers_of_several_inputs(name: str) -> None:
+    build = st.GraphBuilder((3, 4, 4))
+    one, other = (
+        build.add(L.Exp(), build.input),
+        build.add(L.Sigmoid() if name != "matmul" else L.Transpose((0, 2, 1)), build.input),
+    )
+    own = build.add(L.Expand((3, 4, 4)), build.add(L.Parameter((4, 4)), build.input))
+    build.add(st.Add(), build.add(TOGETHER[name](), one, other), own)
+    both_ways(build.build(), back=False)
+
+
+# ── modules that people write ────────────────────────────────────────────────────────────────────
+
+
+def written() -> dict[str, Any]:
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    class Residual(nn.Module):
+        def __init__(self, channels: int, stride: int) -> None:
+            super().__init__()
+            self.conv1 = nn.Conv2d(4, channels, 3, stride, 1, bias=False)
+            self.bn1 = nn.BatchNorm2d(channels)
+            self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+            self.bn2 = nn.BatchNorm2d(channels)
+            self.short = nn.Sequential(nn.Conv2d(4, channels, 1, stride), nn.BatchNorm2d(channels))
+
+        def forward(self, x: Any) -> Any:
+            y = F.relu(self.bn1(self.conv1(x)))
+            return F.relu(self.bn2(self.conv2(y)) + self.short(x))
+
+    class Inception(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(4, 3, 1), nn.Conv2d(4, 5, 3, padding="same")
+            self.scale = nn.Parameter(torch.rand(8, 1, 1))
+
+        def forward(self, x: Any) -> Any:
+            y = torch.cat([self.a(x), self.b(x)], dim=1) * self.scale
+            y = F.max_pool2d(y, 3, stride=2, ceil_mode=True) - 0.5
+            return y.view(y.size(0), -1) / 2.0
+
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Sequential(
+                nn.Conv2d(4, 6, 3, groups=2, padding=1, padding_mode="reflect"), nn.PReLU(6), nn.SiLU()
+            )
+            self.fc = nn.Linear(6, 6)
+
+        def forward(self, x: Any) -> Any:
+            x = self.features(x)
+            gate = torch.sigmoid(self.fc(x.mean((2, 3))))
+            x = x * gate.reshape(-1, 6, 1, 1)
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            return F.log_softmax(F.adaptive_avg_pool2d(x, (2, 2)).flatten(1), dim=1)
+
+    stack = nn.Sequential(
+        nn.Conv2d(4, 8, (3, 2), (2, 1), (1, 0), (1, 2)), nn.LocalResponseNorm(3), nn.ReLU6(), nn.AvgPool2d(2, 1, 1, count_include_pad=False),
+        nn.InstanceNorm2d(8, affine=True), nn.ConvTranspose2d(8, 4, 4, 2, 1, 1), nn.Upsample(scale_factor=2), nn.PixelShuffle(2),
+        nn.ZeroPad2d((1, 0, 2, 1)), nn.Hardswish(), nn.Flatten(), nn.Dropout(0.2), nn.LazyLinear(7), nn.BatchNorm1d(7), nn.Softmax(1),
+    )  # fmt: skip
+    stack.eval()
+    with torch.no_grad():
+        stack(torch.zeros(2, 4, 9, 10))
+    return {"residual": Residual(6, 2), "inception": Inception(), "gated": Gated(), "stack": stack}
+
+
+@pytest.mark.parametrize("name", ["residual", "inception", "gated", "stack"])
+def test_written_modules_are_traced(name: str) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    module = written()[name].eval()
+    for buffer in module.buffers():
+        if buffer.ndim:
+            buffer.copy_(torch.rand_like(buffer) + 0.5)
+    x = torch.randn(3, 4, 9, 10)
+    model = interop.from_module(module, x)
+    with torch.no_grad():
+        expected = module(x).numpy()
+    np.testing.assert_allclose(model.predict(x.numpy()), expected, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=20)
+@given(graph=architectures())
+def test_random_architectures_come_in(graph: st.Graph) -> None:
+    """Modules of plain PyTorch, written down from random networks, traced."""
+    import torch
+
+    namespace: dict[str, Any] = {}
+    exec(graph.to_code("torch"), namespace)  # the code that to_code wrote
+    torch.manual_seed(0)
+    module = namespace["Net"]().eval()
+    for buffer in module.buffers():
+        if buffer.ndim:
+            buffer.copy_(torch.rand_like(buffer) + 0.5)
+    x = torch.randn(2, *graph.input_shape)
+    with torch.no_grad():
+        expected = module(x).numpy()
+    np.testing.assert_allclose(
+        interop.from_module(module, x).predict(x.numpy()), expected, atol=2e-5, rtol=1e-5
+    )
+
+
+def test_what_cannot_be_traced_is_named_at_once() -> None:
+    import torch
+    from torch import nn
+
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.drop = nn.Conv1d(4, 4, 3), nn.Dropout2d()
+
+        def forward(self, x: Any) -> Any:
+            return torch.cumsum(x, 1) + self.drop(x)
+
+    with pytest.raises(st.ModelFileError) as caught:
+        interop.from_module(Odd(), torch.zeros(1, 4, 8, 8))
+    assert "Odd: 2 step(s) cannot be read" in str(caught.value)
+    assert "cumsum (cumsum): there is no layer for it" in str(caught.value)
+    assert "drop (Dropout2d): it drops whole maps" in str(caught.value)
+
+    class Deciding(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(st.ModelFileError, match="Deciding: its forward cannot be traced"):
+        interop.from_module(Deciding(), torch.zeros(1, 4))
+
+
+# ── weights ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def small() -> st.Graph:
+    return st.Sequential(
+        [st.Conv2d(3, 3), st.BatchNorm2d(), st.ReLU(), st.Flatten(), st.Linear(2)], input_shape=(1, 4, 4)
+    )
+
+
+def test_weights_by_name_and_by_order(tmp_path: Path) -> None:
+    import torch
+    from torch import nn
+
+    source, model = shaken(small(), 1), st.Model(small())
+    torch.save(interop.to_module(source).state_dict(), tmp_path / "w.pth")
+    table = interop.load_weights(model, tmp_path / "w.pth")
+    assert table.by == "name"
+    np.testing.assert_array_equal(model.parameters.flat, source.parameters.flat)
+    np.testing.assert_array_equal(model.parameters.state, source.parameters.state)
+    plain = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2)
+    ).eval()
+    torch.save({"state_dict": plain.state_dict(), "epoch": 3}, tmp_path / "c.pt")
+    table = interop.load_weights(model, tmp_path / "c.pt")
+    assert table.by == "order and shape"
+    assert "conv1.weight      ←  0.weight        3×1×3×3" in str(table)
+    assert [(row.ours, row.theirs) for row in table][-1] == ("fc1.bias", "4.bias")
+    x = torch.randn(2, 1, 4, 4)
+    with torch.no_grad():
+        np.testing.assert_allclose(model.predict(x.numpy()), plain(x).numpy(), atol=1e-5)
+    save_file({k: v.numpy() for k, v in plain.state_dict().items()}, tmp_path / "w.safetensors")
+    assert len(interop.load_weights(model, tmp_path / "w.safetensors").rows) == 8
+    extra = {**source.parameters, "head.weight": np.zeros((2, 2), np.float32)}
+    assert interop.load_weights(model, extra).unused == ("head.weight",)
+
+
+def test_weights_that_do_not_fit_are_shown_side_by_side() -> None:
+    with pytest.raises(st.ParameterError, match=r"conv1.weight 3×1×3×3 +≠ a 2×2"):
+        interop.load_weights(st.Model(small()), {"a": np.zeros((2, 2), np.float32)})
+
+
+def test_nothing_in_a_weights_file_is_run(tmp_path: Path) -> None:
+    class Bad:
+        def __reduce__(self) -> Any:
+            return print, ("ran",)
+
+    for name, content in (
+        ("code.pt", pickle.dumps({"w": Bad()}, protocol=2)),
+        ("cut.pt", b"PK\x03\x04abc"),
+        ("no.pth", b"hello"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(st.ModelFileError, match="not a file of tensors alone, and nothing else is read"):
+            interop.load_weights(st.Model(small()), tmp_path / name)
+    (tmp_path / "x.safetensors").write_bytes(b"\x08\0\0\0")
+    with pytest.raises(st.ModelFileError, match="a damaged safetensors file"):
+        interop.load_weights(st.Model(small()), tmp_path / "x.safetensors")
