@@ -10,6 +10,7 @@ import io
 import json
 import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class KerasFile:
             RuntimeError,
             ValueError,
             OSError,
+            zlib.error,
         ) as error:
             raise unreadable(self.path, f"the archive is damaged ({error}).") from None
         with self._hdf5(weights) as file:
