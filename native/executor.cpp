@@ -18,6 +18,7 @@ constexpr int64_t SLOTS = 8;
 constexpr int64_t ROUND = 16;  // micro-batches between two products of fully connected layers: bounds what is kept
 
 #include "kernels.inl"
+#include "curves.inl"
 #include "images.inl"
 #include "winners.inl"
 

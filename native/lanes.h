@@ -12,13 +12,13 @@ namespace striate {
 
 enum Kind : int64_t {
   CONV = 0, LINEAR = 1, MAXPOOL = 2, AVGPOOL = 3, RELU = 4, LEAKY = 5, SIGMOID = 6, TANH = 7, SOFTMAX = 8,
-  DROPOUT = 9, BATCHNORM = 10, LRN = 11, COPY = 12,
+  DROPOUT = 9, BATCHNORM = 10, LRN = 11, COPY = 12, CURVE = 13,
 };
 
 // Columns of an op's row. Offsets into the arena count vectors; -1 means "none".
 enum Column : int {
   KIND = 0, X, Y, DX, DY, ACCUMULATE,           // ACCUMULATE: dx is added to, not written
-  COUNT,                                        // elementwise: vectors; COPY: vectors
+  COUNT,                                        // elementwise: vectors (CURVE: K says which); COPY: vectors
   SPECIFIC,                                     // the rest depends on the kind
   C = SPECIFIC, H, W, K, P, Q,                  // window ops and LINEAR (C in, K out), SOFTMAX, BATCHNORM, LRN
   R, S, STRIDE_H, STRIDE_W, GROUPS, FUSED_RELU,

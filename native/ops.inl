@@ -254,6 +254,7 @@ static void forward(const Run& run, int64_t i, V* a, int64_t micro_batch, int st
     case TANH:
       for (int64_t j = j0; j < j1; ++j) y[j] = by_lane(x[j], tanhf);
       break;
+    case CURVE: curve_forward(o[K], f, x, y, j0, j1); break;
     case SOFTMAX: softmax(x, y, o[C], o[P]); break;
     case DROPOUT:
       drop(run, o, f, x, y, micro_batch, false, share);
@@ -371,6 +372,7 @@ static void backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float
     case TANH:
       for (int64_t j = j0; j < j1; ++j) write(j, dy[j] * (1.0f - y[j] * y[j]));
       break;
+    case CURVE: curve_backward(o[K], f, x, dy, dx, j0, j1, add); break;
     case SOFTMAX:
       for (int64_t at = 0; at < o[P]; ++at) {
         V total{};

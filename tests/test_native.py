@@ -46,6 +46,18 @@ LAYERS = {
     "sigmoid": lambda arrays, o: st.Sigmoid(),
     "tanh": lambda arrays, o: st.Tanh(),
     "softmax": lambda arrays, o: st.Softmax(),
+    "elu": lambda arrays, o: st.layers.ELU(**o),
+    "selu": lambda arrays, o: st.layers.SELU(**o),
+    "hard_sigmoid": lambda arrays, o: st.layers.HardSigmoid(**o),
+    "hard_swish": lambda arrays, o: st.layers.HardSwish(),
+    "softplus": lambda arrays, o: st.layers.Softplus(),
+    "softsign": lambda arrays, o: st.layers.Softsign(),
+    "gelu": lambda arrays, o: st.layers.GELU(**o),
+    "mish": lambda arrays, o: st.layers.Mish(),
+    "clip": lambda arrays, o: st.layers.Clip(**o),
+    "abs": lambda arrays, o: st.layers.Abs(),
+    "negate": lambda arrays, o: st.layers.Negate(),
+    "exp": lambda arrays, o: st.layers.Exp(),
 }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from .curves import CURVES
 from .program import Op, Program
 
 NATIVE = frozenset(
     (
         "Conv2d", "ConvTranspose2d", "MaxPool2d", "AvgPool2d", "GlobalAvgPool2d", "Linear", "Flatten", "Reshape", "Identity",
-        "ReLU", "LeakyReLU", "Sigmoid", "Tanh", "Softmax", "Dropout", "BatchNorm2d", "LocalResponseNorm", "Add", "Concat",
+        "ReLU", "LeakyReLU", "Sigmoid", "Tanh", "Softmax", "Dropout", "BatchNorm2d", "LocalResponseNorm", "Add", "Concat", *CURVES,
     )
 )  # fmt: skip
 

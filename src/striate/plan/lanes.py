@@ -20,6 +20,7 @@ from ..errors import OptionError
 from ..shapes import WindowAxis, pair, transposed_axes, window_axes
 from .arena import BACKWARD, FORWARD, FORWARD_ALONE, Row, arrange, column, scratch
 from .coverage import why_not_native
+from .curves import CURVES, curve
 from .images import ImageLayout, few_index, image_layout, output_columns, worth_it
 from .layout import Ints, back_expansion, expansion, packed_order, tap_offsets, window_counts, window_taps
 from .program import Op, Program
@@ -28,7 +29,7 @@ KINDS = {
     name: number
     for number, name in enumerate(
         ("CONV", "LINEAR", "MAXPOOL", "AVGPOOL", "RELU", "LEAKY", "SIGMOID", "TANH", "SOFTMAX", "DROPOUT", "BATCHNORM",
-         "LRN", "COPY")
+         "LRN", "COPY", "CURVE")
     )
 }  # fmt: skip
 COLUMNS = (
@@ -123,6 +124,9 @@ class _Lowering:
         if op.kind in _ELEMENTWISE:
             slope = (float(o["negative_slope"]),) if op.kind == "LeakyReLU" else ()
             self._row(op, _ELEMENTWISE[op.kind], slope, COUNT=count)
+        elif op.kind in CURVES:
+            number, ends = curve(op.kind, o)
+            self._row(op, "CURVE", ends, COUNT=count, K=number)
         elif op.kind == "Dropout":
             self._row(op, "DROPOUT", (float(o["p"]),), COUNT=count, INDEX=op.index)
         elif op.kind == "Softmax":

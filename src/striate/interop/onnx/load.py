@@ -84,7 +84,9 @@ def read(path: Path) -> Any:
         raise unreadable(path, "this is no ONNX file: it holds no graph.")
     for tensor in proto.graph.initializer:
         _take_in(path, tensor)
-    for out in proto.graph.output:  # runtimes read files that leave an output's shape out; onnx's checker does not
+    for (
+        out
+    ) in proto.graph.output:  # runtimes read files that leave an output's shape out; onnx's checker does not
         if out.type.WhichOneof("value") == "tensor_type" and not out.type.tensor_type.HasField("shape"):
             out.type.tensor_type.shape.SetInParent()
     try:

@@ -1,0 +1,106 @@
+// Functions of one number, and their slopes: activations beyond ReLU, sigmoid and tanh. plan/curves.py numbers them.
+enum Curve : int64_t {
+  ELU = 0, HARD_SIGMOID = 1, HARD_SWISH = 2, SOFTPLUS = 3, SOFTSIGN = 4, GELU = 5, GELU_TANH = 6, MISH = 7, CLIP = 8, ABSOLUTE = 9,
+  NEGATE = 10, EXPONENTIAL = 11, LOGARITHM = 12, SQUARE_ROOT = 13,
+};
+
+static inline float softplus(float x) { return (x > 0.0f ? x : 0.0f) + log1pf(expf(-fabsf(x))); }
+static inline float below(float x, float most) { return x > most ? most : x; }  // NaN stays NaN
+static inline float cut(float x) { return x < 0.0f ? 0.0f : x > 1.0f ? 1.0f : x; }
+
+// Value and slope at x; a and b are the layer's constants.
+template <int64_t CURVE_OF>
+static inline float curve_value(float x, float a, float b) {
+  if constexpr (CURVE_OF == ELU) return b * (x > 0.0f ? x : a * expm1f(x));
+  if constexpr (CURVE_OF == HARD_SIGMOID) return cut(a * x + b);
+  if constexpr (CURVE_OF == HARD_SWISH) return x * cut(x / 6.0f + 0.5f);
+  if constexpr (CURVE_OF == SOFTPLUS) return softplus(x);
+  if constexpr (CURVE_OF == SOFTSIGN) return x / (1.0f + fabsf(x));
+  if constexpr (CURVE_OF == GELU) return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
+  if constexpr (CURVE_OF == GELU_TANH) return 0.5f * x * (1.0f + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
+  if constexpr (CURVE_OF == MISH) return x * tanhf(softplus(x));
+  if constexpr (CURVE_OF == CLIP) return below(x < a ? a : x, b);
+  if constexpr (CURVE_OF == ABSOLUTE) return fabsf(x);
+  if constexpr (CURVE_OF == NEGATE) return -x;
+  if constexpr (CURVE_OF == EXPONENTIAL) return expf(x);
+  if constexpr (CURVE_OF == LOGARITHM) return logf(x);
+  return sqrtf(x);
+}
+
+template <int64_t CURVE_OF>
+static inline float curve_slope(float x, float a, float b) {
+  if constexpr (CURVE_OF == ELU) return b * (x > 0.0f ? 1.0f : a * expf(x));
+  if constexpr (CURVE_OF == HARD_SIGMOID) return a * x + b > 0.0f && a * x + b < 1.0f ? a : 0.0f;
+  if constexpr (CURVE_OF == HARD_SWISH) {
+    const float line = x / 6.0f + 0.5f;
+    return cut(line) + (line > 0.0f && line < 1.0f ? x / 6.0f : 0.0f);
+  }
+  if constexpr (CURVE_OF == SOFTPLUS) return stable_sigmoid(x);
+  if constexpr (CURVE_OF == SOFTSIGN) {
+    const float share = 1.0f / (1.0f + fabsf(x));
+    return share * share;
+  }
+  if constexpr (CURVE_OF == GELU) {
+    return 0.5f * (1.0f + erff(x * 0.70710678118654752f)) + x * 0.39894228040143268f * expf(-0.5f * x * x);
+  }
+  if constexpr (CURVE_OF == GELU_TANH) {
+    const float raised = tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x));
+    return 0.5f * (1.0f + raised) + 0.5f * x * (1.0f - raised * raised) * 0.79788456080286536f * (1.0f + 0.134145f * x * x);
+  }
+  if constexpr (CURVE_OF == MISH) {
+    const float raised = tanhf(softplus(x));
+    return raised + x * stable_sigmoid(x) * (1.0f - raised * raised);
+  }
+  if constexpr (CURVE_OF == CLIP) return below(x < a ? a : x, b) == x ? 1.0f : 0.0f;
+  if constexpr (CURVE_OF == ABSOLUTE) return x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : 0.0f;
+  if constexpr (CURVE_OF == NEGATE) return -1.0f;
+  if constexpr (CURVE_OF == EXPONENTIAL) return expf(x);
+  if constexpr (CURVE_OF == LOGARITHM) return 1.0f / x;
+  return 0.5f / sqrtf(x);
+}
+
+template <int64_t CURVE_OF>
+struct Which {
+  static constexpr int64_t number = CURVE_OF;
+};
+
+// Calls `with` with the curve as a compile-time constant.
+template <class F>
+static inline void for_curve(int64_t curve, F with) {
+  switch (curve) {
+    case ELU: return with(Which<ELU>{});
+    case HARD_SIGMOID: return with(Which<HARD_SIGMOID>{});
+    case HARD_SWISH: return with(Which<HARD_SWISH>{});
+    case SOFTPLUS: return with(Which<SOFTPLUS>{});
+    case SOFTSIGN: return with(Which<SOFTSIGN>{});
+    case GELU: return with(Which<GELU>{});
+    case GELU_TANH: return with(Which<GELU_TANH>{});
+    case MISH: return with(Which<MISH>{});
+    case CLIP: return with(Which<CLIP>{});
+    case ABSOLUTE: return with(Which<ABSOLUTE>{});
+    case NEGATE: return with(Which<NEGATE>{});
+    case EXPONENTIAL: return with(Which<EXPONENTIAL>{});
+    case LOGARITHM: return with(Which<LOGARITHM>{});
+    case SQUARE_ROOT: return with(Which<SQUARE_ROOT>{});
+  }
+}
+
+// y = curve(x), or dx = dy · slope(x), of vectors j0 to j1.
+static void curve_forward(int64_t curve, const double* f, const V* x, V* y, int64_t j0, int64_t j1) {
+  const auto a = static_cast<float>(f[0]), b = static_cast<float>(f[1]);
+  for_curve(curve, [&](auto which) {
+    constexpr int64_t n = decltype(which)::number;
+    for (int64_t j = j0; j < j1; ++j) y[j] = by_lane(x[j], [a, b](float v) { return curve_value<n>(v, a, b); });
+  });
+}
+
+static void curve_backward(int64_t curve, const double* f, const V* x, const V* dy, V* dx, int64_t j0, int64_t j1, bool add) {
+  const auto a = static_cast<float>(f[0]), b = static_cast<float>(f[1]);
+  for_curve(curve, [&](auto which) {
+    constexpr int64_t n = decltype(which)::number;
+    for (int64_t j = j0; j < j1; ++j) {
+      const V value = dy[j] * by_lane(x[j], [a, b](float v) { return curve_slope<n>(v, a, b); });
+      dx[j] = add ? dx[j] + value : value;
+    }
+  });
+}
