@@ -99,6 +99,12 @@ def test_the_rule_leaves_enough() -> None:
     assert len(RUN) >= FEWEST
 
 
+@pytest.mark.skipif(not onnx.__version__.startswith("1.23."), reason="the README tells this version's count")
+def test_the_readme_tells_the_count() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert f"{len(RUN)} of onnx 1.23's official backend tests" in readme
+
+
 @pytest.mark.parametrize("name", RUN)
 @pytest.mark.filterwarnings("ignore")
 def test_official(name: str) -> None:

@@ -20,7 +20,7 @@ Evaluation Fix Flatten GlobalAvgPool2d GradientReport Graph GraphBuilder GraphEr
 Layer LeakyReLU Linear LocalResponseNorm MaxPool2d MeanSquaredError MissingDependencyError Model
 ModelFileError Node OneCycle OptionError ParameterError Parameters PatternError Preprocessing
 RMSprop ReLU Recipe RunFolderError SGD Sequential ShapeError Sigmoid Softmax StepDecay StriateError
-Tanh WarmUp check_gradients check_network_gradients explain initialize jacobian load load_dataset lower
+Tanh WarmUp check_gradients check_network_gradients explain initialize interop jacobian layers load load_dataset lower
 pattern pattern_of reference shapes zoo
 """
 SOURCES = sorted((ROOT / "src").rglob("*.py"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import reference, shapes, zoo
+from . import layers, reference, shapes, zoo
 from .data import Augmentation, Batches, Dataset, Preprocessing, load_dataset
 from .errors import (
     DataError,
@@ -80,18 +80,18 @@ __all__ = [
     "LocalResponseNorm", "MaxPool2d", "MeanSquaredError", "MissingDependencyError", "Model", "ModelFileError",
     "Node", "OneCycle", "OptionError", "ParameterError", "Parameters", "PatternError", "Preprocessing",
     "RMSprop", "ReLU", "Recipe", "RunFolderError", "Sequential", "ShapeError", "Sigmoid", "Softmax",
-    "StepDecay", "StriateError", "Tanh", "WarmUp", "check_gradients", "check_network_gradients", "explain", "initialize",
-    "jacobian", "load", "load_dataset", "lower", "pattern", "pattern_of", "reference", "shapes", "zoo",
+    "StepDecay", "StriateError", "Tanh", "WarmUp", "check_gradients", "check_network_gradients", "explain", "initialize", "interop",
+    "jacobian", "layers", "load", "load_dataset", "lower", "pattern", "pattern_of", "reference", "shapes", "zoo",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from . import explain
+    from . import explain, interop
 
 
 def __getattr__(name: str) -> Any:
     """Rooms that are imported when they are first asked for."""
-    if name == "explain":
+    if name in ("explain", "interop"):
         from importlib import import_module
 
-        return import_module(".explain", __name__)
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -135,7 +135,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise FileNotFoundError(path)
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001  (torch passes on whatever its restricted reader says)
+    except Exception as error:
         raise unreadable(
             path,
             f"not a file of tensors alone, and nothing else is read ({(str(error) or type(error).__name__).splitlines()[0]}).",
