@@ -70,7 +70,7 @@ def test_links_in_the_documents_lead_somewhere() -> None:
                 assert (document.parent / link).exists(), f"{document.name}: {link}"
 
 
-def test_the_readme_s_python_runs() -> None:
+def test_the_readme_s_python_runs(here: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     for block in blocks:
