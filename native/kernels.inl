@@ -98,6 +98,8 @@ struct Window {               // one convolution over an expanded image, group b
   const float* w;             // packed: blocks of up to KT_MOST filters, taps within, filters innermost
   const float* bias;          // or null
   bool relu, accumulate;
+  bool pooled = false;        // y is (K, P/2, Q/2): the largest of each 2×2 outputs, of which no other trace is left
+  int64_t k0 = 0, p0 = 0;     // the filter and row of outputs that y begins with
 };
 
 // The taps that count for one row of outputs: runs of them in each channel's, which lie `every` apart. Filter rows that read
@@ -151,7 +153,7 @@ static void conv_tile(const Window& o, int64_t k, int64_t p, int64_t q, const Ta
     }
 #pragma GCC unroll 8
   for (int i = 0; i < KT; ++i) {
-    V* y = o.y + ((k + i) * o.P + p) * o.Q + q;
+    V* y = o.y + ((k + i - o.k0) * o.P + p - o.p0) * o.Q + q;
 #pragma GCC unroll 8
     for (int j = 0; j < QT; ++j) {
       V value = acc[i][j];
@@ -198,19 +200,42 @@ static void conv_row(const Window& o, int64_t k, int64_t p) {
   }
 }
 
+// Rows 2p and 2p + 1 of a block of filters, of which only the largest of each 2×2 is kept.
+constexpr int64_t POOLED_WIDTH = 64;  // plan/lanes.py fuses no wider row: these two stay in the first cache
+static inline V largest_of_four(const V* top, const V* bottom) {
+  const V first = choose(top[1] <= top[0], top[0], top[1]);
+  const V second = choose(bottom[1] <= bottom[0], bottom[0], bottom[1]);
+  return choose(second <= first, first, second);
+}
+
+static void conv_pooled_row(const Window& o, int64_t k, int64_t p) {
+  V rows[KT_MOST * 2 * POOLED_WIDTH];
+  Window pair = o;
+  pair.y = rows, pair.P = 2, pair.k0 = k, pair.p0 = 2 * p;
+  conv_row(pair, k, 2 * p);
+  conv_row(pair, k, 2 * p + 1);
+  const int64_t filters = o.K - k < KT_MOST ? o.K - k : KT_MOST, height = o.P / 2, width = o.Q / 2;
+  for (int64_t i = 0; i < filters; ++i) {
+    const V *top = rows + 2 * i * o.Q, *bottom = top + o.Q;
+    V* y = o.y + ((k + i) * height + p) * width;
+    for (int64_t q = 0; q < width; ++q, top += 2, bottom += 2) y[q] = largest_of_four(top, bottom);
+  }
+}
+
 // A small image stays in cache while each block of filters passes over it; of a large one, a few rows stay while all
 // filters pass over them. A share is of the output's rows, or of the blocks of filters if they divide more evenly.
 static void convolve(const Window& o, Share share) {
-  const int64_t blocks = (o.K + KT_MOST - 1) / KT_MOST;
-  const bool by_rows = share.largest(o.P) * blocks <= share.largest(blocks) * o.P;
-  const int64_t top = by_rows ? share.begin(o.P) : 0, bottom = by_rows ? share.end(o.P) : o.P;
+  const int64_t blocks = (o.K + KT_MOST - 1) / KT_MOST, rows = o.pooled ? o.P / 2 : o.P;
+  const auto make = o.pooled ? conv_pooled_row : conv_row;
+  const bool by_rows = share.largest(rows) * blocks <= share.largest(blocks) * rows;
+  const int64_t top = by_rows ? share.begin(rows) : 0, bottom = by_rows ? share.end(rows) : rows;
   const int64_t first = by_rows ? 0 : share.begin(o.K, KT_MOST), last = by_rows ? o.K : share.end(o.K, KT_MOST);
   if (o.input_bytes <= CACHE_BYTES / 2) {
     for (int64_t k = first; k < last; k += KT_MOST)
-      for (int64_t p = top; p < bottom; ++p) conv_row(o, k, p);
+      for (int64_t p = top; p < bottom; ++p) make(o, k, p);
   } else {
     for (int64_t p = top; p < bottom; ++p)
-      for (int64_t k = first; k < last; k += KT_MOST) conv_row(o, k, p);
+      for (int64_t k = first; k < last; k += KT_MOST) make(o, k, p);
   }
 }
 
@@ -519,9 +544,7 @@ static void max_pool_pairs(const V* x, V* y, int64_t C, int64_t H, int64_t W, in
     for (int64_t p = 0; p < P; ++p) {
       const V *top = x + 2 * p * W, *bottom = top + W;
       for (int64_t q = 0; q < Q; ++q, ++y, top += 2, bottom += 2) {
-        const V first = choose(top[1] <= top[0], top[0], top[1]);
-        const V second = choose(bottom[1] <= bottom[0], bottom[0], bottom[1]);
-        *y = choose(second <= first, first, second);
+        *y = largest_of_four(top, bottom);
       }
     }
 }

@@ -39,6 +39,7 @@ enum Column : int {
   // CONV of a micro-batch with few images (images.inl): where their weights are packed, from which index; x and y image
   // by image; y's map. FEW_INDEX 0: never.
   FEW_PACKED, FEW_INDEX, FEW_LANES, FEW_RUN, FEW_X, FEW_Y, FEW_COL_MAP,
+  POOLED, FEW_WHOLE,                            // CONV in inference: y is that of the 2×2 pool after it; y before that
   COLUMNS
 };
 // FUSED_RELU of a convolution whose only reader, a pool of pairs, takes dy through the ReLU and sums the bias for it.

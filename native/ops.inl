@@ -11,7 +11,7 @@ static bool few(const Run& run, const int64_t* o, int64_t micro_batch) {
 }
 
 static Stages forward_stages(const Run& run, const int64_t* o, int64_t micro_batch) {
-  if (few(run, o, micro_batch)) return {0, 3};
+  if (few(run, o, micro_batch)) return {0, o[POOLED] ? 4 : 3};
   return {o[KIND] == CONV && o[EXPANDED] < 0 ? 1 : 0, o[KIND] == CONV ? 2 : 1};
 }
 
@@ -34,10 +34,11 @@ static void conv_forward(const Run& run, const int64_t* o, V* a, int stage, Shar
   const int64_t groups = o[GROUPS], per_in = o[C] / groups, per_out = o[K] / groups, taps = per_in * o[R] * o[S];
   for (int64_t g = 0; g < groups; ++g) {
     const float* bias = o[BIAS] >= 0 ? run.call.parameters + o[BIAS] + g * per_out : nullptr;
-    convolve({x + g * per_in * o[HE] * o[WE], a + o[Y] + g * per_out * o[P] * o[Q], per_out, o[P], o[Q], o[WE],
+    const int64_t map = o[POOLED] ? (o[P] / 2) * (o[Q] / 2) : o[P] * o[Q];
+    convolve({x + g * per_in * o[HE] * o[WE], a + o[Y] + g * per_out * map, per_out, o[P], o[Q], o[WE],
               per_in * o[HE] * o[WE] * static_cast<int64_t>(sizeof(V)), o[STRIDE_H], o[STRIDE_W], taps, o[R], o[S],
               o[EXPANDED] >= 0 ? table + o[ROW_MAP] : nullptr, table + o[TAPS],
-              run.packed + o[PACKED] + g * per_out * taps, bias, o[FUSED_RELU] != 0, false},
+              run.packed + o[PACKED] + g * per_out * taps, bias, o[FUSED_RELU] != 0, false, o[POOLED] != 0},
              share);
   }
 }
@@ -49,7 +50,7 @@ static void pack_few(const Run& run, const int64_t* o) {
     run.packed[o[FEW_PACKED] + j] = index[j] < 0 ? 0.0f : run.call.parameters[index[j]];
 }
 
-// Stage 0 lays x out image by image, 1 convolves, 2 turns y into lanes.
+// Stage 0 lays x out image by image, 1 convolves, 2 turns y into lanes, 3 is the pool after it.
 static void few_forward(const Run& run, const int64_t* o, V* a, int64_t micro_batch, int stage, Share share) {
   const int32_t* table = run.program.table;
   const int64_t width = o[IMAGE_WIDTH], image = o[IMAGE_ROWS] * width + RUN, lanes = o[FEW_LANES];
@@ -60,8 +61,12 @@ static void few_forward(const Run& run, const int64_t* o, V* a, int64_t micro_ba
     return to_images(a + o[X], x, o[W], width, image, table + o[IMAGE_ROW_MAP], table + o[IMAGE_COL_MAP],
                      share.begin(o[IMAGE_ROWS]), share.end(o[IMAGE_ROWS]), images);
   if (stage == 2)
-    return from_images(y, a + o[Y], o[Q], y_width, y_image, nullptr, table + o[FEW_COL_MAP], share.begin(o[P]),
-                       share.end(o[P]), false, images);
+    return from_images(y, a + (o[POOLED] ? o[FEW_WHOLE] : o[Y]), o[Q], y_width, y_image, nullptr, table + o[FEW_COL_MAP],
+                       share.begin(o[P]), share.end(o[P]), false, images);
+  if (stage == 3) {
+    const int64_t k = share.begin(o[K]), map = o[P] * o[Q], pooled = (o[P] / 2) * (o[Q] / 2);
+    return max_pool_pairs(a + o[FEW_WHOLE] + k * map, a + o[Y] + k * pooled, share.end(o[K]) - k, o[P], o[Q], o[P] / 2, o[Q] / 2);
+  }
   const float* w = run.packed + o[FEW_PACKED];
   for (int l = 0; l < images; ++l)
     few_convolve({x + l * image, y + l * y_image, o[Q], y_width, lanes, width, o[STRIDE_H] * width,

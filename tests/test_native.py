@@ -626,3 +626,20 @@ def test_filters_as_large_as_their_input_become_fully_connected() -> None:
     lanes = to_lanes(lower(graph), lower(graph).scores, training=True)
     kinds = dict(zip(lanes.names, lanes.ops[:, 0], strict=True))
     assert (kinds["c3"], kinds["c5"], kinds["f6"]) == (0, 1, 1)
+
+
+def test_in_inference_a_pool_is_part_of_the_convolution_before_it() -> None:
+    from striate.plan import describe_plan
+
+    net = st.Sequential(
+        [st.Conv2d(5, 3), st.ReLU(), st.MaxPool2d(2, rounding="floor"), st.Flatten(), st.Linear(2)],
+        input_shape=(2, 11, 9),
+    )
+    rows, _ = describe_plan(net, training=False)
+    assert [row.name for row in rows] == ["conv1", "fc1"]
+    assert "the pool after it is fused" in rows[0].why
+    assert [row.name for row in describe_plan(net, training=True)[0]] == ["conv1", "pool1", "fc1"]
+    wide = st.Sequential([st.Conv2d(1, 1), st.MaxPool2d(2)], input_shape=(1, 2, 66))
+    assert [row.name for row in describe_plan(wide, training=False)[0]] == ["conv1", "pool1"], (
+        "two rows would not stay in the cache"
+    )

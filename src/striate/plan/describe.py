@@ -68,7 +68,8 @@ def _reason(op: str, row: dict[str, int], *, filters: bool) -> str:
         few = "; one by one where a micro-batch holds few images" if row["FEW_INDEX"] else ""
         if row["WINNERS"]:
             return f"direct convolution{few}; backward through the winners of the pool after it alone"
-        return f"direct convolution, {laid}{relu.get(row['FUSED_RELU'], '')}{few}"
+        pool = "; the pool after it is fused" if row["POOLED"] else ""
+        return f"direct convolution, {laid}{relu.get(row['FUSED_RELU'], '')}{pool}{few}"
     if op == "LINEAR":
         first = "a filter as large as its input is a fully connected layer" if filters else "dot products"
         cut = "; threads take neurons, whose weights stay in their cache" if row["BY_NEURONS"] else ""

@@ -40,10 +40,12 @@ COLUMNS = (
     "READS_INPUT", "BY_NEURONS", "GHOST", "PAIRS", "WINNERS", "IMAGE_ROWS", "IMAGE_WIDTH", "IMAGE_ROW_MAP", "IMAGE_COL_MAP", "IMAGE_PITCH",
     "IMAGE_RUN", "IMAGE_INDEX", "IMAGE_X", "IMAGE_DX", "IMAGE_DW", "DX_WIDTH", "DX_COL_MAP",
     "DX_PITCH", "DX_RUN", "DX_INDEX", "FEW_PACKED", "FEW_INDEX", "FEW_LANES", "FEW_RUN", "FEW_X", "FEW_Y", "FEW_COL_MAP",
+    "POOLED", "FEW_WHOLE",
 )  # fmt: skip
 FLOATS = 4
 RELU_DONE = 2
 _ELEMENTWISE = {"ReLU": "RELU", "LeakyReLU": "LEAKY", "Sigmoid": "SIGMOID", "Tanh": "TANH"}
+_POOLED_WIDTH = 64  # native/kernels.inl's POOLED_WIDTH
 _VIEWS = ("Flatten", "Reshape", "Identity")
 _FEWEST_LANES = 4
 _WEIGHTS_TO_SPLIT = 1 << 16  # of a fully connected layer, so that its weights are worth keeping with one core
@@ -240,13 +242,15 @@ class _Lowering:
         if not direct:
             row.places["EXPANDED"] = scratch(channels * he * we, FORWARD)
         by_image = mode == "zeros" and op.kind == "Conv2d" and groups == 1 and dilations == (1, 1)
-        pool = self._winner_pool(op) if by_image else None
+        pool = self._pool_after(op) if by_image and self.training else None
         winners = pool is not None and worth_it(channels, kernel, row.wants_dx)
         if by_image and (winners or not self.training):
             layout = image_layout((channels, height, width), kernel, maps)
             self._few(row, layout, index + self.weights[names["weight"]])
             if pool and winners:
                 self._winners(row, pool, layout, maps)
+        if not self.training:
+            self._fuse_pool(op, row)
         if row.wants_dx and not winners:
             self._convolution_back(row, axes, mode, maps, index + self.weights[names["weight"]])
 
@@ -331,18 +335,24 @@ class _Lowering:
         self.trains[readers[0].output] = True
         return 1
 
-    def _winner_pool(self, op: Op) -> Op | None:
-        """The 2×2 max pool that alone reads this convolution, through a ReLU or not; None in inference."""
+    def _fuse_pool(self, op: Op, row: Row) -> None:
+        """In inference, a 2×2 max pool that alone reads a convolution is made from each pair of rows at once."""
+        pool, c = self._pool_after(op), row.columns
+        if pool is None or c["Q"] > _POOLED_WIDTH:
+            return
+        c["POOLED"] = 1
+        self.root[pool.output] = row.target = pool.output
+        self.trains[pool.output] = False
+        if "FEW_Y" in row.places:
+            row.places["FEW_WHOLE"] = scratch(c["K"] * c["P"] * c["Q"], FORWARD_ALONE)
+
+    def _pool_after(self, op: Op) -> Op | None:
+        """The 2×2 max pool that alone reads this convolution, through a ReLU or not."""
         readers = self.readers.get(op.output, [])
         if len(readers) == 1 and readers[0].kind == "ReLU" and self.target != op.output:
             op = readers[0]
             readers = self.readers.get(op.output, [])
-        if (
-            not self.training
-            or op.output == self.target
-            or len(readers) != 1
-            or readers[0].kind != "MaxPool2d"
-        ):
+        if op.output == self.target or len(readers) != 1 or readers[0].kind != "MaxPool2d":
             return None
         return readers[0] if _in_pairs(self._pool_axes(readers[0])) else None
 
