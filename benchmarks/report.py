@@ -48,7 +48,8 @@ def report(results: dict[str, Any]) -> str:
     lines = [
         "# Benchmarks", "",
         f"Made by `benchmarks/compare.py`: {_heading(results['machine'])}. Two threads on both sides, float32, images a second; a "
-        "ratio is the median over alternating rounds of Striate to PyTorch's best (eager NCHW or channels_last). ✗ marks a figure "
+        "ratio is the median over alternating rounds of Striate to PyTorch's best (eager NCHW or channels_last; at batch 64 of the named "
+        "networks torch.compile too), with a pause before each side, because idle threads spin. ✗ marks a figure "
         "below the one wanted; variants are to reach 85 % of what their model is to reach.", "",
         *_speed_rows([row for row in results["rows"] if row["like"] is None]),
     ]  # fmt: skip

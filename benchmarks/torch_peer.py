@@ -78,6 +78,7 @@ class TorchTrainer:
     ) -> None:
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = TorchGraph(graph, parameters).to(memory_format=self.format)
+        torch._dynamo.config.recompile_limit = 64  # one graph compiles a piece for each kind of node
         self.run = torch.compile(self.net) if compiled else self.net
         self.optimizer = torch.optim.SGD(self.net.parameters(), 0.001, momentum=0.9)
 

@@ -34,7 +34,7 @@ enum Column : int {
   PAIRS,                                        // MAXPOOL: 2×2 windows at stride 2 without padding
   // CONV and the pool after it, when the pool's winners alone go backward (winners.inl): images laid out one by one,
   // IMAGE_ROWS rows of IMAGE_WIDTH floats; runs of a filter row; dw's index; scratch. DY is lists of winners.
-  WINNERS, IMAGE_ROWS, IMAGE_WIDTH, IMAGE_ROW_MAP, IMAGE_COL_MAP, IMAGE_PITCH, IMAGE_RUN, IMAGE_INDEX, IMAGE_X, IMAGE_DX, IMAGE_DW,
+  WINNERS, IMAGE_ROWS, IMAGE_WIDTH, IMAGE_ROW_MAP, IMAGE_COL_MAP, IMAGE_PITCH, IMAGE_RUN, IMAGE_INDEX, IMAGE_X, IMAGE_DX, IMAGE_DW, IMAGE_ORDER,
   DX_WIDTH, DX_COL_MAP, DX_PITCH, DX_RUN, DX_INDEX,                  // the same of dx, whose pixels lie further apart
   // CONV of a micro-batch with few images (images.inl): where their weights are packed, from which index; x and y image
   // by image; y's map. FEW_INDEX 0: never.

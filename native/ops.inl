@@ -136,6 +136,12 @@ static void pack_runs(const Run& run, const int64_t* o) {
           index[j] < 0 ? 0.0f : run.call.parameters[o[WEIGHT] + k * size + index[j]];
 }
 
+// What ordering one image's winners takes: where the places begin, and a pull (two floats) for each. As in plan/images.py.
+static int64_t order_floats(const int64_t* o) {
+  const int64_t places = ((o[P] - 1) * o[STRIDE_H] + 1) * ((o[Q] - 1) * o[STRIDE_W] + 1);
+  return (places + 2) / 2 * 2 + 2 * o[K] * o[BACK_P] * o[BACK_Q];
+}
+
 // Stage 0 lays x out image by image; 1 makes dw (shares of the filters) and dx (shares of the images) from the lists that
 // the pool left; 2 turns dx back into lanes.
 static void winners_backward(const Run& run, const int64_t* o, V* a, float* slot, int64_t micro_batch, int stage, Share share) {
@@ -177,14 +183,30 @@ static void winners_backward(const Run& run, const int64_t* o, V* a, float* slot
       if (index[j] >= 0) slot[o[WEIGHT] + k * o[C] * o[R] * o[S] + index[j]] += dw[k * filter + j];
   if (!wanted) return;
   const WinnerCut back(o[R], o[DX_RUN]);
-  for (int64_t piece = 0; piece < back.rows * back.across; ++piece) {
-    const WinnerPiece part = back.piece(piece);
-    const WinnerTile tile = winner_tile(part.rows, part.vectors);
-    const float* w = run.packed + o[BACK_PACKED] + part.row * o[DX_RUN] + part.vector * L;
-    for (int64_t l = share.begin(images); l < share.end(images); ++l)
-      for (int64_t k = 0; k < o[K]; ++k)
-        tile.input(dx + l * dx_image + part.row * dx_width + part.vector * L, lists + (l * o[K] + k) * pooled,
-                   counts[l * o[K] + k], dx_width, o[DX_PITCH], w + k * o[R] * o[DX_RUN], o[DX_RUN]);
+  const auto pieces = [&](auto with) {
+    for (int64_t piece = 0; piece < back.rows * back.across; ++piece) {
+      const WinnerPiece part = back.piece(piece);
+      with(winner_tile(part.rows, part.vectors), part.row * dx_width + part.vector * L,
+           run.packed + o[BACK_PACKED] + part.row * o[DX_RUN] + part.vector * L);
+    }
+  };
+  const int64_t begin = share.begin(images), end = share.end(images), turned = o[R] * o[DX_RUN];
+  if (o[IMAGE_ORDER] < 0)
+    return pieces([&](const WinnerTile& tile, int64_t at, const float* w) {
+      for (int64_t l = begin; l < end; ++l)
+        for (int64_t k = 0; k < o[K]; ++k)
+          tile.input(dx + l * dx_image + at, lists + (l * o[K] + k) * pooled, counts[l * o[K] + k], dx_width, o[DX_PITCH],
+                     w + k * turned, o[DX_RUN]);
+    });
+  // A share orders the winners of its images one after another, in the place of its first one.
+  const int64_t down = (o[P] - 1) * o[STRIDE_H] + 1, across = (o[Q] - 1) * o[STRIDE_W] + 1;
+  auto* starts = reinterpret_cast<int32_t*>(a + o[IMAGE_ORDER]) + begin * order_floats(o);
+  const WinnerOrder order{down, across, starts, reinterpret_cast<Pull*>(starts + (down * across + 2) / 2 * 2)};
+  for (int64_t l = begin; l < end; ++l) {
+    order_winners(order, lists + l * o[K] * pooled, counts + l * o[K], o[K], pooled);
+    pieces([&](const WinnerTile& tile, int64_t at, const float* w) {
+      tile.ordered(dx + l * dx_image + at, order, dx_width, o[DX_PITCH], w, turned, o[DX_RUN]);
+    });
   }
 }
 

@@ -4,7 +4,7 @@
 // list of its winners; and a winner costs R runs of multiply-adds for dw, and as many for dx. Lanes without an image
 // have empty lists and cost nothing. Included by executor.cpp inside the namespace of one instruction set.
 //
-// Register budget: ROWS·VECTORS ≤ WINNERS_MOST accumulators (dw) or weights (dx), and the broadcast upstream gradient.
+// Register budget: ROWS·VECTORS ≤ WINNERS_MOST accumulators or weights, and the broadcast upstream gradient.
 
 constexpr int WINNERS_MOST = L >= 16 ? 25 : 10;
 
@@ -77,16 +77,73 @@ static void winners_input(float* dx, const Winner* list, int64_t count, int64_t 
   }
 }
 
+// What one winner sends to dx: so much of filter `k`.
+struct __attribute__((may_alias)) Pull {
+  int32_t k;
+  float value;
+};
+
+// The winners of one image by where their windows begin, over all filters: those of place t are pulls[starts[t]] up to
+// pulls[starts[t + 1]]. Place row · across + column, of `down` rows.
+struct WinnerOrder {
+  int64_t down, across;
+  int32_t* starts;            // down · across + 1
+  Pull* pulls;
+  int64_t place(const Winner& winner) const { return (winner.at >> 16) * across + (winner.at & 0xffff); }
+};
+
+static void order_winners(const WinnerOrder& o, const Winner* lists, const int32_t* counts, int64_t K, int64_t most) {
+  const int64_t places = o.down * o.across;
+  memset(o.starts, 0, (places + 1) * sizeof(int32_t));
+  for (int64_t k = 0; k < K; ++k)
+    for (const Winner *at = lists + k * most, *end = at + counts[k]; at < end; ++at) ++o.starts[o.place(*at)];
+  int32_t total = 0;
+  for (int64_t t = 0; t <= places; ++t) o.starts[t] = total += o.starts[t];
+  for (int64_t k = K - 1; k >= 0; --k)  // from behind, so that each start ends up where its place begins
+    for (const Winner *begin = lists + k * most, *at = begin + counts[k] - 1; at >= begin; --at)
+      o.pulls[--o.starts[o.place(*at)]] = {static_cast<int32_t>(k), at->value};
+}
+
+// The same for many filters, ROWS rows × VECTORS of each window taken up once for all that pull at it.
+template <int ROWS, int VECTORS>
+static void ordered_input(float* dx, const WinnerOrder& order, int64_t row, int64_t pitch, const float* w, int64_t filter,
+                          int64_t run) {
+  for (int64_t y = 0, t = 0; y < order.down; ++y)
+    for (int64_t x = 0; x < order.across; ++x, ++t) {
+      const Pull *pull = order.pulls + order.starts[t], *end = order.pulls + order.starts[t + 1];
+      if (pull == end) continue;
+      float* at = dx + y * row + x * pitch;
+      V acc[ROWS][VECTORS];
+#pragma GCC unroll 8
+      for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 8
+        for (int j = 0; j < VECTORS; ++j) acc[r][j] = *reinterpret_cast<const VU*>(at + r * row + j * L);
+      for (; pull < end; ++pull) {
+        const float* weight = w + pull->k * filter;
+        const V upstream = splat(pull->value);
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; ++r, weight += run)
+#pragma GCC unroll 8
+          for (int j = 0; j < VECTORS; ++j) acc[r][j] += upstream * *reinterpret_cast<const VU*>(weight + j * L);
+      }
+#pragma GCC unroll 8
+      for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 8
+        for (int j = 0; j < VECTORS; ++j) *reinterpret_cast<VU*>(at + r * row + j * L) = acc[r][j];
+    }
+}
+
 struct WinnerTile {
   void (*weight)(const float*, const Winner*, int64_t, int64_t, int64_t, float*, int64_t);
   void (*input)(float*, const Winner*, int64_t, int64_t, int64_t, const float*, int64_t);
+  void (*ordered)(float*, const WinnerOrder&, int64_t, int64_t, const float*, int64_t, int64_t);
 };
 
 template <int ROWS, int VECTORS>
 static WinnerTile winner_tile_of(int64_t vectors) {
   if constexpr (VECTORS > 1 && ROWS * VECTORS > WINNERS_MOST) return winner_tile_of<ROWS, VECTORS - 1>(vectors);
   else {
-    if (VECTORS == 1 || vectors >= VECTORS) return {winners_weight<ROWS, VECTORS>, winners_input<ROWS, VECTORS>};
+    if (VECTORS == 1 || vectors >= VECTORS) return {winners_weight<ROWS, VECTORS>, winners_input<ROWS, VECTORS>, ordered_input<ROWS, VECTORS>};
     return winner_tile_of<ROWS, VECTORS == 1 ? 1 : VECTORS - 1>(vectors);
   }
 }

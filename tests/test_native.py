@@ -628,6 +628,19 @@ def test_filters_as_large_as_their_input_become_fully_connected() -> None:
     assert (kinds["c3"], kinds["c5"], kinds["f6"]) == (0, 1, 1)
 
 
+@pytest.mark.parametrize("count", [1, 5, 16, 37])
+def test_winners_of_many_filters_are_ordered_by_place(isa: Any, count: int) -> None:
+    """From 48 filters on; strides, empty places and several images of a micro-batch."""
+    for stride in (1, 2):
+        net = st.Sequential(
+            [st.Conv2d(5, 3), st.ReLU(), st.MaxPool2d(2, rounding="floor"), st.Conv2d(50, 3, stride=stride, padding=1, rounding="floor"),
+             st.ReLU(), st.MaxPool2d(2, rounding="floor"), st.Flatten(), st.Linear(3)], input_shape=(2, 19, 17),
+        )  # fmt: skip
+        for name in native_module().instruction_sets():
+            isa(name)
+            agree(net, count, st.CrossEntropy(), np.arange(count) % 3)
+
+
 def test_in_inference_a_pool_is_part_of_the_convolution_before_it() -> None:
     from striate.plan import describe_plan
 

@@ -25,6 +25,7 @@ _NONE = {
     "IMAGE_X",
     "IMAGE_DX",
     "IMAGE_DW",
+    "IMAGE_ORDER",
 }
 
 

@@ -6,6 +6,7 @@ Leaves out: the arithmetic; which operations may take it (lanes.py).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, gcd, prod
 
@@ -124,3 +125,10 @@ def _run_cycles(kernel: tuple[int, int], pitch: int) -> float:
 
 def _up(floats: int) -> int:
     return -(-floats // RUN) * RUN
+
+
+def order_floats(columns: Mapping[str, int]) -> int:
+    """Floats that ordering one image's winners by place takes: where the places begin, and two for each winner."""
+    c = columns
+    places = ((c["P"] - 1) * c["STRIDE_H"] + 1) * ((c["Q"] - 1) * c["STRIDE_W"] + 1)
+    return (places + 2) // 2 * 2 + 2 * c["K"] * c["BACK_P"] * c["BACK_Q"]

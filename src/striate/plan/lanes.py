@@ -21,7 +21,7 @@ from ..shapes import WindowAxis, pair, transposed_axes, window_axes
 from .arena import BACKWARD, FORWARD, FORWARD_ALONE, Row, arrange, column, scratch
 from .coverage import why_not_native
 from .curves import CURVES, curve
-from .images import ImageLayout, few_index, image_layout, output_columns, worth_it
+from .images import ImageLayout, few_index, image_layout, order_floats, output_columns, worth_it
 from .layout import Ints, back_expansion, expansion, packed_order, tap_offsets, window_counts, window_taps
 from .program import Op, Program
 
@@ -38,7 +38,7 @@ COLUMNS = (
     "BACK_SCRATCH", "BACK_H", "BACK_W", "BACK_ROW_MAP", "BACK_COL_MAP", "BACK_TAPS", "BACK_PACK", "BACK_PACKED",
     "BACK_STRIDE_H", "BACK_STRIDE_W", "BACK_OUT", "BACK_P", "BACK_Q", "STATE", "STATISTICS", "INDEX", "COUNTS", "KEPT",
     "READS_INPUT", "BY_NEURONS", "GHOST", "PAIRS", "WINNERS", "IMAGE_ROWS", "IMAGE_WIDTH", "IMAGE_ROW_MAP", "IMAGE_COL_MAP", "IMAGE_PITCH",
-    "IMAGE_RUN", "IMAGE_INDEX", "IMAGE_X", "IMAGE_DX", "IMAGE_DW", "DX_WIDTH", "DX_COL_MAP",
+    "IMAGE_RUN", "IMAGE_INDEX", "IMAGE_X", "IMAGE_DX", "IMAGE_DW", "IMAGE_ORDER", "DX_WIDTH", "DX_COL_MAP",
     "DX_PITCH", "DX_RUN", "DX_INDEX", "FEW_PACKED", "FEW_INDEX", "FEW_LANES", "FEW_RUN", "FEW_X", "FEW_Y", "FEW_COL_MAP",
     "POOLED", "FEW_WHOLE",
 )  # fmt: skip
@@ -48,6 +48,7 @@ _ELEMENTWISE = {"ReLU": "RELU", "LeakyReLU": "LEAKY", "Sigmoid": "SIGMOID", "Tan
 _POOLED_WIDTH = 64  # native/kernels.inl's POOLED_WIDTH
 _VIEWS = ("Flatten", "Reshape", "Identity")
 _FEWEST_LANES = 4
+_FILTERS_TO_ORDER = 48  # from so many on, ordering an image's winners by place pays (docs/decisions/0002)
 _WEIGHTS_TO_SPLIT = 1 << 16  # of a fully connected layer, so that its weights are worth keeping with one core
 _OF_VECTORS = {"Flatten", "Linear", "Dropout", "Add", "Concat", *_ELEMENTWISE}
 
@@ -317,6 +318,8 @@ class _Lowering:
             }  # fmt: skip
             self.packed += c["K"] * c["R"] * apart.run
             row.places["IMAGE_DX"] = scratch(apart.vectors, BACKWARD)
+            if c["K"] >= _FILTERS_TO_ORDER:
+                row.places["IMAGE_ORDER"] = scratch(order_floats(c), BACKWARD)
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────────────
 

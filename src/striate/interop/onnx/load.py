@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from ...errors import ModelFileError
 from ...graph import Graph
 from ...model import Model
 from ...shapes import Shape, times
-from ..network import ANY_BATCH, CannotError, Known, Made, MixesImagesError, Network, Value, unreadable
+from ..network import ANY_BATCH, CannotError, Known, MixesImagesError, Network, Value, unreadable
 from ..weights import fill
 from .fold import foldable, folded
 from .node import NodeView
@@ -26,8 +25,7 @@ Array = npt.NDArray[Any]
 
 OLDEST_OPSET = 6  # before that, every operator said which inputs it consumed
 _SENSELESS = (
-    TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, ZeroDivisionError, struct.error,
-    ArithmeticError, MemoryError,
+    TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError, MemoryError, struct.error,
 )  # fmt: skip
 
 
@@ -84,9 +82,8 @@ def read(path: Path) -> Any:
         raise unreadable(path, "this is no ONNX file: it holds no graph.")
     for tensor in proto.graph.initializer:
         _take_in(path, tensor)
-    for (
-        out
-    ) in proto.graph.output:  # runtimes read files that leave an output's shape out; onnx's checker does not
+    # Runtimes read files that leave an output's shape out; onnx's checker does not.
+    for out in proto.graph.output:
         if out.type.WhichOneof("value") == "tensor_type" and not out.type.tensor_type.HasField("shape"):
             out.type.tensor_type.shape.SetInParent()
     try:
@@ -235,10 +232,10 @@ class Reader:
             if node.domain not in ("", "ai.onnx") or not (node.op in OPERATORS or foldable(node.op)):
                 told = f"{node.domain}.{node.op}" if node.domain else node.op
                 problems.append(f"{node.where}: there is no layer for {told}")
-                lost |= set(node.outputs)
+                lost |= {*node.outputs} - {""}
         for node in nodes:
             if lost & {*node.inputs, *node.outputs}:
-                lost |= set(node.outputs)
+                lost |= {*node.outputs} - {""}
                 continue
             missing = [name for name in node.inputs if name and name not in self.values]
             if missing:
@@ -249,7 +246,7 @@ class Reader:
                 self._convert(node)
             except CannotError as error:
                 problems.append(f"{node.where}: {error}")
-                lost |= set(node.outputs)
+                lost |= {*node.outputs} - {""}
             except MixesImagesError as error:
                 raise MixesImagesError(
                     f"{node.where} takes the images of a batch together ({error})"
@@ -260,7 +257,7 @@ class Reader:
                 problems.append(
                     f"{node.where}: its inputs or attributes make no sense ({_first_line(error)})"
                 )
-                lost |= set(node.outputs)
+                lost |= {*node.outputs} - {""}
         if problems:
             lines = "\n  ".join(problems)
             raise unreadable(self.path, f"{len(problems)} node(s) cannot be imported:\n  {lines}")
@@ -280,6 +277,4 @@ class Reader:
             raise CannotError(f"there is no layer for {node.op}")
         made = CONVERTERS[node.op](self, node, given)
         for name, value in zip(node.outputs, made if isinstance(made, list) else [made], strict=False):
-            if isinstance(value, Made) and prod(value.shape) < 0:
-                raise CannotError("its output has a negative size")
             self.values[name] = value
