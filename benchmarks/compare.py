@@ -27,8 +27,8 @@ import torch
 import striate as st
 from striate.graph import Graph
 from striate.plan.native import NativeEngine, chosen_isa, native_module
-from striate.training import measure
 from striate.training.optimizers import SGD, Update
+from striate.training.speed import measure
 
 try:
     from .footprint import footprint, time_to_accuracy

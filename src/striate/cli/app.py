@@ -324,7 +324,7 @@ def bench(
     """
     from dataclasses import asdict
 
-    from ..training import measure
+    from ..training.speed import measure
     from .render import console, say, speed_line, speed_table
 
     graph = _network(

@@ -18,7 +18,7 @@ from ..graph import Graph
 from ..model import Guess
 from ..plan import PlanRow, WorkMemory
 from ..shapes import TransposedAxis, WindowAxis, times
-from ..training import Speed
+from ..training.speed import Speed
 
 if TYPE_CHECKING:
     from ..explain import Graded

@@ -82,21 +82,18 @@ class HardSigmoid(Layer):
         need_number(self.beta, "beta", -inf)
 
 
-@dataclass(frozen=True)
 class HardSwish(Layer):
     """x·HardSigmoid(x) with slope 1/6 (Howard et al. 2019)."""
 
     short: ClassVar[str] = "hard_swish"
 
 
-@dataclass(frozen=True)
 class Softplus(Layer):
     """log(1 + eˣ)."""
 
     short: ClassVar[str] = "softplus"
 
 
-@dataclass(frozen=True)
 class Softsign(Layer):
     """x/(1 + |x|)."""
 
@@ -119,7 +116,6 @@ class GELU(Layer):
             raise OptionError(f'approximate must be "none" or "tanh", got {self.approximate!r}.')
 
 
-@dataclass(frozen=True)
 class Mish(Layer):
     """x·tanh(softplus(x)) (Misra 2019)."""
 
@@ -141,7 +137,6 @@ class Clip(Layer):
                 need_number(getattr(self, name), name, -inf)
 
 
-@dataclass(frozen=True)
 class LogSoftmax(Layer):
     """x_c − log Σ e^{x}, over the channels or features; at each place of an image on its own."""
 

@@ -58,7 +58,6 @@ class Expand(Layer):
         return self.shape
 
 
-@dataclass(frozen=True)
 class Identity(Layer):
     """The input itself."""
 
@@ -66,35 +65,30 @@ class Identity(Layer):
     is_view: ClassVar[bool] = True
 
 
-@dataclass(frozen=True)
 class Abs(Layer):
     """|x|; the gradient at 0 is 0."""
 
     short: ClassVar[str] = "abs"
 
 
-@dataclass(frozen=True)
 class Negate(Layer):
     """−x."""
 
     short: ClassVar[str] = "negate"
 
 
-@dataclass(frozen=True)
 class Exp(Layer):
     """eˣ."""
 
     short: ClassVar[str] = "exp"
 
 
-@dataclass(frozen=True)
 class Log(Layer):
     """The natural logarithm."""
 
     short: ClassVar[str] = "log"
 
 
-@dataclass(frozen=True)
 class Sqrt(Layer):
     """√x."""
 
@@ -114,7 +108,6 @@ class Cast(Layer):
             raise OptionError(f"a cast goes to one of {', '.join(CAST_TYPES)}, got {self.to!r}.")
 
 
-@dataclass(frozen=True)
 class _Together(Layer):
     """Two or more inputs of one shape, place by place."""
 
@@ -131,35 +124,30 @@ class _Together(Layer):
         return inputs[0]
 
 
-@dataclass(frozen=True)
 class Subtract(_Together):
     """The first less the second."""
 
     short: ClassVar[str] = "subtract"
 
 
-@dataclass(frozen=True)
 class Multiply(_Together):
     """The product of two inputs."""
 
     short: ClassVar[str] = "multiply"
 
 
-@dataclass(frozen=True)
 class Divide(_Together):
     """The first divided by the second."""
 
     short: ClassVar[str] = "divide"
 
 
-@dataclass(frozen=True)
 class Power(_Together):
     """The first raised to the second; the exponent gets a gradient where the base is positive."""
 
     short: ClassVar[str] = "power"
 
 
-@dataclass(frozen=True)
 class Mean(_Together):
     """The mean of two or more inputs."""
 
@@ -167,7 +155,6 @@ class Mean(_Together):
     most: ClassVar[int | None] = None
 
 
-@dataclass(frozen=True)
 class Maximum(_Together):
     """The largest of two or more inputs; of equal ones the first gets the gradient."""
 
@@ -175,7 +162,6 @@ class Maximum(_Together):
     most: ClassVar[int | None] = None
 
 
-@dataclass(frozen=True)
 class Minimum(_Together):
     """The smallest of two or more inputs; of equal ones the first gets the gradient."""
 
@@ -183,7 +169,6 @@ class Minimum(_Together):
     most: ClassVar[int | None] = None
 
 
-@dataclass(frozen=True)
 class MatMul(Layer):
     """The matrix product over the last two axes; axes before them must agree.
 

@@ -56,7 +56,6 @@ class Linear(Layer):
         return self.out_features * prod(inputs[0])
 
 
-@dataclass(frozen=True)
 class Flatten(Layer):
     """Stretch (C, H, W) to a vector of C·H·W features, channel after channel, row after row."""
 
@@ -67,7 +66,6 @@ class Flatten(Layer):
         return (prod(inputs[0]),)
 
 
-@dataclass(frozen=True)
 class ReLU(Layer):
     """max(0, x); the gradient at exactly 0 is 0."""
 
@@ -86,21 +84,18 @@ class LeakyReLU(Layer):
         need_number(self.negative_slope, "negative_slope", 0.0)
 
 
-@dataclass(frozen=True)
 class Sigmoid(Layer):
     """1/(1 + e⁻ˣ)."""
 
     short: ClassVar[str] = "sigmoid"
 
 
-@dataclass(frozen=True)
 class Tanh(Layer):
     """(eˣ − e⁻ˣ)/(eˣ + e⁻ˣ)."""
 
     short: ClassVar[str] = "tanh"
 
 
-@dataclass(frozen=True)
 class Softmax(Layer):
     """e^{x_c}/Σ e^{x}, over the channels or features; at each place of an image on its own."""
 
@@ -123,7 +118,6 @@ class Dropout(Layer):
         need_number(self.p, "p", 0.0, 1.0)
 
 
-@dataclass(frozen=True)
 class Add(Layer):
     """The sum of two or more inputs of one shape (the skip of a ResNet)."""
 

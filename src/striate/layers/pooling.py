@@ -43,7 +43,6 @@ class _Pool2d(Layer):
         return inputs[0][0], rows.output_size, columns.output_size
 
 
-@dataclass(frozen=True)
 class MaxPool2d(_Pool2d):
     """The largest number of each window; of equal ones, the first in reading order.
 
@@ -95,7 +94,6 @@ class MaxPoolIndices2d(_Pool2d):
     short: ClassVar[str] = "pool_indices"
 
 
-@dataclass(frozen=True)
 class GlobalAvgPool2d(Layer):
     """The mean of each activation map: (C, H, W) → (C, 1, 1)."""
 

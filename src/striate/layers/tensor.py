@@ -160,7 +160,6 @@ class ArgMax(Layer):
         return _without(inputs[0], (_axis(self.axis, inputs[0], self.kind),), self.keep_axes)
 
 
-@dataclass(frozen=True)
 class IntoBatch(Layer):
     """The first axis of every image becomes part of the batch: N images (n, …) go on as N·n images (…)."""
 

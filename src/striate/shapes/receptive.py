@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from math import ceil
+from typing import TYPE_CHECKING
 
 from .transposed import TransposedAxis
 from .windows import WindowAxis
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 
 @dataclass(frozen=True)
@@ -20,13 +23,13 @@ class ReceptiveField:
     """
 
     size: int = 1
-    stride: Fraction = Fraction(1)
-    first: Fraction = Fraction(0)
+    stride: int | Fraction = 1
+    first: int | Fraction = 0
 
     @property
     def center(self) -> float:
         """Where the first neuron's field is centered, in pixels; half-way between two for even sizes."""
-        return float(self.first + Fraction(self.size - 1, 2))
+        return float(self.first) + (self.size - 1) / 2
 
     def through(self, axis: WindowAxis | TransposedAxis) -> ReceptiveField:
         """The field after one more window.
@@ -45,11 +48,13 @@ class ReceptiveField:
             return ReceptiveField(
                 ceil(size), self.stride * axis.stride, self.first - axis.before * self.stride
             )
+        from fractions import Fraction  # here alone, where it is needed: it is slow to import
+
         seen = (axis.span - 1) // axis.stride + 1
         start = -((axis.span - 1 - axis.before) // axis.stride)
         return ReceptiveField(
             ceil(self.size + (seen - 1) * self.stride),
-            self.stride / axis.stride,
+            Fraction(self.stride) / axis.stride,
             self.first + start * self.stride,
         )
 
@@ -62,4 +67,4 @@ class ReceptiveField:
     @staticmethod
     def whole(size: int) -> ReceptiveField:
         """The field of a neuron that sees the full axis."""
-        return ReceptiveField(size, Fraction(size), Fraction(0))
+        return ReceptiveField(size, size, 0)

@@ -7,7 +7,6 @@ when it does not fit (fixes.py) and the transposed direction (transposed.py).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, overload
 
 from ..errors import OptionError
@@ -78,8 +77,8 @@ def arithmetic_of(size: int, kernel: int, stride: int, before: int, after: int, 
     pads = f"2·{before}" if before == after else f"{before} + {after}"
     reach = f"{kernel}" if dilation == 1 else f"({dilation}·({kernel} − 1) + 1)"
     span = dilation * (kernel - 1) + 1
-    value = Fraction(size + before + after - span, stride) + 1
-    shown = f"{value.numerator}" if value.denominator == 1 else f"{float(value):.2f}"
+    steps, left = divmod(size + before + after - span, stride)
+    shown = f"{steps + left / stride + 1:.2f}" if left else f"{steps + 1}"
     return f"({size} + {pads} − {reach})/{stride} + 1 = {shown}"
 
 

@@ -9,12 +9,11 @@ from .losses import LOSSES, AnyLoss, CrossEntropy, Hinge, MeanSquaredError, chec
 from .optimizers import OPTIMIZERS, SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from .schedules import SCHEDULES, Constant, Cosine, OneCycle, Schedule, StepDecay, WarmUp
 from .signals import stop_on_signal
-from .speed import LayerTime, Speed, measure
 
 __all__ = [
     "LOSSES", "OPTIMIZERS", "SCHEDULES", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "AnyLoss", "Constant",
-    "Cosine", "CrossEntropy", "Ended", "EpochDone", "Evaluation", "Event", "Hinge", "LayerTime", "MeanSquaredError",
-    "OneCycle", "Optimizer", "RMSprop", "RateSweep", "Recipe", "Saved", "Schedule", "Speed", "Started", "StepDecay",
-    "Stepped", "TrainingState", "WarmUp", "check_labels", "evaluate", "find_learning_rate", "measure", "read_file",
+    "Cosine", "CrossEntropy", "Ended", "EpochDone", "Evaluation", "Event", "Hinge", "MeanSquaredError",
+    "OneCycle", "Optimizer", "RMSprop", "RateSweep", "Recipe", "Saved", "Schedule", "Started", "StepDecay",
+    "Stepped", "TrainingState", "WarmUp", "check_labels", "evaluate", "find_learning_rate", "read_file",
     "stop_on_signal", "train", "write_file",
 ]  # fmt: skip

@@ -6,9 +6,8 @@ Leaves out: other frameworks (benchmarks/ compares with them, after checking tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from statistics import median
 from time import perf_counter
 
 import numpy as np
@@ -90,9 +89,13 @@ def measure(graph: Graph, batch_size: int = 64, *, seconds: float = 0.3) -> Spee
         peaks.append(multiply_adds_a_second())
     threads = threads_for(batch_size * graph.macs, engine.threads)
     return Speed(
-        chosen_isa(), threads, batch_size, median(trained), median(inferred), median(peaks),
+        chosen_isa(), threads, batch_size, _median(trained), _median(inferred), _median(peaks),
         _layers(graph, batch_size, profiles, peaks),
     )  # fmt: skip
+
+
+def _median(values: Iterable[float]) -> float:
+    return float(np.median([*values]))
 
 
 def _images_a_second(call: Callable[[], None], images: int, seconds: float) -> float:
@@ -106,15 +109,15 @@ def _images_a_second(call: Callable[[], None], images: int, seconds: float) -> f
 def _layers(
     graph: Graph, batch_size: int, profiles: list[dict[str, tuple[float, float]]], peaks: list[float]
 ) -> tuple[LayerTime, ...]:
-    whole = median(sum(map(sum, profile.values())) for profile in profiles)
+    whole = _median(sum(map(sum, profile.values())) for profile in profiles)
     found = []
     for i, name in enumerate(profiles[0]):
         macs = graph[name].macs * batch_size
         shares, fractions = [], []
         for k, passes in ((0, 1), (1, 1 if i == 0 else 2)):  # the first layer has no dx
             times = [profile[name][k] for profile in profiles]
-            shares.append(median(times) / whole)
+            shares.append(_median(times) / whole)
             dense = [passes * macs / max(1e-9, time) / peak for time, peak in zip(times, peaks, strict=True)]
-            fractions.append(median(dense) if macs else None)
+            fractions.append(_median(dense) if macs else None)
         found.append(LayerTime(name, shares[0], shares[1], fractions[0], fractions[1]))
     return tuple(found)
