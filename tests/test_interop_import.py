@@ -85,6 +85,18 @@ def test_shape_arithmetic_is_folded(tmp_path: Path) -> None:
     assert found.graph["mm"].layer == st.Linear(5)
 
 
+def test_a_product_that_is_read_twice_keeps_its_numbers(tmp_path: Path) -> None:
+    """Only a sum that alone reads a product becomes its bias."""
+    nodes = [
+        node("Flatten", ["x"], ["f"]),
+        node("MatMul", ["f", "m"], ["p"]),
+        node("Add", ["p", "b"], ["q"]),
+        node("Mul", ["p", "q"], ["y"]),
+    ]
+    found = same(save(tmp_path / "m.onnx", model(nodes, {"m": floats(192, 5), "b": floats(5)})), (3, 8, 8))
+    assert not found.graph["p"].layer.bias
+
+
 def test_sizes_left_open_are_asked_for(tmp_path: Path) -> None:
     path = save(tmp_path / "m.onnx", model([node("Relu", ["x"], ["y"])], shape=("N", 3, "h", "w")))
     with pytest.raises(

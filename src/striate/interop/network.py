@@ -185,10 +185,6 @@ class Network:
         self.entries[made.name].layer = layer
         self.entries[made.name].arrays |= arrays
 
-    def readers(self, name: str) -> int:
-        """How many layers read this one so far."""
-        return sum(name in entry.inputs for entry in self.entries.values())
-
     def free(self, wanted: str) -> str:
         """`wanted` as a layer's name, with a number where it is taken."""
         stem = re.sub(r"[^0-9A-Za-z_]+", "_", wanted).strip("_") or "layer"

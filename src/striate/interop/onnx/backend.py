@@ -18,7 +18,7 @@ from onnx.backend.base import BackendRep
 
 from ...parameters import Parameters
 from ...plan import ReferenceEngine, lower, make_engine
-from ..network import Known, Made, MixesImagesError, unreadable
+from ..network import Known, MixesImagesError, unreadable
 from .load import Reader, free_inputs
 from .write import import_onnx
 
@@ -82,7 +82,7 @@ class Prepared(BackendRep):  # type: ignore[misc]
     def _settled(self, reader: Reader, name: str) -> bool:
         """Whether an output was computed on import: a shape, or a constant."""
         value = reader.values.get(name)
-        return isinstance(value, Known) and value.folds and not isinstance(value, Made)
+        return isinstance(value, Known) and value.folds
 
     def _typed(self, array: Array, out: Any) -> Array:
         helper = import_onnx().helper

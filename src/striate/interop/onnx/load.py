@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,8 @@ class Reader:
         self.network = Network(input_shape, batch)
         self.opset = self._opset()
         self.values: dict[str, Value] = {}
+        self.reads = Counter(name for node in proto.graph.node for name in node.input)
+        self.reads.update(out.name for out in proto.graph.output)
         self.training = False  # whether a node asks for training mode
         self.running: dict[str, str] = {}  # outputs that are a parameter after a training pass
         for tensor in proto.graph.initializer:

@@ -85,7 +85,7 @@ def _together(reader: Any, node: NodeView, given: Given) -> Value:
         return values[0]
     if reader.opset < _NUMPY_BROADCAST and node.get("axis", None) is not None:
         values[1] = _at_axis(values[1], int(node.get("axis")), len(network.shape(values[0])))
-    joined = _bias(network, values) if node.op in ("Add", "Sum") else None
+    joined = _bias(reader, node, values) if node.op in ("Add", "Sum") else None
     return joined or network.add(_TOGETHER[node.op](), *network.broadcast(values), name=node.name)
 
 
@@ -97,15 +97,16 @@ def _at_axis(value: Value, axis: int, rank: int) -> Value:
     return Known(value.array.reshape(*value.array.shape, *(1,) * max(0, after)), value.trained, value.folds)
 
 
-def _bias(network: Network, values: list[Value]) -> Made | None:
-    """A vector added to what a Linear without bias has just made becomes its bias."""
-    if len(values) != 2:
+def _bias(reader: Any, node: NodeView, values: list[Value]) -> Made | None:
+    """A vector added to what a Linear without bias makes becomes its bias, if nothing else reads that."""
+    network: Network = reader.network
+    if len(values) != 2 or any(reader.reads[name] > 1 for name in node.inputs):
         return None
     for one, other in (values, values[::-1]):
         if not isinstance(one, Made) or not isinstance(other, Known) or one.name not in network.entries:
             continue
         layer = network.entries[one.name].layer
-        if isinstance(layer, Linear) and not layer.bias and not network.readers(one.name):
+        if isinstance(layer, Linear) and not layer.bias:
             row = other.array.reshape(-1)
             if row.size == layer.out_features == other.array.shape[-1] and other.trained:
                 network.replace(one, Linear(layer.out_features), bias=np.asarray(row, np.float32))

@@ -79,12 +79,10 @@ def load_weights(model: Model, source: str | Path | Mapping[str, Any]) -> Matche
 
 
 def _by_order(model: Model, arrays: Mapping[str, Array]) -> list[tuple[str, str]]:
-    """Pairs in the order of both; a file that sorts its names is put back into the order of layers first."""
     ours = [(name, spec.shape) for name, spec in model.parameters.specs.items()]
     as_found = [(name, array.shape) for name, array in arrays.items()]
-    for theirs in (as_found, sorted(as_found, key=lambda entry: _place(entry[0]))):
-        if [shape for _, shape in ours] == [shape for _, shape in theirs]:
-            return [(a, b) for (a, _), (b, _) in zip(ours, theirs, strict=True)]
+    if [shape for _, shape in ours] == [shape for _, shape in as_found]:
+        return [(a, b) for (a, _), (b, _) in zip(ours, as_found, strict=True)]
     lines = []
     for i in range(max(len(ours), len(as_found))):
         left = f"{ours[i][0]} {times(ours[i][1])}" if i < len(ours) else "—"
@@ -124,9 +122,10 @@ def _read(path: Path) -> Mapping[str, Any]:
         from safetensors.numpy import load_file
 
         try:
-            return load_file(path)
+            found = load_file(path)
         except (SafetensorError, ValueError, KeyError) as error:
             raise unreadable(path, f"a damaged safetensors file ({error}).") from None
+        return dict(sorted(found.items(), key=lambda entry: _place(entry[0])))  # its own order says nothing
     try:
         import torch
     except ImportError:
