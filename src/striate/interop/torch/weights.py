@@ -122,10 +122,10 @@ def _read(path: Path) -> Mapping[str, Any]:
         from safetensors.numpy import load_file
 
         try:
-            found = load_file(path)
+            stored = load_file(path)
         except (SafetensorError, ValueError, KeyError) as error:
             raise unreadable(path, f"a damaged safetensors file ({error}).") from None
-        return dict(sorted(found.items(), key=lambda entry: _place(entry[0])))  # its own order says nothing
+        return dict(sorted(stored.items(), key=lambda entry: _place(entry[0])))  # its own order says nothing
     try:
         import torch
     except ImportError:
