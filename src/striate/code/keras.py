@@ -43,12 +43,14 @@ def keras_code(graph: Graph) -> str:
     )
     images = "  # images with the channels last: (N, H, W, C)" if len(shape) > 1 else ""
     lines = ["import keras", "from keras import layers", "", f"inputs = x = keras.Input({shape}){images}"]
+    said = {""}  # each remark once
     for node in graph.nodes:
         step = steps[node.name]
         given = [names[name] for name in node.inputs]
         value = given[0] if len(given) == 1 else f"[{', '.join(given)}]"
         for i, made in enumerate(step.made):
-            remark = f"  # {step.note}" if step.note and i == len(step.made) - 1 else ""
+            remark = f"  # {step.note}" if step.note not in said and i == len(step.made) - 1 else ""
+            said |= {step.note} if remark else set()
             if i == len(step.made) - 1:
                 made = f'{made[:-1]}{", " if not made.endswith("(") and made[-2] != "(" else ""}name="{node.name}")'  # noqa: PLW2901
             lines.append(f"{names[node.name]} = {made}({value}){remark}")

@@ -46,12 +46,13 @@ def torch_code(graph: Graph) -> str:
     bad = [node.where for node in graph.nodes if node.layer.kind not in _RULES]
     if bad:
         raise OptionError(f"PyTorch has no counterpart for {', '.join(bad)}.")
-    made, calls = [], []
+    made, calls, said = [], [], {""}  # each remark once
     names = variables(graph)
     for node in graph.nodes:
         step = _RULES[node.layer.kind](node)
         attribute = f"{node.name}_" if node.name in _TAKEN else node.name
-        remark = f"  # {step.note}" if step.note else ""
+        remark = f"  # {step.note}" if step.note not in said else ""
+        said.add(step.note)
         if step.made:
             made.append(f"        self.{attribute} = {step.made}{remark}")
             remark = ""
