@@ -17,7 +17,10 @@ namespace STRIATE_ISA {
 constexpr int64_t SLOTS = 8;
 constexpr int64_t ROUND = 16;  // micro-batches between two products of fully connected layers: bounds what is kept
 
-#include "kernels.inl"
+#include "vectors.inl"
+#include "convolution.inl"
+#include "linear.inl"
+#include "pooling.inl"
 #include "curves.inl"
 #include "images.inl"
 #include "winners.inl"

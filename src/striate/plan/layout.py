@@ -13,7 +13,7 @@ from ..shapes import TransposedAxis, WindowAxis
 
 Ints = npt.NDArray[np.int64]
 
-_FILTERS_A_TILE = 4  # KT_MOST in native/kernels.inl
+_FILTERS_A_TILE = 4  # KT_MOST in native/vectors.inl
 
 
 def expansion(axis: WindowAxis | TransposedAxis, mode: str) -> npt.NDArray[np.int32]:

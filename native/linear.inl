@@ -1,0 +1,109 @@
+// Fully connected layers over lanes.
+
+// T neurons over M micro-batches whose inputs lie `apart` vectors from each other, as do their outputs.
+template <int T, int M>
+static void linear_rows(const V* x, V* y, int64_t apart, const float* w, const float* bias, int64_t C, bool relu) {
+  V acc[T][M];
+#pragma GCC unroll 8
+  for (int i = 0; i < T; ++i)
+#pragma GCC unroll 2
+    for (int m = 0; m < M; ++m) acc[i][m] = splat(bias ? bias[i] : 0.0f);
+  for (int64_t c = 0; c < C; ++c)
+#pragma GCC unroll 8
+    for (int i = 0; i < T; ++i)
+#pragma GCC unroll 2
+      for (int m = 0; m < M; ++m) acc[i][m] += w[i * C + c] * x[m * apart + c];
+#pragma GCC unroll 8
+  for (int i = 0; i < T; ++i)
+#pragma GCC unroll 2
+    for (int m = 0; m < M; ++m) y[m * apart + i] = relu ? choose(acc[i][m] <= 0.0f, V{}, acc[i][m]) : acc[i][m];
+}
+
+template <int M>
+static void linear_forward(const V* x, V* y, int64_t apart, const float* w, const float* bias, int64_t C, int64_t K,
+                           bool relu) {
+  constexpr int T = L >= 16 || M == 1 ? 8 : 4;
+  int64_t k = 0;
+  for (; k + T <= K; k += T) linear_rows<T, M>(x, y + k, apart, w + k * C, bias ? bias + k : nullptr, C, relu);
+  for (; k + 2 <= K; k += 2) linear_rows<2, M>(x, y + k, apart, w + k * C, bias ? bias + k : nullptr, C, relu);
+  for (; k < K; ++k) linear_rows<1, M>(x, y + k, apart, w + k * C, bias ? bias + k : nullptr, C, relu);
+}
+
+template <int T>
+static void linear_columns(const V* dy, V* dx, const float* w, int64_t C, int64_t K, bool accumulate) {
+  V acc[T];
+#pragma GCC unroll 8
+  for (int j = 0; j < T; ++j) acc[j] = accumulate ? dx[j] : V{};
+  for (int64_t k = 0; k < K; ++k) {
+    const V upstream = dy[k];
+#pragma GCC unroll 8
+    for (int j = 0; j < T; ++j) acc[j] += w[k * C + j] * upstream;
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < T; ++j) dx[j] = acc[j];
+}
+
+static void linear_backward_x(const V* dy, V* dx, const float* w, int64_t C, int64_t K, int64_t c, int64_t end,
+                              bool accumulate) {
+  for (; c + 8 <= end; c += 8) linear_columns<8>(dy, dx + c, w + c, C, K, accumulate);
+  for (; c < end; ++c) linear_columns<1>(dy, dx + c, w + c, C, K, accumulate);
+}
+
+// The gradient of a fully connected layer's weights is one matrix product for many micro-batches, dw = dyᵀ·x: rows of
+// x (n, C) are kept as floats, dy as (micro-batch, K, lane). No weight is summed over lanes, none goes through slots.
+constexpr int KB = L >= 16 ? 6 : 4, CB = L >= 16 ? 4 : 2;
+
+// T neurons, W vectors of columns; rows of x lie `pitch` floats apart. With `add`, dw is added to.
+template <int T, int W>
+static void linear_weight_tile(const float* x, int64_t pitch, const float* dy, float* dw, int64_t C, int64_t K, int64_t n,
+                               bool add) {
+  V acc[T][W];
+#pragma GCC unroll 8
+  for (int i = 0; i < T; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < W; ++j) acc[i][j] = add ? V(*reinterpret_cast<const VU*>(dw + i * C + j * L)) : V{};
+  for (int64_t from = 0; from < n; from += L, dy += K * L)
+    for (int64_t l = 0, lanes = n - from < L ? n - from : L; l < lanes; ++l, x += pitch) {
+#pragma GCC unroll 8
+      for (int j = 0; j < W; ++j) {
+        const V value = *reinterpret_cast<const VU*>(x + j * L);
+#pragma GCC unroll 8
+        for (int i = 0; i < T; ++i) acc[i][j] += dy[i * L + l] * value;
+      }
+    }
+#pragma GCC unroll 8
+  for (int i = 0; i < T; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < W; ++j) *reinterpret_cast<VU*>(dw + i * C + j * L) = acc[i][j];
+}
+
+// All neurons k … end, W vectors of columns.
+template <int W>
+static void linear_weight_columns(const float* x, int64_t pitch, const float* dy, float* dw, int64_t C, int64_t K, int64_t n,
+                                  int64_t k, int64_t end, bool add) {
+  for (; k + KB <= end; k += KB) linear_weight_tile<KB, W>(x, pitch, dy + k * L, dw + k * C, C, K, n, add);
+  for (; k + 2 <= end; k += 2) linear_weight_tile<2, W>(x, pitch, dy + k * L, dw + k * C, C, K, n, add);
+  for (; k < end; ++k) linear_weight_tile<1, W>(x, pitch, dy + k * L, dw + k * C, C, K, n, add);
+}
+
+// Neurons k … end of dw, from n images, at most `ROUND·L` of them. A panel of columns is copied together first: rows of
+// x that lie a multiple of 4 KB apart would fight for the same few places of the cache.
+static void linear_weight_gradient(const float* x, const float* dy, float* dw, int64_t C, int64_t K, int64_t n, int64_t k,
+                                   int64_t end, bool add) {
+  constexpr int64_t WIDE = CB * L;
+  alignas(64) float panel[ROUND * L * WIDE];
+  int64_t c = 0;
+  for (; c + WIDE <= C; c += WIDE) {
+    const bool copied = end - k > 2 * KB && C > 4 * WIDE;
+    for (int64_t i = 0; copied && i < n; ++i) memcpy(panel + i * WIDE, x + i * C + c, WIDE * sizeof(float));
+    if (copied) linear_weight_columns<CB>(panel, WIDE, dy, dw + c, C, K, n, k, end, add);
+    else linear_weight_columns<CB>(x + c, C, dy, dw + c, C, K, n, k, end, add);
+  }
+  for (; c + L <= C; c += L) linear_weight_columns<1>(x + c, C, dy, dw + c, C, K, n, k, end, add);
+  for (; k < end; ++k)
+    for (int64_t at = c; at < C; ++at) {
+      float total = add ? dw[k * C + at] : 0.0f;
+      for (int64_t image = 0; image < n; ++image) total += dy[(image / L * K + k) * L + image % L] * x[image * C + at];
+      dw[k * C + at] = total;
+    }
+}

@@ -1,0 +1,101 @@
+// Pooling over lanes; maps give for output p and tap r the input row, or -1.
+
+static void max_pool(const V* x, V* y, int64_t C, int64_t H, int64_t W, int64_t P, int64_t Q, int64_t R, int64_t S,
+                     const int32_t* row, const int32_t* col) {
+  for (int64_t c = 0; c < C; ++c, x += H * W)
+    for (int64_t p = 0; p < P; ++p)
+      for (int64_t q = 0; q < Q; ++q, ++y) {
+        V best = splat(-__builtin_inff());
+        for (int64_t r = 0; r < R; ++r) {
+          if (row[p * R + r] < 0) continue;
+          const V* line = x + row[p * R + r] * W;
+          for (int64_t s = 0; s < S; ++s)
+            if (col[q * S + s] >= 0) {
+              const V value = line[col[q * S + s]];
+              best = choose(value <= best, best, value);
+            }
+        }
+        *y = best;
+      }
+}
+
+static void max_pool_backward(const V* x, const V* y, const V* dy, V* dx, int64_t C, int64_t H, int64_t W, int64_t P,
+                              int64_t Q, int64_t R, int64_t S, const int32_t* row, const int32_t* col) {
+  for (int64_t c = 0; c < C; ++c, x += H * W, dx += H * W)
+    for (int64_t p = 0; p < P; ++p)
+      for (int64_t q = 0; q < Q; ++q, ++y, ++dy) {
+        VI open = VI{} - 1;  // lanes whose winner has not been met; of equal numbers the first wins
+        const V best = *y, upstream = *dy;
+        for (int64_t r = 0; r < R; ++r) {
+          if (row[p * R + r] < 0) continue;
+          const int64_t line = row[p * R + r] * W;
+          for (int64_t s = 0; s < S; ++s)
+            if (col[q * S + s] >= 0) {
+              const int64_t at = line + col[q * S + s];
+              const VI wins = (x[at] == best) & open;
+              open &= ~wins;
+              dx[at] += choose(wins, upstream, V{});
+            }
+        }
+      }
+}
+
+// 2×2 windows side by side, the usual case: no maps, every input written once.
+static void max_pool_pairs(const V* x, V* y, int64_t C, int64_t H, int64_t W, int64_t P, int64_t Q) {
+  for (int64_t c = 0; c < C; ++c, x += H * W)
+    for (int64_t p = 0; p < P; ++p) {
+      const V *top = x + 2 * p * W, *bottom = top + W;
+      for (int64_t q = 0; q < Q; ++q, ++y, top += 2, bottom += 2) {
+        *y = largest_of_four(top, bottom);
+      }
+    }
+}
+
+// With relu, x is what a fused ReLU left: a winner of 0 or less lets nothing through, and sums[c] += Σ dy that passed.
+static void max_pool_pairs_backward(const V* x, const V* y, const V* dy, V* dx, int64_t C, int64_t H, int64_t W,
+                                    int64_t P, int64_t Q, bool relu, float* sums) {
+  for (int64_t c = 0; c < C; ++c, x += H * W, dx += H * W) {
+    V total{};
+    for (int64_t p = 0; p < P; ++p) {
+      const V *top = x + 2 * p * W, *bottom = top + W;
+      V *dtop = dx + 2 * p * W, *dbottom = dtop + W;
+      for (int64_t q = 0; q < Q; ++q, ++y, ++dy, top += 2, bottom += 2, dtop += 2, dbottom += 2) {
+        const V best = *y, upstream = relu ? choose(best > 0.0f, *dy, V{}) : *dy;
+        const VI first = top[0] == best, second = (top[1] == best) & ~first;
+        const VI third = (bottom[0] == best) & ~(first | second);
+        const VI fourth = (bottom[1] == best) & ~(first | second | third);
+        dtop[0] = choose(first, upstream, V{});
+        dtop[1] = choose(second, upstream, V{});
+        dbottom[0] = choose(third, upstream, V{});
+        dbottom[1] = choose(fourth, upstream, V{});
+        total += upstream;
+      }
+    }
+    if (sums) sums[c] += horizontal_sum(total);
+  }
+}
+
+static void avg_pool(const V* x, V* y, int64_t C, int64_t H, int64_t W, int64_t P, int64_t Q, int64_t R, int64_t S,
+                     const int32_t* row, const int32_t* col, const int32_t* count) {
+  for (int64_t c = 0; c < C; ++c, x += H * W)
+    for (int64_t p = 0; p < P; ++p)
+      for (int64_t q = 0; q < Q; ++q, ++y) {
+        V total{};
+        for (int64_t r = 0; r < R; ++r)
+          for (int64_t s = 0; s < S; ++s)
+            if (row[p * R + r] >= 0 && col[q * S + s] >= 0) total += x[row[p * R + r] * W + col[q * S + s]];
+        *y = total / static_cast<float>(count[p * Q + q]);
+      }
+}
+
+static void avg_pool_backward(const V* dy, V* dx, int64_t C, int64_t H, int64_t W, int64_t P, int64_t Q, int64_t R,
+                              int64_t S, const int32_t* row, const int32_t* col, const int32_t* count) {
+  for (int64_t c = 0; c < C; ++c, dx += H * W)
+    for (int64_t p = 0; p < P; ++p)
+      for (int64_t q = 0; q < Q; ++q, ++dy) {
+        const V share = *dy / static_cast<float>(count[p * Q + q]);
+        for (int64_t r = 0; r < R; ++r)
+          for (int64_t s = 0; s < S; ++s)
+            if (row[p * R + r] >= 0 && col[q * S + s] >= 0) dx[row[p * R + r] * W + col[q * S + s]] += share;
+      }
+}

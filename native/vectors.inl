@@ -1,0 +1,136 @@
+// What all kernels share: vectors, turning lanes round, shares of work, functions by lane. Every activation element is a
+// vector V of L floats, one image a lane. Included by executor.cpp inside the namespace of one instruction set.
+
+constexpr int L = STRIATE_LANES;
+typedef float V __attribute__((vector_size(4 * L), aligned(4 * L)));
+typedef float VU __attribute__((vector_size(4 * L), aligned(4)));  // the same at any address
+typedef int32_t VI __attribute__((vector_size(4 * L), aligned(4 * L)));
+constexpr int64_t CACHE_BYTES = 1 << 20;  // what a core keeps close; half of a usual second-level cache
+constexpr int KT_MOST = 4, QT_MOST = L >= 16 ? 6 : 3, ST_MOST = L >= 16 ? 6 : 3;
+
+static inline V splat(float value) { return V{} + value; }
+
+static inline V choose(VI mask, V yes, V no) { return mask ? yes : no; }
+
+static inline float horizontal_sum(V v) {
+  float part[L];
+  __builtin_memcpy(part, &v, sizeof v);
+  for (int width = L / 2; width; width /= 2)
+    for (int i = 0; i < width; ++i) part[i] += part[i + width];
+  return part[0];
+}
+
+// Turn L vectors of L floats over: blocks of half the width change places, then quarters, and so on.
+template <int HALF>
+static inline void turn_over_step(V (&rows)[L]) {
+  VI low, high;
+  for (int j = 0; j < L; ++j) {
+    low[j] = j & HALF ? L + j - HALF : j;
+    high[j] = j & HALF ? L + j : j + HALF;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < L; ++i)
+    if (!(i & HALF)) {
+      const V a = rows[i], b = rows[i + HALF];
+      rows[i] = __builtin_shuffle(a, b, low);
+      rows[i + HALF] = __builtin_shuffle(a, b, high);
+    }
+  if constexpr (HALF > 1) turn_over_step<HALF / 2>(rows);
+}
+
+// (count, L) with rows `from_stride` floats apart → (L, count) with rows `to_stride` apart, count floats each.
+static void turn_over(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t count) {
+  int64_t at = 0;
+  for (; at + L <= count; at += L) {
+    V rows[L];
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) rows[i] = *reinterpret_cast<const VU*>(from + (at + i) * from_stride);
+    turn_over_step<L / 2>(rows);
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) *reinterpret_cast<VU*>(to + i * to_stride + at) = rows[i];
+  }
+  for (; at < count; ++at)
+    for (int l = 0; l < L; ++l) to[l * to_stride + at] = from[at * from_stride + l];
+}
+
+// L images of `count` floats → count vectors, one image a lane.
+static void gather_lanes(const float* const (&image)[L], V* to, int64_t count) {
+  int64_t at = 0;
+  for (; at + L <= count; at += L) {
+    V rows[L];
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) rows[i] = *reinterpret_cast<const VU*>(image[i] + at);
+    turn_over_step<L / 2>(rows);
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) to[at + i] = rows[i];
+  }
+  for (; at < count; ++at)
+    for (int l = 0; l < L; ++l) to[at][l] = image[l][at];
+}
+
+// A share of an op: part `index` of `count`. With one micro-batch and several threads every op is cut into shares, with
+// a barrier between its stages; otherwise the one share is the whole.
+struct Share {
+  int64_t index, count;
+  // The part of 0 … total that begins and ends at multiples of `unit`.
+  int64_t begin(int64_t total, int64_t unit = 1) const {
+    const int64_t units = (total + unit - 1) / unit, at = units * index / count * unit;
+    return at < total ? at : total;
+  }
+  int64_t end(int64_t total, int64_t unit = 1) const { return Share{index + 1, count}.begin(total, unit); }
+  int64_t largest(int64_t total) const { return (total + count - 1) / count; }
+};
+
+template <class F>
+static inline V by_lane(V x, F f) {
+  V y{};
+  for (int l = 0; l < L; ++l) y[l] = f(x[l]);
+  return y;
+}
+
+static inline float stable_sigmoid(float x) {
+  const float small = expf(-fabsf(x));
+  return (x >= 0.0f ? 1.0f : small) / (1.0f + small);
+}
+
+static void softmax(const V* x, V* y, int64_t C, int64_t places) {
+  for (int64_t at = 0; at < places; ++at) {
+    V most = x[at], total{};
+    for (int64_t c = 1; c < C; ++c) most = choose(x[c * places + at] > most, x[c * places + at], most);
+    for (int64_t c = 0; c < C; ++c) {
+      y[c * places + at] = by_lane(x[c * places + at] - most, [](float v) { return expf(v); });
+      total += y[c * places + at];
+    }
+    for (int64_t c = 0; c < C; ++c) y[c * places + at] /= total;
+  }
+}
+
+static V over_channels(const V* values, int64_t C, int64_t places, int64_t at, int64_t c, int64_t before, int64_t after) {
+  V total{};
+  const int64_t low = c - before < 0 ? 0 : c - before, high = c + after >= C ? C - 1 : c + after;
+  for (int64_t i = low; i <= high; ++i) total += values[i * places + at];
+  return total;
+}
+
+// Philox4x32-10 (Salmon et al. 2011); the layout of a draw is written down in philox.py.
+static inline void philox(const uint32_t in[4], uint64_t key, uint32_t out[4]) {
+  uint32_t c0 = in[0], c1 = in[1], c2 = in[2], c3 = in[3];
+  auto low = static_cast<uint32_t>(key), high = static_cast<uint32_t>(key >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t first = uint64_t{0xD2511F53u} * c0, second = uint64_t{0xCD9E8D57u} * c2;
+    c0 = static_cast<uint32_t>(second >> 32) ^ c1 ^ low;
+    c2 = static_cast<uint32_t>(first >> 32) ^ c3 ^ high;
+    c1 = static_cast<uint32_t>(second);
+    c3 = static_cast<uint32_t>(first);
+    low += 0x9E3779B9u;
+    high += 0xBB67AE85u;
+  }
+  out[0] = c0; out[1] = c1; out[2] = c2; out[3] = c3;
+}
+
+// The largest of a 2×2 window; of equal ones the first.
+static inline V largest_of_four(const V* top, const V* bottom) {
+  const V first = choose(top[1] <= top[0], top[0], top[1]);
+  const V second = choose(bottom[1] <= bottom[0], bottom[0], bottom[1]);
+  return choose(second <= first, first, second);
+}
