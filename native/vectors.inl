@@ -10,6 +10,16 @@ constexpr int KT_MOST = 4, QT_MOST = L >= 16 ? 6 : 3, ST_MOST = L >= 16 ? 6 : 3;
 
 static inline V splat(float value) { return V{} + value; }
 
+// The same number, in a register: where a value is used several times, compilers would load it again for each.
+static inline V in_register(V value) {
+#if defined(__x86_64__)
+  __asm__("" : "+v"(value));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(value));
+#endif
+  return value;
+}
+
 static inline V choose(VI mask, V yes, V no) { return mask ? yes : no; }
 
 static inline float horizontal_sum(V v) {
