@@ -45,11 +45,6 @@ def arguments(first: list[Any], **named: Any) -> str:
     )
 
 
-def one(two: tuple[int, int]) -> Any:
-    """One number where both are the same."""
-    return two[0] if two[0] == two[1] else two
-
-
 def different(value: Any, usual: Any) -> Any:
     """The value, or None where it is the usual one."""
     return None if value == usual else value

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
-from .common import arguments, different, one, pads, variables, windows
+from ..shapes import unpair
+from .common import arguments, different, pads, variables, windows
 
 if TYPE_CHECKING:
     from ..graph import Graph, Node
@@ -173,7 +174,7 @@ def _expand(node: Node) -> Step:
     given, shape = node.input_shapes[0], node.output_shape
     if len(given) != 3 or given[1:] != (1, 1) or given[0] != shape[0]:
         raise OptionError("an expansion other than of one number a channel")
-    return Step(f"layers.UpSampling2D({one((shape[1], shape[2]))})")
+    return Step(f"layers.UpSampling2D({unpair((shape[1], shape[2]))})")
 
 
 def _hard_sigmoid(node: Node) -> Step:

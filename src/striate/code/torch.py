@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
-from ..shapes import pair
-from .common import arguments, different, one, pads, variables, windows
+from ..shapes import pair, unpair
+from .common import arguments, different, pads, variables, windows
 
 if TYPE_CHECKING:
     from ..graph import Graph, Node
@@ -79,7 +79,7 @@ def _conv(node: Node) -> Step:
     even = top == bottom and left == right
     told = arguments(
         [node.input_shapes[0][0], layer.out_channels, layer.kernel_size], stride=different(layer.stride, 1),
-        padding=different(one((top, left)), 0) if even else None, dilation=different(layer.dilation, 1),
+        padding=different(unpair((top, left)), 0) if even else None, dilation=different(layer.dilation, 1),
         groups=different(layer.groups, 1), bias=different(layer.bias, True),
         padding_mode=different(layer.padding_mode, "zeros") if even and (top or left) else None,
     )  # fmt: skip
@@ -105,11 +105,11 @@ def _transposed(node: Node) -> Step:
     )  # fmt: skip
     extra, padding = pair(layer.output_padding, "output_padding", 0), layer.padding
     if isinstance(padding, int):
-        more = arguments([], padding=different(padding, 0), output_padding=different(one(extra), 0))
+        more = arguments([], padding=different(padding, 0), output_padding=different(unpair(extra), 0))
         return Step(f"nn.ConvTranspose2d({', '.join(filter(None, [base, more]))})")
     size = f"{rows.before}:{rows.before + rows.output_size}, {columns.before}:{columns.before + columns.output_size}"
     if any(extra):
-        base += f", output_padding={one(extra)}"
+        base += f", output_padding={unpair(extra)}"
     return Step(
         f"nn.ConvTranspose2d({base})", f"{{self}}({{0}})[:, :, {size}]", "cropped unevenly, in forward"
     )
@@ -128,7 +128,7 @@ def _pool(node: Node) -> Step:
         counts = (
             {"count_include_pad": different(layer.count_include_pad, True)} if average else {"dilation": wide}
         )
-        padding = different(one((rows.before, columns.before)), 0)
+        padding = different(unpair((rows.before, columns.before)), 0)
         told = arguments([kernel], stride=step, padding=padding, ceil_mode=True if hangs else None, **counts)
         return Step(f"nn.{layer.kind}({told})")
     if average:

@@ -97,11 +97,7 @@ def avg_pool2d(
     rows, cols = axes = window_axes(
         x.shape[2:], kernel_size, step, padding, dilation, rounding, noun="window"
     )
-    padded = _pad_with(x, axes, 0.0)
-    y = np.zeros((*x.shape[:2], rows.output_size, cols.output_size), x.dtype)
-    for r in range(rows.kernel_size):
-        for s in range(cols.kernel_size):
-            y += padded[:, :, tap(rows, r), tap(cols, s)]
+    y = _window_sums(x, axes)
     counts = np.outer(_counted(rows, count_include_pad), _counted(cols, count_include_pad)).astype(x.dtype)
     y /= counts
     return y, AvgPool2dCache(x.shape, counts, axes)
@@ -110,13 +106,8 @@ def avg_pool2d(
 def avg_pool2d_backward(dy: Array, cache: AvgPool2dCache) -> Array:
     """Each window's upstream gradient is shared equally among the pixels it averaged."""
     x_shape, counts, axes = cache
-    rows, cols = axes
     share = dy / counts
-    dpadded = _empty_padded(x_shape, axes, dy.dtype)
-    for r in range(rows.kernel_size):
-        for s in range(cols.kernel_size):
-            dpadded[:, :, tap(rows, r), tap(cols, s)] += share
-    return _inner(dpadded, axes)
+    return _shared_out(share, x_shape, axes)
 
 
 class LpPool2dCache(NamedTuple):
@@ -143,29 +134,17 @@ def lp_pool2d(
     Args:     as max_pool2d; padding adds nothing; p at least 1.
     """
     step = kernel_size if stride is None else stride
-    rows, cols = axes = window_axes(
-        x.shape[2:], kernel_size, step, padding, dilation, rounding, noun="window"
-    )
-    padded = _pad_with(np.abs(x) ** p, axes, 0.0)
-    y = np.zeros((*x.shape[:2], rows.output_size, cols.output_size), x.dtype)
-    for r in range(rows.kernel_size):
-        for s in range(cols.kernel_size):
-            y += padded[:, :, tap(rows, r), tap(cols, s)]
-    y = y ** (1.0 / p)
+    axes = window_axes(x.shape[2:], kernel_size, step, padding, dilation, rounding, noun="window")
+    y = _window_sums(np.abs(x) ** p, axes) ** (1.0 / p)
     return y, LpPool2dCache(x, y, p, axes)
 
 
 def lp_pool2d_backward(dy: Array, cache: LpPool2dCache) -> Array:
     """dy·sign(x)·(|x|/y)^(p − 1), and 0 where a window is all 0."""
     x, y, p, axes = cache
-    rows, cols = axes
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(y > 0, dy * y ** (1.0 - p), dy.dtype.type(0))
-    gathered = _empty_padded(x.shape, axes, dy.dtype)
-    for r in range(rows.kernel_size):
-        for s in range(cols.kernel_size):
-            gathered[:, :, tap(rows, r), tap(cols, s)] += share
-    dx: Array = _inner(gathered, axes) * np.sign(x) * np.abs(x) ** (p - 1)
+    dx: Array = _shared_out(share, x.shape, axes) * np.sign(x) * np.abs(x) ** (p - 1)
     return dx
 
 
@@ -190,6 +169,27 @@ def global_avg_pool2d(x: Array) -> tuple[Array, tuple[int, ...]]:
 def global_avg_pool2d_backward(dy: Array, cache: tuple[int, ...]) -> Array:
     """Every pixel of a map gets the same share: dy/(H·W)."""
     return np.broadcast_to(dy / dy.dtype.type(cache[2] * cache[3]), cache).copy()
+
+
+def _window_sums(x: Array, axes: tuple[WindowAxis, ...]) -> Array:
+    """The sum of each window; padding is 0."""
+    rows, cols = axes
+    padded = _pad_with(x, axes, 0.0)
+    y = np.zeros((*x.shape[:2], rows.output_size, cols.output_size), x.dtype)
+    for r in range(rows.kernel_size):
+        for s in range(cols.kernel_size):
+            y += padded[:, :, tap(rows, r), tap(cols, s)]
+    return y
+
+
+def _shared_out(share: Array, x_shape: tuple[int, ...], axes: tuple[WindowAxis, ...]) -> Array:
+    """The transpose of _window_sums: each window's number goes to every pixel that it saw."""
+    rows, cols = axes
+    dpadded = _empty_padded(x_shape, axes, share.dtype)
+    for r in range(rows.kernel_size):
+        for s in range(cols.kernel_size):
+            dpadded[:, :, tap(rows, r), tap(cols, s)] += share
+    return _inner(dpadded, axes)
 
 
 def _counted(axis: WindowAxis, include_pad: bool) -> npt.NDArray[np.int64]:

@@ -42,6 +42,16 @@ def pair(value: Any, name: str, least: int = 1) -> tuple[int, int]:
     return number, number
 
 
+def unpair(two: tuple[int, int] | list[int]) -> IntOrPair:
+    """(height, width) as people write it: one number where both are the same; pair the other way.
+
+    >>> unpair((3, 3)), unpair((1, 2))
+    (3, (1, 2))
+    """
+    first, second = (int(number) for number in two)
+    return first if first == second else (first, second)
+
+
 def four_sides(value: Any, name: str = "padding") -> tuple[int, int, int, int]:
     """A scalar, (height, width) or (top, bottom, left, right) as (top, bottom, left, right).
 

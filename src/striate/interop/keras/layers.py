@@ -51,7 +51,7 @@ from ...layers import (
     Subtract,
     Tanh,
 )
-from ...shapes import Rounding
+from ...shapes import Rounding, unpair
 from ..network import CannotError, Made, Network
 
 if TYPE_CHECKING:
@@ -78,17 +78,12 @@ def _rounding(made: Made, kernel: Any, stride: Any, dilation: Any = (1, 1)) -> R
     return None if all((n - d * (k - 1) - 1) % s == 0 for n, k, s, d in places) else "floor"
 
 
-def _one(two: Any) -> Any:
-    first, second = (int(number) for number in two)
-    return first if first == second else (first, second)
-
-
 def _window(config: Config, made: Made, size: str) -> dict[str, Any]:
     kernel, stride = config[size], config.get("strides") or config[size]
     dilation = config.get("dilation_rate", (1, 1))
     same = config.get("padding", "valid") == "same"
     return {
-        "kernel_size": _one(kernel), "stride": _one(stride), "padding": "same" if same else 0, "dilation": _one(dilation),
+        "kernel_size": unpair(kernel), "stride": unpair(stride), "padding": "same" if same else 0, "dilation": unpair(dilation),
         "rounding": None if same else _rounding(made, kernel, stride, dilation),
     }  # fmt: skip
 
@@ -156,11 +151,11 @@ def _transposed(reader: Reader, config: Config, values: list[Value], arrays: lis
     weight, bias = np.ascontiguousarray(arrays[0].transpose(3, 2, 0, 1)), _biased(arrays, 1, config)
     layer = ConvTranspose2d(
         weight.shape[1],
-        _one(kernel),
-        _one(stride),
+        unpair(kernel),
+        unpair(stride),
         sides,
-        _one(extra),
-        _one(dilation),
+        unpair(extra),
+        unpair(dilation),
         bias=bool(bias),
     )
     return reader.network.add(layer, made, name=name, weight=weight, **bias)
@@ -184,18 +179,15 @@ def _dense(reader: Reader, config: Config, values: list[Value], arrays: list[Arr
     return network.add(Linear(units, bool(bias)), made, name=name, weight=weight, **bias)
 
 
-def _pool(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
-    made = _image(reader, values[0])
-    layer: Layer
-    if "max" in str(config.get("_kind")):
-        layer = MaxPool2d(**_window(config, made, "pool_size"))
-    else:
-        layer = AvgPool2d(**_window(config, made, "pool_size"), count_include_pad=False)
-    return reader.network.add(layer, made, name=name)
-
-
 def _max_pool(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
-    return _pool(reader, {**config, "_kind": "max"}, values, arrays, name)
+    made = _image(reader, values[0])
+    return reader.network.add(MaxPool2d(**_window(config, made, "pool_size")), made, name=name)
+
+
+def _avg_pool(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
+    made = _image(reader, values[0])
+    layer = AvgPool2d(**_window(config, made, "pool_size"), count_include_pad=False)
+    return reader.network.add(layer, made, name=name)
 
 
 def _global_pool(kind: str) -> Converter:
@@ -355,7 +347,7 @@ ACTIVATIONS: Mapping[Any, Layer] = {
 }  # fmt: skip
 LAYERS: Mapping[str, Converter] = {
     "InputLayer": _input, "Conv2D": _conv, "DepthwiseConv2D": _depthwise, "SeparableConv2D": _separable,
-    "Conv2DTranspose": _transposed, "Dense": _dense, "MaxPooling2D": _max_pool, "AveragePooling2D": _pool,
+    "Conv2DTranspose": _transposed, "Dense": _dense, "MaxPooling2D": _max_pool, "AveragePooling2D": _avg_pool,
     "GlobalAveragePooling2D": _global_pool("mean"), "GlobalMaxPooling2D": _global_pool("max"),
     "BatchNormalization": _batch_norm, "Activation": _activation, "ReLU": _relu, "LeakyReLU": _leaky, "PReLU": _prelu,
     "ELU": _elu, "Softmax": _softmax, "Dropout": _dropout, "Flatten": _flatten, "Add": _together(Add()),

@@ -34,9 +34,7 @@ Given = Sequence[Value | None]
 
 def value_of(given: Given, index: int = 0) -> Value:
     """An input that must be there."""
-    if len(given) <= index or given[index] is None:
-        raise CannotError(f"input {index + 1} is missing")
-    found = given[index]
+    found = given[index] if len(given) > index else None
     if found is None:
         raise CannotError(f"input {index + 1} is missing")
     return found

@@ -27,7 +27,7 @@ from ...layers import (
     Take,
 )
 from ...layers.convolution import PaddingMode
-from ...shapes import Rounding, Shape, times
+from ...shapes import Rounding, Shape, times, unpair
 from ..network import CannotError, Known, Made, Network, Value
 from .node import NodeView
 
@@ -113,10 +113,6 @@ def _plain(sides: Sides) -> Any:
     return sides
 
 
-def _one(two: tuple[int, int]) -> Any:
-    return two[0] if two[0] == two[1] else two
-
-
 def _rounding(
     sizes: Shape,
     kernel: tuple[int, int],
@@ -132,16 +128,20 @@ def _rounding(
     return "ceil" if ceil else "floor"
 
 
+def _filtered(network: Network, given: Given) -> tuple[Made, Array, int | None, int]:
+    """The images and the filters that go over them, with what `back` needs."""
+    w = weights(given[1], "weights")
+    x, count, rank = image(network, given[0])
+    if w.ndim != rank:
+        raise CannotError(f"weights of {w.ndim} axes for an input of {rank}")
+    return x, w[:, :, None, :] if rank == 3 else w, count, rank
+
+
 def convolution(reader: Any, node: NodeView, given: Given) -> Value:
     """Conv."""
     network: Network = reader.network
-    w = weights(given[1], "weights")
-    x, count, rank = image(network, given[0])
+    x, w, count, rank = _filtered(network, given)
     axes = rank - 2
-    if w.ndim != rank:
-        raise CannotError(f"weights of {w.ndim} axes for an input of {rank}")
-    if axes == 1:
-        w = w[:, :, None, :]
     kernel = (w.shape[2], w.shape[3])
     told = node.get("kernel_shape", None)
     if told is not None and tuple(told) != kernel[2 - axes :]:
@@ -151,7 +151,7 @@ def convolution(reader: Any, node: NodeView, given: Given) -> Value:
     x, mode, sides = _own_padding(network, x, sides)
     arrays = {"weight": w} | ({"bias": weights(given[2], "biases")} if _has(given, 2) else {})
     layer = Conv2d(
-        w.shape[0], _one(kernel), _one(stride), _plain(sides), _one(dilation), int(node.get("group", 1)), "bias" in arrays, mode,
+        w.shape[0], unpair(kernel), unpair(stride), _plain(sides), unpair(dilation), int(node.get("group", 1)), "bias" in arrays, mode,
         rounding=_rounding(x.shape[1:], kernel, stride, dilation, sides, False),
     )  # fmt: skip
     return back(network, network.add(layer, x, name=node.name, **arrays), count, rank)
@@ -174,13 +174,8 @@ def _own_padding(network: Network, x: Made, sides: Sides) -> tuple[Made, Padding
 def transposed(reader: Any, node: NodeView, given: Given) -> Value:
     """ConvTranspose."""
     network: Network = reader.network
-    w = weights(given[1], "weights")
-    x, count, rank = image(network, given[0])
+    x, w, count, rank = _filtered(network, given)
     axes = rank - 2
-    if w.ndim != rank:
-        raise CannotError(f"weights of {w.ndim} axes for an input of {rank}")
-    if axes == 1:
-        w = w[:, :, None, :]
     kernel, groups = (w.shape[2], w.shape[3]), int(node.get("group", 1))
     stride, dilation = _two(node, "strides", 1, axes), _two(node, "dilations", 1, axes)
     extra = _two(node, "output_padding", 0, axes)
@@ -214,11 +209,11 @@ def transposed(reader: Any, node: NodeView, given: Given) -> Value:
     extra = (extra[0] - beyond[0], extra[1] - beyond[1])
     layer = ConvTranspose2d(
         w.shape[1] * groups,
-        _one(kernel),
-        _one(stride),
+        unpair(kernel),
+        unpair(stride),
         _plain(sides),
-        _one(extra),
-        _one(dilation),
+        unpair(extra),
+        unpair(dilation),
         groups,
         "bias" in arrays,
     )
@@ -248,7 +243,7 @@ def pool(reader: Any, node: NodeView, given: Given) -> Value | list[Value]:
     sides = _sides(node, x.shape[1:], kernel, stride, dilation)
     ceil = bool(node.get("ceil_mode", 0))
     window: dict[str, Any] = {
-        "kernel_size": _one(kernel), "stride": _one(stride), "padding": _plain(sides), "dilation": _one(dilation),
+        "kernel_size": unpair(kernel), "stride": unpair(stride), "padding": _plain(sides), "dilation": unpair(dilation),
         "rounding": _rounding(x.shape[1:], kernel, stride, dilation, sides, ceil),
     }  # fmt: skip
     layer: Layer

@@ -65,15 +65,22 @@ class _Call(nn.Module):
         return self.told
 
 
+def _filters(node: Node) -> dict[str, Any]:
+    """What both directions of convolution are made with; padding is theirs."""
+    layer: Any = node.layer
+    return {
+        "in_channels": node.input_shapes[0][0], "out_channels": layer.out_channels,
+        "kernel_size": pair(layer.kernel_size, "kernel_size"), "stride": pair(layer.stride, "stride"),
+        "dilation": pair(layer.dilation, "dilation"), "groups": layer.groups, "bias": layer.bias,
+    }  # fmt: skip
+
+
 class _Conv2d(nn.Conv2d):
     """A convolution with any padding on each side."""
 
     def __init__(self, node: Node) -> None:
         layer: Any = node.layer
-        super().__init__(
-            node.input_shapes[0][0], layer.out_channels, pair(layer.kernel_size, "kernel_size"), pair(layer.stride, "stride"),
-            dilation=pair(layer.dilation, "dilation"), groups=layer.groups, bias=layer.bias,
-        )  # fmt: skip
+        super().__init__(**_filters(node))
         self.sides, self.how = _sides(node), {"zeros": "constant"}.get(layer.padding_mode, layer.padding_mode)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -84,11 +91,7 @@ class _ConvTranspose2d(nn.ConvTranspose2d):
     """A transposed convolution cropped by any amount on each side."""
 
     def __init__(self, node: Node) -> None:
-        layer: Any = node.layer
-        super().__init__(
-            node.input_shapes[0][0], layer.out_channels, pair(layer.kernel_size, "kernel_size"), pair(layer.stride, "stride"),
-            dilation=pair(layer.dilation, "dilation"), groups=layer.groups, bias=layer.bias,
-        )  # fmt: skip
+        super().__init__(**_filters(node))
         self.axes = [
             axis for axis in node.layer.windows(*node.input_shapes) if isinstance(axis, TransposedAxis)
         ]

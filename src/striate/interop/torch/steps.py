@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812  (its usual name)
 from torch import nn
 
 from ... import layers as L  # noqa: N812  (beside F and nn)
+from ...shapes import unpair
 from ..network import ANY_BATCH, CannotError, Known, Made, MixesImagesError, Network
 
 Call = Any  # what a step was called with: positions, or names
@@ -24,8 +25,7 @@ def _numbers(module: Any, *names: str) -> dict[str, Any]:
 
 
 def _one(two: Any) -> Any:
-    first, second = (int(n) for n in two) if isinstance(two, (tuple, list)) else (int(two), int(two))
-    return first if first == second else (first, second)
+    return unpair(two) if isinstance(two, (tuple, list)) else int(two)
 
 
 def _rounding(made: Made, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Any:
