@@ -92,7 +92,7 @@ class Network:
 
     def axis(self, axis: int, rank: int) -> int:
         """A tensor's axis as an axis of one image; MixesImagesError for the batch's own."""
-        axis = _counted(axis, rank)
+        axis = counted(axis, rank)
         if self.batch is None:
             return axis
         if axis == 0:
@@ -212,10 +212,11 @@ class Network:
         return builder.build(ends[0]), arrays, ends
 
 
-def _counted(axis: int, rank: int) -> int:
-    if not -rank <= axis < max(rank, 1):
+def counted(axis: int, rank: int) -> int:
+    """An axis counted from the front; CannotError where there is none such."""
+    if not -rank <= axis < rank:
         raise CannotError(f"axis {axis} of a tensor of {rank} axes")
-    return axis % rank if rank else 0
+    return axis % rank
 
 
 def unreadable(path: Any, why: str) -> ModelFileError:

@@ -54,7 +54,7 @@ class KerasFile:
             zipfile.BadZipFile,
             zipfile.LargeZipFile,
             EOFError,
-            NotImplementedError,
+            NotImplementedError,  # zipfile's, for a compression that it does not know
             RuntimeError,
             ValueError,
             OSError,

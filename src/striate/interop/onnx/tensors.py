@@ -25,7 +25,7 @@ from ...layers import (
 )
 from ...layers.convolution import PaddingMode
 from ...shapes import Shape, times
-from ..network import CannotError, Known, Made, MixesImagesError, Network, Value
+from ..network import CannotError, Known, Made, MixesImagesError, Network, Value, counted
 from .node import NodeView
 
 Array = npt.NDArray[Any]
@@ -112,7 +112,7 @@ def squeeze(reader: Any, node: NodeView, given: Given) -> Value:
     axes = (
         [i for i, size in enumerate(shape) if size == 1]
         if told is None
-        else [_at(a, len(shape)) for a in told]
+        else [counted(a, len(shape)) for a in told]
     )
     if any(shape[axis] != 1 for axis in axes):
         raise CannotError(f"axes {axes} of {times(shape)} are not all of size 1")
@@ -127,7 +127,7 @@ def unsqueeze(reader: Any, node: NodeView, given: Given) -> Value:
     if told is None:
         raise CannotError("its axes are missing")
     rank = len(shape) + len(told)
-    for axis in sorted(_at(a, rank) for a in told):
+    for axis in sorted(counted(a, rank) for a in told):
         shape.insert(axis, 1)
     return to_shape(reader.network, value, tuple(shape), node.name)
 
@@ -137,7 +137,7 @@ def transpose(reader: Any, node: NodeView, given: Given) -> Value:
     network: Network = reader.network
     value = value_of(given)
     rank = len(network.shape(value))
-    order = [_at(int(axis), rank) for axis in node.get("perm", list(reversed(range(rank))))]
+    order = [counted(int(axis), rank) for axis in node.get("perm", list(reversed(range(rank))))]
     if network.batch is None:
         return network.add(Transpose(tuple(order)), value, name=node.name)
     if not order or order[0] != 0:
@@ -163,7 +163,7 @@ def split(reader: Any, node: NodeView, given: Given) -> list[Value]:
     value = value_of(given)
     shape = network.shape(value)
     place = int(node.get("axis", 0))
-    size, axis = shape[_at(place, len(shape))], network.axis(place, len(shape))
+    size, axis = shape[counted(place, len(shape))], network.axis(place, len(shape))
     sizes = numbers(node, given, "split", 1)
     if sizes is None:
         count = int(node.get("num_outputs", len(node.outputs)))
@@ -190,7 +190,7 @@ def slices(reader: Any, node: NodeView, given: Given) -> Value:
     steps = numbers(node, given, "steps", 4) or [1] * len(starts)
     made = network.made(value)
     for start, end, place, step in zip(starts, ends, axes, steps, strict=True):
-        size = shape[_at(place, len(shape))]
+        size = shape[counted(place, len(shape))]
         if step == 0:
             raise CannotError("a step of 0")
         first, last, step = slice(start, end, step).indices(size)  # noqa: PLW2901  (now within the axis)
@@ -208,7 +208,7 @@ def gather(reader: Any, node: NodeView, given: Given) -> Value:
     if not isinstance(index, Known) or not np.issubdtype(index.array.dtype, np.integer):
         raise CannotError("its indices are computed from the input; they must stand in the file")
     shape = network.shape(value)
-    place = _at(int(node.get("axis", 0)), len(shape))
+    place = counted(int(node.get("axis", 0)), len(shape))
     axis = network.axis(place, len(shape))
     wanted = [int(i) + shape[place] * (i < 0) for i in index.array.ravel()]
     if wanted and not 0 <= min(wanted) <= max(wanted) < shape[place]:
@@ -226,7 +226,7 @@ def pad(reader: Any, node: NodeView, given: Given) -> Value:
     pads = numbers(node, given, "pads", 1)
     if pads is None:
         raise CannotError("its pads are missing")
-    places = [_at(a, len(shape)) for a in numbers(node, given, "axes", 3) or range(len(shape))]
+    places = [counted(a, len(shape)) for a in numbers(node, given, "axes", 3) or range(len(shape))]
     if len(pads) != 2 * len(places):
         raise CannotError(f"{len(pads)} pads for {len(places)} axes")
     sides = {place: (pads[i], pads[i + len(places)]) for i, place in enumerate(places)}
@@ -370,7 +370,7 @@ def resize(reader: Any, node: NodeView, given: Given) -> Value:
     scales = scalars(given, 1 if old else 2, "scales") or [float(s) for s in node.get("scales", [])]
     sizes = None if old else scalars(given, 3, "sizes")
     roi = [] if old else scalars(given, 1, "roi") or []
-    places = [_at(int(a), len(shape)) for a in node.get("axes", range(len(shape)))]
+    places = [counted(int(a), len(shape)) for a in node.get("axes", range(len(shape)))]
     target, factors, region = list(shape), [1.0] * len(shape), [(0.0, 1.0)] * len(shape)
     if sizes:
         _by_sizes(node, shape, places, sizes, target, factors)
@@ -417,9 +417,3 @@ def _by_sizes(
         same = kept[policy]
         target[place] = int(size) if same is None else floor(same * shape[place] + 0.5)
         factors[place] = ratio if same is None else same
-
-
-def _at(axis: int, rank: int) -> int:
-    if not -rank <= axis < rank:
-        raise CannotError(f"axis {axis} of a tensor of {rank} axes")
-    return axis % rank
