@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 collect_ignore = ["tests/test_native.py"] if "STRIATE_NO_NATIVE" in os.environ else []
+if find_spec("torch") is None:  # these import it when they are imported, and their doctests with them
+    collect_ignore += [f"src/striate/interop/torch/{name}.py" for name in ("module", "steps", "trace")]
 
 settings.register_profile(
     "striate",
