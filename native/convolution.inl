@@ -221,7 +221,8 @@ static void weight_square(const WeightGradient& o, const V* x, const V* dy, cons
       for (int i = 0; i < KT; ++i) upstream[i] = dp[i * map];
 #pragma GCC unroll 9
       for (int j = 0; j < 9; ++j) {
-        const V pixel = in_register((j < 3 ? top : j < 6 ? middle : bottom)[j % 3]);
+        const V* line = j < 3 ? top : j < 6 ? middle : bottom;  // by name: g++ 12 with UBSan misreads (a ? b : c)[j % 3]
+        const V pixel = in_register(line[j % 3]);
 #pragma GCC unroll 4
         for (int i = 0; i < KT; ++i) acc[i][j] += upstream[i] * pixel;
       }
