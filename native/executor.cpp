@@ -22,6 +22,7 @@ constexpr int64_t ROUND = 16;  // micro-batches between two products of fully co
 #include "linear.inl"
 #include "pooling.inl"
 #include "curves.inl"
+#include "tensors.inl"
 #include "images.inl"
 #include "winners.inl"
 
@@ -199,7 +200,7 @@ static bool sharable(const Run& run) {
   if (run.micro_batches != 1 || run.call.threads == 1 || run.segmented) return false;
   for (int64_t i = 0; i < run.program.n_ops; ++i) {
     const int64_t* o = run.row(i);
-    if (o[KIND] == SOFTMAX || o[KIND] == LRN || o[KIND] == BATCHNORM || (o[KIND] == CONV && o[BACK_OUT] >= 0)) return false;
+    if (o[KIND] == CONV && o[BACK_OUT] >= 0) return false;
   }
   return true;
 }

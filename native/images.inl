@@ -24,14 +24,18 @@ static void to_images(const V* x, float* out, int64_t W, int64_t width, int64_t 
     }
 }
 
-// Its transpose: floats of images go to their lanes; lanes without an image get 0.
+// Its transpose: floats of images go to their lanes. Lanes without an image get 0, as gradients must; values are to `repeat`
+// the last image, so that they are finite wherever the batch is.
 static void from_images(const float* from, V* to_lanes, int64_t W, int64_t width, int64_t image, const int32_t* row,
-                        const int32_t* col, int64_t begin, int64_t end, bool add, int images) {
+                        const int32_t* col, int64_t begin, int64_t end, bool add, bool repeat, int images) {
   for (int64_t i = begin; i < end; ++i)
     for (int64_t j = 0, h = row ? row[i] : i; h >= 0 && j < width; j += L) {
       V values[L];
 #pragma GCC unroll 16
-      for (int l = 0; l < L; ++l) values[l] = l < images ? V(*reinterpret_cast<const VU*>(from + l * image + i * width + j)) : V{};
+      for (int l = 0; l < L; ++l) {
+        const int64_t of = l < images ? l : images - 1;
+        values[l] = l < images || repeat ? V(*reinterpret_cast<const VU*>(from + of * image + i * width + j)) : V{};
+      }
       turn_over_step<L / 2>(values);
 #pragma GCC unroll 16
       for (int t = 0; t < L; ++t)

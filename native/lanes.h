@@ -1,7 +1,7 @@
 // The contract between the bindings and the executor of each instruction set.
 //
 // One image a SIMD lane: an activation (C, H, W) of a micro-batch is C·H·W vectors of L floats. A program is plain
-// numbers (see plan/lanes.py, which writes it): one row of 64-bit integers an op, and one table of 32-bit integers
+// numbers (see plan/rows.py and plan/lanes.py, which write it): one row of 64-bit integers an op, and one table of 32-bit integers
 // for maps, offsets and packing. Everything here is plain data, because this header is compiled once per instruction
 // set and no function compiled for one may be linked into another.
 #pragma once
@@ -12,7 +12,8 @@ namespace striate {
 
 enum Kind : int64_t {
   CONV = 0, LINEAR = 1, MAXPOOL = 2, AVGPOOL = 3, RELU = 4, LEAKY = 5, SIGMOID = 6, TANH = 7, SOFTMAX = 8,
-  DROPOUT = 9, BATCHNORM = 10, LRN = 11, COPY = 12, CURVE = 13,
+  DROPOUT = 9, BATCHNORM = 10, LRN = 11, COPY = 12, CURVE = 13, MOVE = 14, PAIR = 15, REDUCE = 16, MATMUL = 17,
+  RESAMPLE = 18, PRELU = 19, INSTANCENORM = 20, LPPOOL = 21, VALUE = 22,
 };
 
 // Columns of an op's row. Offsets into the arena count vectors; -1 means "none".
@@ -40,6 +41,12 @@ enum Column : int {
   // by image; y's map. FEW_INDEX 0: never.
   FEW_PACKED, FEW_INDEX, FEW_LANES, FEW_RUN, FEW_X, FEW_Y, FEW_COL_MAP,
   POOLED, FEW_WHOLE,                            // CONV in inference: y is that of the 2×2 pool after it; y before that
+  // PAIR, MATMUL: another buffer read, and which input x is (1: the second; the row only makes its gradient). MOVE: WHICH 1
+  // if the map says where each x goes, not where each y comes from. The columns above are used so: PAIR, REDUCE, CURVE K
+  // what is computed; MOVE, REDUCE, PRELU ROW_MAP the map; REDUCE C outputs of P numbers each; MATMUL GROUPS times
+  // (P, C)·(C, Q); RESAMPLE (C, H, W) → (C, P, W) by TAPS, PACK and COUNTS (starts, places, the bits of shares); SOFTMAX K 1:
+  // its logarithm; VALUE WEIGHT or STATE.
+  SECOND, WHICH,
   COLUMNS
 };
 // FUSED_RELU of a convolution whose only reader, a pool of pairs, takes dy through the ReLU and sums the bias for it.

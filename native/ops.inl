@@ -62,7 +62,7 @@ static void few_forward(const Run& run, const int64_t* o, V* a, int64_t micro_ba
                      share.begin(o[IMAGE_ROWS]), share.end(o[IMAGE_ROWS]), images);
   if (stage == 2)
     return from_images(y, a + (o[POOLED] ? o[FEW_WHOLE] : o[Y]), o[Q], y_width, y_image, nullptr, table + o[FEW_COL_MAP],
-                       share.begin(o[P]), share.end(o[P]), false, images);
+                       share.begin(o[P]), share.end(o[P]), false, true, images);
   if (stage == 3) {
     const int64_t k = share.begin(o[K]), map = o[P] * o[Q], pooled = (o[P] / 2) * (o[Q] / 2);
     return max_pool_pairs(a + o[FEW_WHOLE] + k * map, a + o[Y] + k * pooled, share.end(o[K]) - k, o[P], o[Q], o[P] / 2, o[Q] / 2);
@@ -162,7 +162,7 @@ static void winners_backward(const Run& run, const int64_t* o, V* a, float* slot
   }
   if (stage == 2)
     return from_images(dx, a + o[DX], o[W], dx_width, dx_image, row_map, table + o[DX_COL_MAP], share.begin(rows),
-                       share.end(rows), o[ACCUMULATE] != 0, images);
+                       share.end(rows), o[ACCUMULATE] != 0, false, images);
   const auto* lists = reinterpret_cast<const Winner*>(a + o[DY]);
   const auto* counts = reinterpret_cast<const int32_t*>(lists + L * o[K] * pooled);
   const int64_t first = share.begin(o[K]), last = share.end(o[K]);
@@ -236,8 +236,97 @@ static float* kept_dy(const Run& run, const int64_t* o) {
   return kept_x(run, o) + (o[READS_INPUT] ? 0 : run.round * o[C] * L);
 }
 
+// Whether one thread does an op alone, because shares of it would write to the same places, or are not worth cutting.
+static bool alone(const int64_t* o, bool back) {
+  if (o[KIND] == MOVE || o[KIND] == PRELU) return back;
+  return o[KIND] == SOFTMAX || o[KIND] == LRN || o[KIND] == BATCHNORM;
+}
+
+static Product product_of(const int64_t* o, V* a, bool back) {
+  const V *x = a + o[X], *second = a + o[SECOND], *dy = a + o[DY];
+  const int64_t left = o[P] * o[C], right = o[C] * o[Q], out = o[P] * o[Q];
+  if (!back) return {x, left, o[C], 1, second, right, o[Q], 1, a + o[Y], o[GROUPS], o[P], o[Q], o[C], false};
+  const bool add = o[ACCUMULATE] != 0;
+  if (o[WHICH])  // secondᵀ·dy
+    return {second, left, 1, o[C], dy, out, o[Q], 1, a + o[DX], o[GROUPS], o[C], o[Q], o[P], add};
+  return {dy, out, o[Q], 1, second, right, 1, o[Q], a + o[DX], o[GROUPS], o[P], o[C], o[Q], add};  // dy·secondᵀ
+}
+
+static Resampling resampling_of(const int64_t* o, const int32_t* table) {
+  return {o[H], o[P], o[W], table + o[TAPS], table + o[PACK], reinterpret_cast<const float*>(table + o[COUNTS])};
+}
+
+// The rows that plan/tensors.py writes.
+static void tensor_forward(const Run& run, const int64_t* o, const double* f, V* a, Share share) {
+  const int32_t* map = run.program.table + o[ROW_MAP];
+  const V* x = a + o[X];
+  V* y = a + o[Y];
+  const int64_t c0 = share.begin(o[C]), c1 = share.end(o[C]), j0 = share.begin(o[COUNT]), j1 = share.end(o[COUNT]);
+  switch (o[KIND]) {
+    case COPY: {
+      const auto factor = static_cast<float>(f[0]);
+      for (int64_t j = j0; j < j1; ++j) y[j] = o[K] ? y[j] + factor * x[j] : factor * x[j];
+      break;
+    }
+    case MOVE:
+      if (o[WHICH])
+        for (int64_t j = j0; j < j1; ++j) y[map[j]] = x[j];
+      else gather(x, y, map, static_cast<float>(f[0]), j0, j1);
+      break;
+    case PAIR:
+      if (!o[WHICH]) pair_forward(o[K], x, a + o[SECOND], y, j0, j1);
+      break;
+    case REDUCE: reduce(o[K], x, y, map, o[P], c0, c1); break;
+    case MATMUL:
+      if (!o[WHICH]) product(product_of(o, a, false), share);
+      break;
+    case RESAMPLE: resample(resampling_of(o, run.program.table), x, y, static_cast<float>(f[0]), c0, c1); break;
+    case VALUE: {
+      const float* from = o[WEIGHT] >= 0 ? run.call.parameters + o[WEIGHT] : run.call.state + o[STATE];
+      for (int64_t j = j0; j < j1; ++j) y[j] = splat(from[j]);
+      break;
+    }
+  }
+}
+
+static void tensor_backward(const Run& run, const int64_t* o, const double* f, V* a, float* slot, Share share) {
+  const int32_t* map = run.program.table + o[ROW_MAP];
+  const V *x = a + o[X], *y = a + o[Y], *dy = a + o[DY];
+  V* dx = a + o[DX];
+  const bool add = o[ACCUMULATE] != 0;
+  const int64_t c0 = share.begin(o[C]), c1 = share.end(o[C]), j0 = share.begin(o[COUNT]), j1 = share.end(o[COUNT]);
+  switch (o[KIND]) {
+    case COPY:
+      for (int64_t j = j0; j < j1; ++j) put(dx + j, static_cast<float>(f[0]) * dy[j], add);
+      break;
+    case MOVE:
+      if (o[WHICH]) {
+        for (int64_t j = j0; j < j1; ++j) put(dx + j, dy[map[j]], add);
+        break;
+      }
+      if (!add) memset(dx, 0, o[H] * sizeof(V));
+      gather_backward(dy, dx, map, o[COUNT]);
+      break;
+    case PAIR: {
+      const V* second = a + o[SECOND];
+      pair_backward(o[K], o[WHICH] != 0, o[WHICH] ? second : x, o[WHICH] ? x : second, dy, dx, add, j0, j1);
+      break;
+    }
+    case REDUCE: reduce_backward(o[K], x, y, dy, dx, map, o[P], add, c0, c1); break;
+    case MATMUL: product(product_of(o, a, true), share); break;
+    case RESAMPLE: resample_backward(resampling_of(o, run.program.table), dy, dx, add, c0, c1); break;
+    case VALUE:
+      for (int64_t j = j0; j < j1; ++j) slot[o[WEIGHT] + j] += horizontal_sum(dy[j]);
+      break;
+  }
+}
+
 static void forward(const Run& run, int64_t i, V* a, int64_t micro_batch, int stage, Share share) {
   const int64_t* o = run.row(i);
+  if (alone(o, false)) {
+    if (share.index > 0) return;
+    share = {0, 1};
+  }
   const double* f = run.program.floats + i * FLOATS;
   const int32_t* table = run.program.table;
   const float* parameters = run.call.parameters;
@@ -282,7 +371,7 @@ static void forward(const Run& run, int64_t i, V* a, int64_t micro_batch, int st
       for (int64_t j = j0; j < j1; ++j) y[j] = by_lane(x[j], tanhf);
       break;
     case CURVE: curve_forward(o[K], f, x, y, j0, j1); break;
-    case SOFTMAX: softmax(x, y, o[C], o[P]); break;
+    case SOFTMAX: softmax(x, y, o[C], o[P], o[K] != 0); break;
     case DROPOUT:
       drop(run, o, f, x, y, micro_batch, false, share);
       break;
@@ -309,9 +398,14 @@ static void forward(const Run& run, int64_t i, V* a, int64_t micro_batch, int st
         }
       break;
     }
-    case COPY:
-      for (int64_t j = j0; j < j1; ++j) y[j] = o[K] ? y[j] + x[j] : x[j];
+    case PRELU: prelu(x, y, parameters + o[WEIGHT], table + o[ROW_MAP], j0, j1); break;
+    case INSTANCENORM:
+      instance_norm(x, y, parameters + o[WEIGHT], parameters + o[BIAS], o[P], static_cast<float>(f[0]), c0, c1);
       break;
+    case LPPOOL:
+      lp_pool(x, y, static_cast<float>(f[0]), c0, c1, o[H], o[W], o[P], o[Q], o[R], o[S], table + o[ROW_MAP], table + o[COL_MAP]);
+      break;
+    default: tensor_forward(run, o, f, a, share);
   }
 }
 
@@ -337,6 +431,10 @@ static void lrn_backward(const int64_t* o, const double* f, V* a) {
 
 static void backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float* slot, int stage, Share share) {
   const int64_t* o = run.row(i);
+  if (alone(o, true)) {
+    if (share.index > 0) return;
+    share = {0, 1};
+  }
   const double* f = run.program.floats + i * FLOATS;
   const int32_t* table = run.program.table;
   const V *x = a + o[X], *y = a + o[Y], *dy = a + o[DY];
@@ -358,7 +456,8 @@ static void backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float
     memcpy(kept_dy(run, o) + (at * o[K] + k) * L, dy + k, (end - k) * sizeof(V));
     return;
   }
-  if (!wanted && o[KIND] != BATCHNORM) return;
+  const bool trains = o[KIND] == BATCHNORM || o[KIND] == PRELU || o[KIND] == INSTANCENORM;  // parameters of its own
+  if (o[KIND] == VALUE ? o[WEIGHT] < 0 || o[DY] < 0 : !wanted && !trains) return;
   const int64_t c0 = share.begin(o[C]), c1 = share.end(o[C]), j0 = share.begin(o[COUNT]), j1 = share.end(o[COUNT]);
   const int64_t small = c0 * o[P] * o[Q], large = c0 * o[H] * o[W];
   const auto write = [&](int64_t j, V value) { dx[j] = add ? dx[j] + value : value; };
@@ -403,15 +502,29 @@ static void backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float
     case SOFTMAX:
       for (int64_t at = 0; at < o[P]; ++at) {
         V total{};
-        for (int64_t c = 0; c < o[C]; ++c) total += dy[c * o[P] + at] * y[c * o[P] + at];
-        for (int64_t c = 0; c < o[C]; ++c) write(c * o[P] + at, y[c * o[P] + at] * (dy[c * o[P] + at] - total));
+        for (int64_t c = 0; c < o[C]; ++c) total += o[K] ? dy[c * o[P] + at] : dy[c * o[P] + at] * y[c * o[P] + at];
+        for (int64_t c = 0; c < o[C]; ++c) {
+          const V own = y[c * o[P] + at], upstream = dy[c * o[P] + at];
+          write(c * o[P] + at, o[K] ? upstream - by_lane(own, [](float v) { return expf(v); }) * total : own * (upstream - total));
+        }
       }
       break;
     case DROPOUT: drop(run, o, f, dy, dx, micro_batch, add, share); break;
     case LRN: lrn_backward(o, f, a); break;
-    case COPY:
-      for (int64_t j = j0; j < j1; ++j) write(j, dy[j]);
+    case PRELU:
+      prelu_backward(x, dy, wanted ? dx : nullptr, run.call.parameters + o[WEIGHT], slot + o[WEIGHT], table + o[ROW_MAP],
+                     o[COUNT], add);
       break;
+    case INSTANCENORM:
+      instance_norm_backward(x, dy, wanted ? dx : nullptr, run.call.parameters + o[WEIGHT], slot + o[WEIGHT], slot + o[BIAS],
+                             o[P], static_cast<float>(f[0]), add, c0, c1);
+      break;
+    case LPPOOL:
+      if (!add) memset(dx + large, 0, (c1 - c0) * o[H] * o[W] * sizeof(V));
+      lp_pool_backward(x, y, dy, dx, static_cast<float>(f[0]), c0, c1, o[H], o[W], o[P], o[Q], o[R], o[S], table + o[ROW_MAP],
+                       table + o[COL_MAP]);
+      break;
+    default: tensor_backward(run, o, f, a, slot, share); break;
     case BATCHNORM: {
       // dx = weight/deviation · (dy − mean(dy) − x̂·mean(dy·x̂)); lanes without an image get nothing.
       VI mask;

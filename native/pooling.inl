@@ -99,3 +99,46 @@ static void avg_pool_backward(const V* dy, V* dx, int64_t C, int64_t H, int64_t 
             if (row[p * R + r] >= 0 && col[q * S + s] >= 0) dx[row[p * R + r] * W + col[q * S + s]] += share;
       }
 }
+
+// |v|ᵖ, p a whole number of at least 1.
+static inline V raised(V v, float p) {
+  const V size = choose(v < 0.0f, -v, v);
+  if (p == 1.0f) return size;
+  return p == 2.0f ? size * size : by_lane(size, [p](float one) { return powf(one, p); });
+}
+
+// Calls with(output, input) for each tap of each window that lies on the image.
+template <class F>
+static inline void for_taps(int64_t H, int64_t W, int64_t P, int64_t Q, int64_t R, int64_t S, const int32_t* row, const int32_t* col,
+                            int64_t c, F with) {
+  for (int64_t p = 0; p < P; ++p)
+    for (int64_t q = 0; q < Q; ++q)
+      for (int64_t r = 0; r < R; ++r)
+        for (int64_t s = 0; s < S; ++s)
+          if (row[p * R + r] >= 0 && col[q * S + s] >= 0)
+            with((c * P + p) * Q + q, (c * H + row[p * R + r]) * W + col[q * S + s]);
+}
+
+// y = (Σ |x|ᵖ)^(1/p) of channels c0 … c1.
+static void lp_pool(const V* x, V* y, float p, int64_t c0, int64_t c1, int64_t H, int64_t W, int64_t P, int64_t Q, int64_t R,
+                    int64_t S, const int32_t* row, const int32_t* col) {
+  for (int64_t c = c0; c < c1; ++c) {
+    for (int64_t j = c * P * Q; j < (c + 1) * P * Q; ++j) y[j] = V{};
+    for_taps(H, W, P, Q, R, S, row, col, c, [&](int64_t to, int64_t from) { y[to] += raised(x[from], p); });
+    if (p == 1.0f) continue;
+    for (int64_t j = c * P * Q; j < (c + 1) * P * Q; ++j)
+      y[j] = by_lane(y[j], [p](float v) { return p == 2.0f ? sqrtf(v) : powf(v, 1.0f / p); });
+  }
+}
+
+// dx += dy·sign(x)·(|x|/y)^(p − 1), and nothing where a window is all 0.
+static void lp_pool_backward(const V* x, const V* y, const V* dy, V* dx, float p, int64_t c0, int64_t c1, int64_t H, int64_t W,
+                             int64_t P, int64_t Q, int64_t R, int64_t S, const int32_t* row, const int32_t* col) {
+  for (int64_t c = c0; c < c1; ++c)
+    for_taps(H, W, P, Q, R, S, row, col, c, [&](int64_t from, int64_t to) {
+      const V value = x[to], norm = y[from];
+      const V share = p == 1.0f ? splat(1.0f) : raised(value / norm, p - 1.0f);
+      const V sign = choose(value > 0.0f, splat(1.0f), choose(value < 0.0f, splat(-1.0f), V{}));
+      dx[to] += choose(norm > 0.0f, dy[from] * sign * share, V{});
+    });
+}

@@ -103,7 +103,7 @@ static inline float stable_sigmoid(float x) {
   return (x >= 0.0f ? 1.0f : small) / (1.0f + small);
 }
 
-static void softmax(const V* x, V* y, int64_t C, int64_t places) {
+static void softmax(const V* x, V* y, int64_t C, int64_t places, bool logarithm) {
   for (int64_t at = 0; at < places; ++at) {
     V most = x[at], total{};
     for (int64_t c = 1; c < C; ++c) most = choose(x[c * places + at] > most, x[c * places + at], most);
@@ -111,7 +111,9 @@ static void softmax(const V* x, V* y, int64_t C, int64_t places) {
       y[c * places + at] = by_lane(x[c * places + at] - most, [](float v) { return expf(v); });
       total += y[c * places + at];
     }
-    for (int64_t c = 0; c < C; ++c) y[c * places + at] /= total;
+    const V log_total = logarithm ? by_lane(total, [](float v) { return logf(v); }) : V{};
+    for (int64_t c = 0; c < C; ++c)
+      y[c * places + at] = logarithm ? x[c * places + at] - most - log_total : y[c * places + at] / total;
   }
 }
 

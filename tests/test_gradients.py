@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import striate as st
+from striate import layers
 from striate.philox import bits, normal, permutation, philox, uniform
 
 from .test_networks import residual
@@ -27,7 +28,45 @@ def networks() -> dict[str, st.Graph]:
         [st.ConvTranspose2d(3, 2, stride=2), st.Sigmoid(), st.Dropout(0.3), st.AvgPool2d(2), st.BatchNorm2d(), st.ReLU(),
          st.Conv2d(2, 2, padding=(0, 1, 1, 0), padding_mode="reflect"), st.Flatten(), st.Linear(3), st.Softmax()], both,
     )  # fmt: skip
+    gates = st.GraphBuilder(input_shape=(2, 6, 6))
+    deep = gates.chain(
+        [st.Conv2d(4, 3, padding=1), layers.PReLU((4, 1, 1)), layers.InstanceNorm2d()], gates.input
+    )
+    squeeze = gates.chain(
+        [
+            st.GlobalAvgPool2d(),
+            st.Conv2d(2, 1),
+            st.ReLU(),
+            st.Conv2d(4, 1),
+            st.Sigmoid(),
+            layers.Expand((4, 6, 6)),
+        ],
+        deep,
+    )
+    gated = gates.add(layers.Multiply(), deep, squeeze)
+    low = gates.chain(
+        [layers.LpPool2d(2), layers.Resize((4, 6, 6), "linear"), layers.Transpose((0, 2, 1))], gated
+    )
+    wide = gates.chain([layers.Pad(((0, 0), (1, 0), (0, 0)), 0.5), layers.Slice(1, None, None, -1)], deep)
+    tall = gates.add(st.Concat(1), low, wide, low)
+    matrix = gates.add(layers.Parameter((4, 6, 5)), gates.input)
+    power = gates.add(layers.Parameter((4, 19, 5), trained=False), gates.input)
+    mixed = gates.add(layers.Subtract(), gates.add(layers.MatMul(), tall, matrix), power)
+    least = gates.add(
+        layers.Minimum(), mixed, gates.chain([layers.Exp()], mixed), gates.chain([layers.Negate()], mixed)
+    )
+    gates.chain(
+        [
+            layers.Reduce("mean", (1,)),
+            layers.Take(0, (3, 0, 0)),
+            st.Flatten(),
+            st.Linear(3),
+            layers.LogSoftmax(),
+        ],
+        least,
+    )
     return {
+        "gates and matrices": gates.build(),
         "residual and concat": residual(),
         "every layer": every.build(),
         "lecture": st.pattern("[(CONV-RELU)*2-POOL]*2-(FC-RELU)*1-SOFTMAX", input_shape=(1, 8, 8), classes=3, filters=3, hidden=5),

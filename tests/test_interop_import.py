@@ -382,12 +382,13 @@ def test_a_network_without_kernels_runs_on_the_reference_engine(striate: Any, he
     save(
         here / "m.onnx",
         model(
-            [node("Resize", ["x", "", "s"], ["y"], name="twice")], {"s": np.array([1, 1, 2, 2], np.float32)}
+            [node("Resize", ["x", "", "s"], ["r"]), node("Cast", ["r"], ["y"], name="whole", to=6)],
+            {"s": np.array([1, 1, 2, 2], np.float32)},
         ),
     )
     done = striate("import", "m.onnx")
-    assert "the native engine has no kernel for twice (Resize): it runs on the reference engine" in done.out
+    assert "the native engine has no kernel for whole (Cast): it runs on the reference engine" in done.out
     found = st.load("m.safetensors")
     assert found.predict(np.zeros((1, 3, 8, 8), np.float32)).shape == (1, 3, 16, 16)
-    with pytest.raises(st.OptionError, match='no kernel for twice \\(Resize\\); use engine="reference"'):
+    with pytest.raises(st.OptionError, match='no kernel for whole \\(Cast\\); use engine="reference"'):
         st.load("m.safetensors", engine="native")

@@ -17,11 +17,12 @@ from hypothesis import strategies as hyp
 
 import striate as st
 from striate.data import Augmentation, Batches, Feed, Preprocessing
-from striate.plan import ReferenceEngine, describe_plan, lower, work_memory
+from striate.plan import ReferenceEngine, describe_plan, lower, why_not_native, work_memory
 from striate.plan.images import worth_it
-from striate.plan.lanes import COLUMNS, to_lanes
+from striate.plan.lanes import to_lanes
 from striate.plan.memory import Request, place
 from striate.plan.native import NativeEngine, _fillable, native_module
+from striate.plan.rows import COLUMNS
 from striate.training.optimizers import Update
 
 from .cases import CASES, UNDRAWABLE
@@ -59,6 +60,38 @@ LAYERS = {
     "negate": lambda arrays, o: st.layers.Negate(),
     "exp": lambda arrays, o: st.layers.Exp(),
 }
+
+# Layers of tensors: any number of inputs of any rank; the arrays after those are parameters.
+TENSOR_LAYERS = {
+    "lp_pool2d": lambda arrays, o: st.layers.LpPool2d(**o),
+    "instance_norm2d": lambda arrays, o: st.layers.InstanceNorm2d(**o),
+    "prelu": lambda arrays, o: st.layers.PReLU(arrays[1].shape),
+    "log_softmax": lambda arrays, o: st.layers.LogSoftmax(),
+    "softmax": lambda arrays, o: st.Softmax(),
+    "expand": lambda arrays, o: st.layers.Expand(**o),
+    "identity": lambda arrays, o: st.layers.Identity(),
+    "log": lambda arrays, o: st.layers.Log(),
+    "sqrt": lambda arrays, o: st.layers.Sqrt(),
+    "add": lambda arrays, o: st.Add(),
+    "concat": lambda arrays, o: st.Concat(),
+    "subtract": lambda arrays, o: st.layers.Subtract(),
+    "multiply": lambda arrays, o: st.layers.Multiply(),
+    "divide": lambda arrays, o: st.layers.Divide(),
+    "power": lambda arrays, o: st.layers.Power(),
+    "mean": lambda arrays, o: st.layers.Mean(),
+    "maximum": lambda arrays, o: st.layers.Maximum(),
+    "minimum": lambda arrays, o: st.layers.Minimum(),
+    "matmul": lambda arrays, o: st.layers.MatMul(),
+    "reshape": lambda arrays, o: st.layers.Reshape(**o),
+    "transpose": lambda arrays, o: st.layers.Transpose(**o),
+    "slice": lambda arrays, o: st.layers.Slice(**o),
+    "take": lambda arrays, o: st.layers.Take(**o),
+    "pad": lambda arrays, o: st.layers.Pad(**o),
+    "reduce": lambda arrays, o: st.layers.Reduce(**o),
+    "resize": lambda arrays, o: st.layers.Resize(**o),
+}
+POSITIVE = {"log", "sqrt", "divide", "power"}
+WITH_PARAMETERS = {"instance_norm2d", "prelu"}
 
 
 class Nothing:
@@ -140,6 +173,37 @@ def test_layers_agree_with_the_oracle(case: Any, name: str, isa: Any, data: Any)
     agree(graph, count, st.MeanSquaredError(), targets)
 
 
+@pytest.mark.parametrize("name", ISAS)
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.name in TENSOR_LAYERS], ids=lambda case: case.name
+)
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@given(data=hyp.data())
+def test_layers_of_tensors_agree_with_the_oracle(case: Any, name: str, isa: Any, data: Any) -> None:
+    """Each input is made by a trained layer, so that all gradients are seen; one may be read by others too."""
+    isa(name, data.draw(hyp.integers(1, 3)))
+    try:
+        arrays, options = case.draw(data.draw)
+        inputs = arrays[:1] if case.name in WITH_PARAMETERS else arrays
+        build = st.GraphBuilder(input_shape=(3,))
+        after = [st.layers.Softplus()] if case.name in POSITIVE else []
+        given = [
+            build.chain([st.Linear(array[0].size), st.layers.Reshape(array.shape[1:]), *after], build.input)
+            for array in inputs
+        ]
+        found = build.add(TENSOR_LAYERS[case.name](arrays, options), *given)
+        if data.draw(hyp.booleans()):
+            flat = [build.chain([st.Flatten()], node) for node in (found, given[0])]
+            build.add(st.Concat(), *flat)
+        graph = build.build()
+    except UNDRAWABLE:
+        assume(False)
+        raise
+    count = data.draw(hyp.sampled_from([1, 2, 5, 17, 37]))
+    targets = np.random.default_rng(0).standard_normal((count, *graph.shape_of(graph.scores)))
+    agree(graph, count, st.MeanSquaredError(), targets)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("name", ISAS)
 @pytest.mark.parametrize("which", networks())
@@ -164,6 +228,68 @@ def test_a_node_read_twice_and_an_output_read_by_others() -> None:
     twice = build.add(st.Add(), a, a)
     build.chain([st.ReLU(), st.Flatten(), st.Linear(3)], build.add(st.Concat(), twice, a, twice))
     agree(build.build(), 5, st.CrossEntropy(), np.arange(5) % 3)
+
+
+@pytest.mark.parametrize("name", ISAS)
+@pytest.mark.parametrize("last", [False, True])
+def test_where_the_maximum_stands_is_a_whole_number(name: str, last: bool, isa: Any) -> None:
+    isa(name)
+    graph = st.Sequential(
+        [st.layers.ArgMax(0, keep_axes=True, last=last), st.layers.Reshape((2, 3))], input_shape=(5, 2, 3)
+    )
+    x = np.random.default_rng(0).integers(0, 3, (19, 5, 2, 3)).astype(np.float32)  # with ties
+    x[3, 2:4], x[4, :, 1, 1] = np.nan, np.nan
+    oracle, native = engines(graph)
+    found = native.predict(x)
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, oracle.predict(x))
+
+
+def test_arithmetic_of_whole_numbers_is_left_to_the_reference() -> None:
+    build = st.GraphBuilder(input_shape=(5, 2, 3))
+    places = build.chain([st.layers.ArgMax(0), st.Flatten()], build.input)
+    assert why_not_native(lower(build.build())) == ""
+    build.add(st.Add(), places, places)
+    assert why_not_native(lower(build.build())) == "the native engine has no kernel for add1 (Add)"
+
+
+@pytest.mark.parametrize("name", ISAS)
+def test_an_input_paired_with_itself_and_of_equal_numbers_the_first(name: str, isa: Any) -> None:
+    isa(name)
+    build = st.GraphBuilder(input_shape=(2, 3, 3))
+    a = build.add(st.Conv2d(3, 1), build.input)
+    same = build.chain([st.layers.Negate(), st.layers.Negate()], a)
+    tied = [build.add(layer, a, same, a) for layer in (st.layers.Maximum(), st.layers.Minimum())]
+    square = build.add(st.layers.Multiply(), a, a)
+    build.chain([st.Flatten(), st.Linear(3)], build.add(st.Add(), *tied, square))
+    agree(build.build(), 5, st.CrossEntropy(), np.arange(5) % 3)
+
+
+@pytest.mark.parametrize("name", ISAS)
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_lanes_without_an_image_divide_by_nothing(name: str, count: int, isa: Any) -> None:
+    """The logarithm of 0 in such a lane, times its gradient of 0, would make NaN of the next filters' gradient."""
+    isa(name)
+    body = [
+        st.Conv2d(16, 3),
+        st.ReLU(),
+        st.MaxPool2d(2),
+        st.layers.Log(),
+        st.Conv2d(4, 1),
+        st.Flatten(),
+        st.Linear(3),
+    ]
+    oracle, native = engines(st.Sequential(body, input_shape=(8, 8, 8)))
+    poison(native, count)
+    x, targets = (
+        np.random.default_rng(0).uniform(1, 2, (count, 8, 8, 8)).astype(np.float32),
+        np.arange(count) % 3,
+    )
+    for engine in (oracle, native):
+        np.abs(engine.parameters["conv1.weight"], out=engine.parameters["conv1.weight"])
+    native.train_step(x, targets, st.CrossEntropy(), None, 0)
+    oracle.train_step(x.astype(np.float64), targets, st.CrossEntropy(), Nothing(), 0)
+    np.testing.assert_allclose(native.gradients, oracle.gradients, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ISAS)

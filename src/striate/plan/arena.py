@@ -26,6 +26,7 @@ _NONE = {
     "IMAGE_DX",
     "IMAGE_DW",
     "IMAGE_ORDER",
+    "SECOND",
 }
 
 
@@ -34,7 +35,7 @@ class Row:
     """An op in the making: plain columns, and places of the arena that are known once everything is planned.
 
     Fields:  name; columns; places, scratch memory by column; floats, its constants; source and target, the buffers it
-             reads and writes; shift, where in them; wants_dx; upstream, vectors of its dx where that is not an array
+             reads and writes; second, another that it reads; shift, where in them; wants_dx; upstream, vectors of its dx where that is not an array
              like x
     """
 
@@ -43,6 +44,7 @@ class Row:
     places: dict[str, Request] = field(default_factory=dict)
     floats: tuple[float, ...] = ()
     source: int = -1
+    second: int = -1
     shift: tuple[int, int] = (0, 0)
     target: int = -1
     wants_dx: bool = False
@@ -65,7 +67,8 @@ def arrange(
         last = 2 * count - time
         values.setdefault(row.target, Request(size(row.target), time, last if training else time))
         if not training:
-            values[row.source].last = max(values[row.source].last, time)
+            for number in {row.source, row.second} & values.keys():
+                values[number].last = max(values[number].last, time)
         for request in {id(request): request for request in row.places.values()}.values():  # some share one
             when = request.first
             if training or when != BACKWARD:
@@ -99,6 +102,8 @@ def column(row: Row, name: str, values: dict[int, Request], gradients: dict[int,
         return values[row.source].offset + row.shift[0]
     if name == "Y":
         return values[row.target].offset + row.shift[1]
+    if name == "SECOND" and row.second >= 0:
+        return values[row.second].offset
     if name == "DX":
         return gradients[row.source].offset if row.wants_dx else -1
     if name == "DY":

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from .curves import CURVES
 from .program import Op, Program
 
-NATIVE = frozenset(
-    (
-        "Conv2d", "ConvTranspose2d", "MaxPool2d", "AvgPool2d", "GlobalAvgPool2d", "Linear", "Flatten", "Reshape", "Identity",
-        "ReLU", "LeakyReLU", "Sigmoid", "Tanh", "Softmax", "Dropout", "BatchNorm2d", "LocalResponseNorm", "Add", "Concat", *CURVES,
-    )
-)  # fmt: skip
+# Whole numbers of any size do not fit a float32 lane; a lane's image does not move to another.
+_NOT_NATIVE = frozenset(("MaxPoolIndices2d", "IntoBatch", "OutOfBatch"))
+VIEWS = ("Flatten", "Reshape", "Identity", "Cast")
+
+
+def places(program: Program) -> frozenset[int]:
+    """The buffers that hold whole numbers: the places that an ArgMax found, and views of them."""
+    found: set[int] = set()
+    for op in program.ops:
+        if op.kind == "ArgMax" or (op.kind in VIEWS and op.kind != "Cast" and op.inputs[0] in found):
+            found.add(op.output)
+    return frozenset(found)
 
 
 def uncovered(program: Program) -> tuple[Op, ...]:
     """The ops without a native kernel."""
-    return tuple(op for op in program.ops if op.kind not in NATIVE or op.options.get("axis", 0) != 0)
+    whole = places(program)
+    return tuple(
+        op
+        for op in program.ops
+        if op.kind in _NOT_NATIVE
+        or op.options.get("to", "float32") != "float32"
+        or (op.kind not in VIEWS and not whole.isdisjoint(op.inputs))
+    )
 
 
 def why_not_native(program: Program) -> str:

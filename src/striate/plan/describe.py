@@ -7,8 +7,9 @@ from math import prod
 
 from ..graph import Graph
 from .fold import fold_batch_norm
-from .lanes import COLUMNS, KINDS, RELU_DONE, to_lanes
+from .lanes import to_lanes
 from .lower import lower
+from .rows import COLUMNS, KINDS, RELU_DONE
 
 _FLOAT_BYTES = 4
 
@@ -76,5 +77,10 @@ def _reason(op: str, row: dict[str, int], *, filters: bool) -> str:
         return f"{first}{cut}; dw is one product for many images{relu.get(row['FUSED_RELU'], '')}"
     if op == "MAXPOOL":
         return "2×2 windows side by side: no maps" if row["PAIRS"] else "any window, by maps of its taps"
-    others = {"COPY": "a copy into place", "BATCHNORM": "sums over the whole batch come between two segments"}
+    others = {
+        "COPY": "a copy into place", "BATCHNORM": "sums over the whole batch come between two segments",
+        "MOVE": "a map of places", "REDUCE": "each output's places, by a map", "MATMUL": "dot products of each lane",
+        "RESAMPLE": "along one axis: a few taps a position", "VALUE": "one number for all lanes",
+        "PAIR": "the second input's gradient" if row["WHICH"] else "place by place",
+    }  # fmt: skip
     return others.get(op, "one pass over the lanes")

@@ -19,10 +19,12 @@ import numpy.typing as npt
 from ..data import Feed
 from ..errors import MissingDependencyError, OptionError
 from ..parameters import Parameters
+from .coverage import places
 from .engine import Loss, ReferenceEngine, StepResult, Update
 from .fold import Folding, fold_batch_norm
-from .lanes import COLUMNS, FLOATS, to_lanes
+from .lanes import to_lanes
 from .program import Program
+from .rows import COLUMNS, FLOATS
 
 Array = npt.NDArray[Any]
 
@@ -140,6 +142,7 @@ class NativeEngine:
         self._plans: dict[tuple[int, bool], Any] = {}
         self._foldings: dict[int, Folding | None] = {}
         self._workspace = np.zeros(0, np.uint8)
+        self._places = places(program)
 
     def predict(self, x: Array) -> Array:
         """The network's output for a batch, in inference mode."""
@@ -208,7 +211,8 @@ class NativeEngine:
             folding = self._folding(target)
             parameters = self.parameters if folding is None else folding.parameters(self.parameters)
             self._run(self._plan(target, training=False), x, out, None, parameters)
-        return out.reshape(len(x), *shape)
+        found: Array = out.reshape(len(x), *shape)
+        return found.astype(np.int64) if target in self._places else found
 
     def _folding(self, target: int) -> Folding | None:
         if target not in self._foldings:
