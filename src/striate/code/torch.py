@@ -43,13 +43,21 @@ def torch_code(graph: Graph) -> str:
 
     Raises:   OptionError with every layer that PyTorch has no counterpart for.
     """
-    bad = [node.where for node in graph.nodes if node.layer.kind not in _RULES]
+    steps: dict[str, Step] = {}
+    bad = []
+    for node in graph.nodes:
+        try:
+            if node.layer.kind not in _RULES:
+                raise OptionError("")
+            steps[node.name] = _RULES[node.layer.kind](node)
+        except OptionError as error:
+            bad.append(f"{node.where}{f': {error}' if str(error) else ''}")
     if bad:
         raise OptionError(f"PyTorch has no counterpart for {', '.join(bad)}.")
     made, calls, said = [], [], {""}  # each remark once
     names = variables(graph)
     for node in graph.nodes:
-        step = _RULES[node.layer.kind](node)
+        step = steps[node.name]
         attribute = f"{node.name}_" if node.name in _TAKEN else node.name
         remark = f"  # {step.note}" if step.note not in said else ""
         said.add(step.note)
@@ -132,7 +140,7 @@ def _pool(node: Node) -> Step:
         told = arguments([kernel], stride=step, padding=padding, ceil_mode=True if hangs else None, **counts)
         return Step(f"nn.{layer.kind}({told})")
     if average:
-        raise OptionError(f"PyTorch has no counterpart for {node.where}, which pads its sides differently.")
+        raise OptionError("its sides are padded differently")
     told = arguments([kernel], stride=step, dilation=wide)
     call = f'{{self}}(F.pad({{0}}, ({left}, {right}, {top}, {bottom}), value=float("-inf")))'
     return Step(f"nn.MaxPool2d({told})", call, "padded unevenly, in forward" if any(sides) else "")
@@ -194,7 +202,7 @@ def _reshape(node: Node) -> Step:
 
 def _expand(node: Node) -> Step:
     if len(node.input_shapes[0]) != len(node.output_shape):
-        raise OptionError(f"PyTorch has no short word for {node.where}, which adds axes.")
+        raise OptionError("it adds axes")
     return Step("", f"{{0}}.expand(-1, {', '.join(map(str, node.output_shape))})")
 
 
@@ -219,6 +227,129 @@ def _reduce(node: Node) -> Step:
     return Step("", f"{{0}}.{word}(dim={axes}{', keepdim=True' if layer.keep_axes else ''})")
 
 
+def _prelu(node: Node) -> Step:
+    layer: Any = node.layer
+    shape, image = layer.weight_shape, node.input_shapes[0]
+    if shape == (1,):
+        return Step("nn.PReLU()")
+    if shape != (image[0], *(1,) * (len(image) - 1)):
+        raise OptionError(f"slopes of shape {shape}")
+    note = "" if len(image) == 1 else f"its slopes have shape ({image[0]},), Striate's {shape}"
+    return Step(f"nn.PReLU({image[0]})", note=note)
+
+
+def _selu(node: Node) -> Step:
+    layer: Any = node.layer
+    if layer == type(layer)():
+        return Step("nn.SELU()")
+    return Step("", f"{layer.gamma} * F.elu({{0}}, {layer.alpha})")
+
+
+def _lp_pool(node: Node) -> Step:
+    layer: Any = node.layer
+    rows, columns = windows(node)
+    if any(pads(node)) or rows.dilation * columns.dilation > 1 or layer.p % 2:
+        raise OptionError("nn.LPPool2d takes an even p, no padding and no dilation")
+    told = arguments(
+        [layer.p, layer.kernel_size], stride=different(layer.stride or layer.kernel_size, layer.kernel_size)
+    )
+    return Step(f"nn.LPPool2d({told})")
+
+
+def _extreme(word: str) -> Callable[[Node], Step]:
+    """Nested, two at a time."""
+
+    def rule(node: Node) -> Step:
+        text = "{0}"
+        for i in range(1, len(node.inputs)):
+            text = f"torch.{word}({text}, {{{i}}})"
+        return Step("", text)
+
+    return rule
+
+
+def _mean(node: Node) -> Step:
+    total = " + ".join(f"{{{i}}}" for i in range(len(node.inputs)))
+    return Step("", f"({total}) / {len(node.inputs)}")
+
+
+def _pad(node: Node) -> Step:
+    layer: Any = node.layer
+    sides = tuple(side for pair_ in reversed(layer.sides) for side in pair_)
+    while len(sides) > 2 and sides[-2:] == (0, 0):
+        sides = sides[:-2]
+    return Step("", f"F.pad({{0}}, {sides}{f', value={layer.value}' if layer.value else ''})")
+
+
+def _part(node: Node) -> Step:
+    layer: Any = node.layer
+    ahead = ":, " * (layer.axis + 1)
+    if layer.kind == "Take":
+        return Step("", f"{{0}}[{ahead}{list(layer.indices)}]")
+    size = node.input_shapes[0][layer.axis]
+    if layer.step > 0:
+        ends = ["" if end is None else str(end) for end in (layer.start, layer.stop)]
+        return Step("", f"{{0}}[{ahead}{':'.join(ends)}{f':{layer.step}' if layer.step > 1 else ''}]")
+    start, stop, step = slice(layer.start, layer.stop, layer.step).indices(size)
+    return Step(
+        "", f"{{0}}[{ahead}torch.arange({start}, {stop}, {step})]", "no negative steps in PyTorch's slices"
+    )
+
+
+def _resize(node: Node) -> Step:
+    layer: Any = node.layer
+    given, wanted = node.input_shapes[0], node.output_shape
+    how = (layer.mode, layer.coordinates)
+    modes = {
+        ("nearest", "asymmetric"): '"nearest"', ("nearest", "half_pixel"): '"nearest-exact"', ("linear", "half_pixel"): '"bilinear"',
+        ("linear", "align_corners"): '"bilinear", align_corners=True', ("cubic", "half_pixel"): '"bicubic"',
+        ("cubic", "align_corners"): '"bicubic", align_corners=True',
+    }  # fmt: skip
+    same = (
+        len(given) == 3
+        and given[0] == wanted[0]
+        and how in modes
+        and not (layer.exclude_outside or layer.antialias)
+    )
+    same = same and layer.scales in (None, tuple(b / a for a, b in zip(given, wanted, strict=True)))
+    if layer.mode == "cubic":
+        same = same and layer.cubic_a == -0.75
+    elif how == ("nearest", "asymmetric"):
+        same = same and layer.nearest == "floor"
+    elif layer.mode == "nearest":  # PyTorch takes the right one of two neighbors at the same distance
+        ties = any(
+            (2 * i + 1) * a % (2 * b) == 0
+            for a, b in zip(given[1:], wanted[1:], strict=True)
+            if a != b
+            for i in range(b)
+        )
+        same = same and (
+            layer.nearest == "round_prefer_ceil" or (layer.nearest == "round_prefer_floor" and not ties)
+        )
+    if not same:
+        raise OptionError("F.interpolate has other rules")
+    return Step("", f"F.interpolate({{0}}, size={wanted[1:]}, mode={modes[how]})")
+
+
+def _parameter(node: Node) -> Step:
+    layer: Any = node.layer
+    zeros = f"torch.zeros({', '.join(map(str, layer.shape))})"
+    value = zeros if layer.trained else f"nn.Parameter({zeros}, requires_grad=False)"
+    sizes = ", ".join(["len({0})", *("-1" for _ in layer.shape)])
+    return Step(
+        f'nn.ParameterDict({{"value": {value}}})',
+        f'{{self}}["value"].expand({sizes})',
+        "the network's own, for every image",
+    )
+
+
+def _argmax(node: Node) -> Step:
+    layer: Any = node.layer
+    if layer.last:
+        raise OptionError("torch.argmax does not promise the last of equal ones")
+    return Step("", f"{{0}}.argmax({layer.axis + 1}{', keepdim=True' if layer.keep_axes else ''})")
+
+
 def _hard_sigmoid(node: Node) -> Step:
     layer: Any = node.layer
     if abs(layer.alpha - 1 / 6) < 1e-7 and layer.beta == 0.5:
@@ -237,9 +368,13 @@ _RULES: Mapping[str, Callable[[Node], Step]] = {
     "ELU": _module("ELU", "alpha"), "GELU": lambda node: Step(f"nn.GELU({node.layer.approximate!r})"),  # type: ignore[attr-defined]
     "Mish": _module("Mish"), "HardSwish": _module("Hardswish"), "HardSigmoid": _hard_sigmoid, "Softplus": _module("Softplus"),
     "Softsign": _module("Softsign"), "Clip": _clip, "Multiply": _joined(" * "), "Subtract": _joined(" - "), "Divide": _joined(" / "),
-    "Power": _joined(" ** "), "MatMul": _joined(" @ "), "Maximum": _call("torch.maximum({0}, {1})"),
-    "Minimum": _call("torch.minimum({0}, {1})"), "Identity": _call("{0}"), "Abs": _call("{0}.abs()"), "Negate": _call("-{0}"),
+    "Power": _joined(" ** "), "MatMul": _joined(" @ "), "Maximum": _extreme("maximum"), "Minimum": _extreme("minimum"),
+    "Mean": _mean, "Identity": _call("{0}"), "Abs": _call("{0}.abs()"), "Negate": _call("-{0}"),
     "Exp": _call("{0}.exp()"), "Log": _call("{0}.log()"), "Sqrt": _call("{0}.sqrt()"), "Reshape": _reshape, "Expand": _expand,
-    "Transpose": _transpose, "Reduce": _reduce,
+    "Transpose": _transpose, "Reduce": _reduce, "PReLU": _prelu, "SELU": _selu, "LpPool2d": _lp_pool, "Pad": _pad, "Slice": _part,
+    "Take": _part, "Resize": _resize, "Parameter": _parameter, "ArgMax": _argmax,
+    "Cast": lambda node: Step("", f"{{0}}.to(torch.{node.layer.to})"),  # type: ignore[attr-defined]
+    "IntoBatch": _call("{0}.flatten(0, 1)"),
+    "OutOfBatch": lambda node: Step("", f"{{0}}.unflatten(0, (-1, {node.layer.count}))"),  # type: ignore[attr-defined]
     "InstanceNorm2d": lambda node: Step(f"nn.InstanceNorm2d({node.input_shapes[0][0]}, eps={node.layer.epsilon}, affine=True)"),  # type: ignore[attr-defined]
 }  # fmt: skip
