@@ -179,6 +179,26 @@ def written() -> dict[str, Any]:
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             return F.log_softmax(F.adaptive_avg_pool2d(x, (2, 2)).flatten(1), dim=1)
 
+    class Attention(nn.Module):
+        """Most of what tensors do: parts by index, products of matrices, reductions, borders."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix = nn.Parameter(torch.rand(5, 10))
+            self.out = nn.Parameter(torch.rand(9, 2))
+            self.down, self.norm = nn.PixelUnshuffle(2), nn.LPPool2d(2, 2)
+
+        def forward(self, x: Any) -> Any:
+            a, b = torch.chunk(x, 2, dim=1)
+            first, rest = x.split([1, 3], dim=1)
+            keys = (a * b).transpose(2, 3) @ first.contiguous()
+            y = F.pad(self.mix @ keys, (1, -2, 0, 1), value=0.25)[:, :, 1:, ::2].pow(2.0)
+            y = y - torch.log(x[:, [3, 0], :5, 1:10:2].abs() + 1.0) ** 2
+            z = F.pad(rest, (0, 0, 1, 0))
+            z = self.norm(F.selu(self.down(z[:, -1].unsqueeze(1)))).squeeze(1).amax((2, 3), keepdim=True)
+            y = torch.cat([y.sum(dim=-1), -z[..., 0].expand(-1, -1, 5).mean(1, keepdim=True)], 1)
+            return torch.cat([y[:, 0], y[:, -1][:, :4]], 1) @ self.out
+
     stack = nn.Sequential(
         nn.Conv2d(4, 8, (3, 2), (2, 1), (1, 0), (1, 2)), nn.LocalResponseNorm(3), nn.ReLU6(), nn.AvgPool2d(2, 1, 1, count_include_pad=False),
         nn.InstanceNorm2d(8, affine=True), nn.ConvTranspose2d(8, 4, 4, 2, 1, 1), nn.Upsample(scale_factor=2), nn.PixelShuffle(2),
@@ -187,10 +207,16 @@ def written() -> dict[str, Any]:
     stack.eval()
     with torch.no_grad():
         stack(torch.zeros(2, 4, 9, 10))
-    return {"residual": Residual(6, 2), "inception": Inception(), "gated": Gated(), "stack": stack}
+    return {
+        "residual": Residual(6, 2),
+        "inception": Inception(),
+        "gated": Gated(),
+        "attention": Attention(),
+        "stack": stack,
+    }
 
 
-@pytest.mark.parametrize("name", ["residual", "inception", "gated", "stack"])
+@pytest.mark.parametrize("name", ["residual", "inception", "gated", "attention", "stack"])
 def test_written_modules_are_traced(name: str) -> None:
     import torch
 
@@ -227,23 +253,46 @@ def test_random_architectures_come_in(graph: st.Graph) -> None:
     )
 
 
+def test_a_network_of_many_layers_comes_back_from_its_own_code() -> None:
+    import torch
+
+    graph = networks()["gates and matrices"]
+    namespace: dict[str, Any] = {}
+    exec(graph.to_code("torch"), namespace)
+    module = namespace["Net"]().eval()
+    with torch.no_grad():
+        for tensor in module.parameters():
+            tensor.copy_(torch.rand_like(tensor) - 0.3)
+    x = torch.randn(2, *graph.input_shape)
+    found = interop.from_module(module, x).predict(x.numpy())
+    with torch.no_grad():
+        np.testing.assert_allclose(found, module(x).numpy(), atol=2e-5, rtol=1e-5)
+
+
 def test_what_cannot_be_traced_is_named_at_once() -> None:
     import torch
+    import torch.nn.functional as F
     from torch import nn
 
     class Odd(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.lstm, self.drop = nn.Conv1d(4, 4, 3), nn.Dropout2d()
+            self.lstm, self.drop, self.norm = (
+                nn.Conv1d(4, 4, 3),
+                nn.Dropout2d(),
+                nn.LPPool2d(2, 3, ceil_mode=True),
+            )
 
         def forward(self, x: Any) -> Any:
-            return torch.cumsum(x, 1) + self.drop(x)
+            return torch.cumsum(x, 1) + self.drop(x) + x[0] + F.pad(self.norm(x), (1, 1), mode="reflect")
 
     with pytest.raises(st.ModelFileError) as caught:
         interop.from_module(Odd(), torch.zeros(1, 4, 8, 8))
-    assert "Odd: 2 step(s) cannot be read" in str(caught.value)
+    assert "Odd: 4 step(s) cannot be read" in str(caught.value)
     assert "cumsum (cumsum): there is no layer for it" in str(caught.value)
     assert "drop (Dropout2d): it drops whole maps" in str(caught.value)
+    assert "norm (LPPool2d): ceil_mode=True: PyTorch scales up the sums" in str(caught.value)
+    assert "getitem (getitem): some images of the batch" in str(caught.value)
 
     class Deciding(nn.Module):
         def forward(self, x: Any) -> Any:

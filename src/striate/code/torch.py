@@ -335,7 +335,7 @@ def _parameter(node: Node) -> Step:
     layer: Any = node.layer
     zeros = f"torch.zeros({', '.join(map(str, layer.shape))})"
     value = zeros if layer.trained else f"nn.Parameter({zeros}, requires_grad=False)"
-    sizes = ", ".join(["len({0})", *("-1" for _ in layer.shape)])
+    sizes = ", ".join(["{0}.shape[0]", *("-1" for _ in layer.shape)])
     return Step(
         f'nn.ParameterDict({{"value": {value}}})',
         f'{{self}}["value"].expand({sizes})',

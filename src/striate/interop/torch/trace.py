@@ -14,7 +14,8 @@ from ...model import Model
 from ...shapes import Shape
 from ..network import ANY_BATCH, CannotError, Known, Made, MixesImagesError, Network, unreadable
 from ..weights import fill
-from .steps import FUNCTIONS, MODULES
+from .read_functions import FUNCTIONS
+from .read_modules import MODULES
 
 
 def trace(module: Any, example: Any, engine: str | None) -> Model:

@@ -1,20 +1,17 @@
-"""What becomes of each PyTorch module and function that a traced network calls. Needs torch."""
+"""What becomes of each PyTorch module that a traced network calls. Needs torch."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from math import prod
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812  (its usual name)
 from torch import nn
 
-from ... import layers as L  # noqa: N812  (beside F and nn)
+from ... import layers as L  # noqa: N812  (beside nn)
 from ...shapes import unpair
-from ..network import ANY_BATCH, CannotError, Known, Made, MixesImagesError, Network
+from ..network import CannotError, Made, MixesImagesError, Network
 
 Call = Any  # what a step was called with: positions, or names
 
@@ -104,9 +101,10 @@ def _prelu(network: Network, module: Any, args: Call, name: str) -> Made:
     return network.add(L.PReLU(weight.shape), args[0], name=name, weight=weight)
 
 
-def _max_pool(
+def max_pool(
     network: Network, made: Made, name: str, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool
 ) -> Made:
+    """A max pool, windows counted as PyTorch counts them."""
     stride = kernel if stride is None else stride
     rounding = _rounding(made, kernel, stride, padding, dilation, ceil)
     return network.add(
@@ -114,9 +112,10 @@ def _max_pool(
     )
 
 
-def _avg_pool(
+def avg_pool(
     network: Network, made: Made, name: str, kernel: Any, stride: Any, padding: Any, ceil: bool, counted: bool
 ) -> Made:
+    """An average pool, windows counted as PyTorch counts them."""
     stride = kernel if stride is None else stride
     rounding = _rounding(made, kernel, stride, padding, 1, ceil)
     return network.add(
@@ -124,7 +123,8 @@ def _avg_pool(
     )
 
 
-def _adaptive(network: Network, made: Made, size: Any, name: str) -> Made:
+def adaptive(network: Network, made: Made, size: Any, name: str) -> Made:
+    """Average pooling to a given size, where its windows are of one size."""
     height, width = (size, size) if isinstance(size, int) or size is None else size
     height, width = height or made.shape[1], width or made.shape[2]
     if (height, width) == (1, 1):
@@ -136,7 +136,8 @@ def _adaptive(network: Network, made: Made, size: Any, name: str) -> Made:
     return network.add(L.AvgPool2d(_one((made.shape[1] // height, made.shape[2] // width))), made, name=name)
 
 
-def _flat(network: Network, made: Made, start: int, end: int, name: str) -> Made:
+def flat(network: Network, made: Made, start: int, end: int, name: str) -> Made:
+    """Axes start … end in one; the batch stays."""
     rank = len(made.shape) + 1
     start, end = start % rank, end % rank
     if start == 0:
@@ -148,34 +149,36 @@ def _flat(network: Network, made: Made, start: int, end: int, name: str) -> Made
 def _module_pool(network: Network, m: Any, args: Call, name: str) -> Made:
     if m.return_indices:
         raise CannotError("return_indices=True")
-    return _max_pool(network, args[0], name, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode)
+    return max_pool(network, args[0], name, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode)
 
 
 def _module_avg(network: Network, m: Any, args: Call, name: str) -> Made:
     if m.divisor_override:
         raise CannotError("divisor_override")
-    return _avg_pool(
+    return avg_pool(
         network, args[0], name, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad
     )
 
 
-def _softmax_axis(dim: Any, made: Made) -> None:
+def softmax_axis(dim: Any, made: Made) -> None:
+    """CannotError for any axis but the channels'."""
     if dim not in (1, -len(made.shape)):
         raise CannotError(f"dim={dim}; softmax over the channels is dim=1")
 
 
 def _module_softmax(network: Network, m: Any, args: Call, name: str) -> Made:
-    _softmax_axis(m.dim, args[0])
+    softmax_axis(m.dim, args[0])
     return network.add(L.Softmax() if isinstance(m, nn.Softmax) else L.LogSoftmax(), args[0], name=name)
 
 
 def _upsample(network: Network, m: Any, args: Call, name: str) -> Made:
-    return _interpolate(network, args[0], name, m.size, m.scale_factor, m.mode, m.align_corners)
+    return interpolate(network, args[0], name, m.size, m.scale_factor, m.mode, m.align_corners)
 
 
-def _interpolate(
+def interpolate(
     network: Network, made: Made, name: str, size: Any, factor: Any, mode: str, corners: Any
 ) -> Made:
+    """F.interpolate, and nn.Upsample."""
     names = {"nearest": "nearest", "bilinear": "linear", "bicubic": "cubic"}
     if mode not in names:
         raise CannotError(f"mode={mode!r}")
@@ -197,22 +200,37 @@ def _same(network: Network, module: Any, args: Call, name: str) -> Made:
     return made
 
 
+def _lp_pool(network: Network, m: Any, args: Call, name: str) -> Made:
+    if m.norm_type != int(m.norm_type) or int(m.norm_type) % 2:
+        raise CannotError(
+            f"norm_type={m.norm_type}; Striate's is even, where PyTorch's takes absolute values"
+        )
+    stride = m.kernel_size if m.stride is None else m.stride
+    rounding = _rounding(args[0], m.kernel_size, stride, 0, 1, m.ceil_mode)
+    if rounding == "ceil":
+        raise CannotError("ceil_mode=True: PyTorch scales up the sums of windows that hang over the edge")
+    layer = L.LpPool2d(_one(m.kernel_size), _one(stride), rounding=rounding, p=int(m.norm_type))
+    return network.add(layer, args[0], name=name)
+
+
 MODULES: Mapping[type, Callable[[Network, Any, Call, str], Made]] = {
     nn.Conv2d: _convolution, nn.ConvTranspose2d: _transposed, nn.Linear: _linear, nn.BatchNorm2d: _batch_norm,
     nn.BatchNorm1d: _batch_norm, nn.InstanceNorm2d: _instance_norm, nn.MaxPool2d: _module_pool, nn.AvgPool2d: _module_avg,
-    nn.AdaptiveAvgPool2d: lambda n, m, a, name: _adaptive(n, a[0], m.output_size, name),
-    nn.Flatten: lambda n, m, a, name: _flat(n, a[0], m.start_dim, m.end_dim, name), nn.Identity: _same, nn.PReLU: _prelu,
+    nn.AdaptiveAvgPool2d: lambda n, m, a, name: adaptive(n, a[0], m.output_size, name),
+    nn.Flatten: lambda n, m, a, name: flat(n, a[0], m.start_dim, m.end_dim, name), nn.Identity: _same, nn.PReLU: _prelu,
     nn.Softmax: _module_softmax, nn.LogSoftmax: _module_softmax, nn.Upsample: _upsample,
     nn.ReLU6: _layer(lambda m: L.Clip(0.0, 6.0)), nn.Hardtanh: _layer(lambda m: L.Clip(m.min_val, m.max_val)),
     nn.ReLU: _layer(lambda m: L.ReLU()), nn.LeakyReLU: _layer(lambda m: L.LeakyReLU(m.negative_slope)),
     nn.ELU: _layer(lambda m: L.ELU(m.alpha)), nn.SELU: _layer(lambda m: L.SELU()), nn.Sigmoid: _layer(lambda m: L.Sigmoid()),
     nn.Tanh: _layer(lambda m: L.Tanh()), nn.Softsign: _layer(lambda m: L.Softsign()), nn.Mish: _layer(lambda m: L.Mish()),
     nn.GELU: _layer(lambda m: L.GELU(m.approximate)), nn.Hardsigmoid: _layer(lambda m: L.HardSigmoid()),
-    nn.Hardswish: _layer(lambda m: L.HardSwish()), nn.SiLU: lambda n, m, a, name: _silu(n, a[0], name),
+    nn.Hardswish: _layer(lambda m: L.HardSwish()), nn.SiLU: lambda n, m, a, name: silu(n, a[0], name),
     nn.Dropout2d: lambda n, m, a, name: _dropped_maps(), nn.Dropout: _layer(lambda m: L.Dropout(m.p)),
     nn.LocalResponseNorm: _layer(lambda m: L.LocalResponseNorm(m.size, m.alpha, m.beta, m.k)),
-    nn.ZeroPad2d: lambda n, m, a, name: _zero_pad(n, a[0], m.padding, name),
+    nn.ZeroPad2d: lambda n, m, a, name: zero_pad(n, a[0], m.padding, name),
+    nn.ConstantPad2d: lambda n, m, a, name: zero_pad(n, a[0], m.padding, name, float(m.value)),
     nn.PixelShuffle: lambda n, m, a, name: _shuffle(n, a[0], m.upscale_factor, name),
+    nn.PixelUnshuffle: lambda n, m, a, name: _unshuffle(n, a[0], m.downscale_factor, name), nn.LPPool2d: _lp_pool,
 }  # fmt: skip
 
 
@@ -220,13 +238,23 @@ def _dropped_maps() -> Made:
     raise CannotError("it drops whole maps; Striate's Dropout drops single numbers")
 
 
-def _silu(network: Network, made: Made, name: str) -> Made:
+def silu(network: Network, made: Made, name: str) -> Made:
+    """x·sigmoid(x)."""
     return network.add(L.Multiply(), made, network.add(L.Sigmoid(), made), name=name)
 
 
-def _zero_pad(network: Network, made: Made, sides: Any, name: str) -> Made:
-    left, right, top, bottom = sides
-    return network.add(L.Pad(((0, 0), (top, bottom), (left, right))), made, name=name)
+def zero_pad(network: Network, made: Made, sides: Any, name: str, value: float = 0.0) -> Made:
+    """A border; sides from the last axis on, as PyTorch counts them. Negative ones cut."""
+    two = list(zip(sides[::2], sides[1::2], strict=True))[::-1]
+    if len(two) > len(made.shape):
+        raise MixesImagesError("a border along the batch")
+    two = [(0, 0)] * (len(made.shape) - len(two)) + two
+    for axis, (before, after) in enumerate(two):
+        if before < 0 or after < 0:
+            end = made.shape[axis] + min(0, after)
+            made = network.add(L.Slice(axis, max(0, -before), end), made, name=name)
+    grown = tuple((max(0, int(a)), max(0, int(b))) for a, b in two)
+    return network.add(L.Pad(grown, value), made, name=name) if any(map(any, grown)) else made
 
 
 def _shuffle(network: Network, made: Made, factor: int, name: str) -> Made:
@@ -236,162 +264,8 @@ def _shuffle(network: Network, made: Made, factor: int, name: str) -> Made:
     return network.add(L.Reshape((deep, height * factor, width * factor)), made, name=name)
 
 
-Function = Callable[[Network, Call, Call, str], Any]
-
-
-def _curve(layer: L.Layer) -> Function:
-    return lambda network, args, kwargs, name: network.add(layer, args[0], name=name)
-
-
-def _together(layer: L.Layer) -> Function:
-    def rule(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-        if kwargs:
-            raise CannotError(", ".join(kwargs))
-        values = [Known(np.array(v, np.float32)) if isinstance(v, (int, float)) else v for v in args]
-        return network.add(layer, *network.broadcast(values), name=name)
-
-    return rule
-
-
-def _joined(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
-    return network.add(L.Concat(network.axis(dim, len(args[0][0].shape) + 1)), *args[0], name=name)
-
-
-def _reshaped(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    made, told = args[0], args[1] if isinstance(args[1], (tuple, list)) else args[1:]
-    shape = [int(size) for size in told[1:]]
-    if told[0] not in (-1, ANY_BATCH):
-        raise MixesImagesError(f"the batch becomes {told[0]}")
-    if -1 in shape:
-        shape[shape.index(-1)] = prod(made.shape) // -prod(shape)
-    return network.add(L.Flatten() if len(shape) == 1 else L.Reshape(tuple(shape)), made, name=name)
-
-
-def _size(network: Network, args: Call, kwargs: Call, name: str) -> Any:
-    shape = network.shape(args[0])
-    return shape[args[1]] if len(args) > 1 else shape
-
-
-def _expanded(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    made, told = args[0], args[1] if isinstance(args[1], (tuple, list)) else args[1:]
-    if len(told) != len(made.shape) + 1 or told[0] not in (-1, ANY_BATCH):
-        raise MixesImagesError("to more axes, or along the batch")
-    shape = tuple(
-        have if wanted == -1 else int(wanted) for have, wanted in zip(made.shape, told[1:], strict=True)
-    )
-    return network.add(L.Expand(shape), made, name=name)
-
-
-def _clamped(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    low = kwargs.get("min", args[1] if len(args) > 1 else None)
-    return network.add(L.Clip(low, kwargs.get("max", args[2] if len(args) > 2 else None)), args[0], name=name)
-
-
-def _permuted(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    order = args[1] if isinstance(args[1], (tuple, list)) else args[1:]
-    if order[0] != 0:
-        raise MixesImagesError("the batch is moved")
-    return network.add(L.Transpose(tuple(axis - 1 for axis in order[1:])), args[0], name=name)
-
-
-def _averaged(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    dims = kwargs.get("dim", args[1] if len(args) > 1 else None)
-    if dims is None:
-        raise MixesImagesError("a mean over everything")
-    dims = dims if isinstance(dims, (tuple, list)) else (dims,)
-    axes = tuple(network.axis(dim, len(args[0].shape) + 1) for dim in dims)
-    return network.add(
-        L.Reduce("mean", axes, bool(kwargs.get("keepdim", len(args) > 2 and args[2]))), args[0], name=name
-    )
-
-
-def _dropped(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    return network.add(
-        L.Dropout(float(kwargs.get("p", args[1] if len(args) > 1 else 0.5))), args[0], name=name
-    )
-
-
-def _pooled(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
-    told = {
-        "stride": None,
-        "padding": 0,
-        "dilation": 1,
-        "ceil_mode": False,
-        **dict(zip(names, args[1:], strict=False)),
-        **kwargs,
-    }
-    return _max_pool(network, args[0], name, *(told[key] for key in names))
-
-
-def _avg_pooled(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
-    told = {
-        "stride": None,
-        "padding": 0,
-        "ceil_mode": False,
-        "count_include_pad": True,
-        **dict(zip(names, args[1:], strict=False)),
-        **kwargs,
-    }
-    return _avg_pool(network, args[0], name, *(told[key] for key in names))
-
-
-def _flattened(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    start = kwargs.get("start_dim", args[1] if len(args) > 1 else 0)
-    return _flat(network, args[0], start, kwargs.get("end_dim", args[2] if len(args) > 2 else -1), name)
-
-
-def _soft(layer: L.Layer) -> Function:
-    def rule(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-        _softmax_axis(kwargs.get("dim", args[1] if len(args) > 1 else None), args[0])
-        return network.add(layer, args[0], name=name)
-
-    return rule
-
-
-def _interpolated(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    names = ("size", "scale_factor", "mode", "align_corners")
-    told = {
-        "size": None,
-        "scale_factor": None,
-        "mode": "nearest",
-        "align_corners": None,
-        **dict(zip(names, args[1:], strict=False)),
-        **kwargs,
-    }
-    return _interpolate(network, args[0], name, *(told[key] for key in names))
-
-
-FUNCTIONS: Mapping[Any, Function] = {
-    **dict.fromkeys((F.relu, torch.relu, "relu", "relu_"), _curve(L.ReLU())),
-    **dict.fromkeys((torch.sigmoid, "sigmoid", F.sigmoid), _curve(L.Sigmoid())),
-    **dict.fromkeys((torch.tanh, "tanh", F.tanh), _curve(L.Tanh())),
-    **dict.fromkeys((torch.exp, "exp"), _curve(L.Exp())), **dict.fromkeys((torch.sqrt, "sqrt"), _curve(L.Sqrt())),
-    **dict.fromkeys((torch.abs, "abs"), _curve(L.Abs())), F.softplus: _curve(L.Softplus()), F.mish: _curve(L.Mish()),
-    F.relu6: _curve(L.Clip(0.0, 6.0)), F.hardswish: _curve(L.HardSwish()), F.hardsigmoid: _curve(L.HardSigmoid()),
-    F.silu: lambda n, a, k, name: _silu(n, a[0], name),
-    F.gelu: lambda n, a, k, name: n.add(L.GELU(k.get("approximate", "none")), a[0], name=name),
-    F.leaky_relu: lambda n, a, k, name: n.add(L.LeakyReLU(k.get("negative_slope", a[1] if len(a) > 1 else 0.01)), a[0], name=name),
-    F.elu: lambda n, a, k, name: n.add(L.ELU(k.get("alpha", a[1] if len(a) > 1 else 1.0)), a[0], name=name),
-    **dict.fromkeys((operator.add, torch.add, "add", operator.iadd, "add_"), _together(L.Add())),
-    **dict.fromkeys((operator.sub, torch.sub, "sub"), _together(L.Subtract())),
-    **dict.fromkeys((operator.mul, torch.mul, "mul"), _together(L.Multiply())),
-    **dict.fromkeys((operator.truediv, torch.div, "div"), _together(L.Divide())),
-    torch.maximum: _together(L.Maximum()), torch.minimum: _together(L.Minimum()),
-    **dict.fromkeys((torch.cat, torch.concat), _joined), **dict.fromkeys((torch.flatten, "flatten"), _flattened),
-    **dict.fromkeys(("view", "reshape", torch.reshape), _reshaped), "size": _size,
-    "expand": _expanded, **dict.fromkeys(("clamp", torch.clamp), _clamped),
-    **dict.fromkeys(("permute", torch.permute), _permuted), **dict.fromkeys(("mean", torch.mean), _averaged),
-    operator.getitem: lambda n, a, k, name: a[0][a[1]] if isinstance(a[0], tuple) else _no_item(),
-    getattr: lambda n, a, k, name: n.shape(a[0]) if a[1] == "shape" else _no_item(), F.dropout: _dropped,
-    F.max_pool2d: _pooled, F.avg_pool2d: _avg_pooled,
-    F.adaptive_avg_pool2d: lambda n, a, k, name: _adaptive(n, a[0], k.get("output_size", a[1] if len(a) > 1 else 1), name),
-    **dict.fromkeys((F.softmax, torch.softmax, "softmax"), _soft(L.Softmax())),
-    **dict.fromkeys((F.log_softmax, torch.log_softmax), _soft(L.LogSoftmax())), F.interpolate: _interpolated,
-}  # fmt: skip
-
-
-def _no_item() -> Any:
-    raise CannotError("parts of a tensor by index")
+def _unshuffle(network: Network, made: Made, factor: int, name: str) -> Made:
+    deep, height, width = made.shape
+    made = network.add(L.Reshape((deep, height // factor, factor, width // factor, factor)), made)
+    made = network.add(L.Transpose((0, 2, 4, 1, 3)), made)
+    return network.add(L.Reshape((deep * factor**2, height // factor, width // factor)), made, name=name)

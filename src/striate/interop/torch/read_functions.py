@@ -1,0 +1,318 @@
+"""What becomes of each PyTorch function, operator and tensor method that a traced network calls. Needs torch."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  (its usual name)
+
+from ... import layers as L  # noqa: N812  (beside F)
+from ...shapes import times
+from ..network import ANY_BATCH, CannotError, Known, Made, MixesImagesError, Network
+from .read_modules import adaptive, avg_pool, flat, interpolate, max_pool, silu, softmax_axis, zero_pad
+
+Call = Any  # what a step was called with: positions, or names
+Function = Callable[[Network, Call, Call, str], Any]
+
+
+def _curve(layer: L.Layer) -> Function:
+    return lambda network, args, kwargs, name: network.add(layer, args[0], name=name)
+
+
+def _together(layer: L.Layer) -> Function:
+    def rule(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+        if kwargs:
+            raise CannotError(", ".join(kwargs))
+        values = [Known(np.array(v, np.float32)) if isinstance(v, (int, float)) else v for v in args]
+        return network.add(layer, *network.broadcast(values), name=name)
+
+    return rule
+
+
+def _joined(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
+    return network.add(L.Concat(network.axis(dim, len(args[0][0].shape) + 1)), *args[0], name=name)
+
+
+def _reshaped(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    made, told = args[0], args[1] if isinstance(args[1], (tuple, list)) else args[1:]
+    shape = [int(size) for size in told[1:]]
+    if told[0] not in (-1, ANY_BATCH):
+        raise MixesImagesError(f"the batch becomes {told[0]}")
+    if -1 in shape:
+        shape[shape.index(-1)] = prod(made.shape) // -prod(shape)
+    return network.add(L.Flatten() if len(shape) == 1 else L.Reshape(tuple(shape)), made, name=name)
+
+
+def _size(network: Network, args: Call, kwargs: Call, name: str) -> Any:
+    shape = network.shape(args[0])
+    return shape[args[1]] if len(args) > 1 else shape
+
+
+def _expanded(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    value, told = args[0], args[1] if isinstance(args[1], (tuple, list)) else args[1:]
+    shape = value.array.shape if isinstance(value, Known) else value.shape
+    if (
+        len(told) != len(shape) + 1
+        or told[0] not in (-1, ANY_BATCH)
+        or (told[0] == -1 and isinstance(value, Known))
+    ):
+        raise MixesImagesError("to more axes, or along the batch")
+    made = network.parameter(value.array, trained=value.trained) if isinstance(value, Known) else value
+    wanted = tuple(have if size == -1 else int(size) for have, size in zip(shape, told[1:], strict=True))
+    return made if wanted == made.shape else network.add(L.Expand(wanted), made, name=name)
+
+
+def _clamped(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    low = kwargs.get("min", args[1] if len(args) > 1 else None)
+    return network.add(L.Clip(low, kwargs.get("max", args[2] if len(args) > 2 else None)), args[0], name=name)
+
+
+def _permuted(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    order = args[1] if isinstance(args[1], (tuple, list)) else args[1:]
+    if order[0] != 0:
+        raise MixesImagesError("the batch is moved")
+    return network.add(L.Transpose(tuple(axis - 1 for axis in order[1:])), args[0], name=name)
+
+
+def _reduced(operation: Literal["mean", "sum", "max"]) -> Function:
+    def rule(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+        dims = kwargs.get("dim", args[1] if len(args) > 1 else None)
+        if dims is None:
+            raise MixesImagesError("over everything, the batch too")
+        dims = dims if isinstance(dims, (tuple, list)) else (dims,)
+        axes = tuple(network.axis(dim, len(args[0].shape) + 1) for dim in dims)
+        keep = bool(kwargs.get("keepdim", len(args) > 2 and args[2]))
+        return network.add(L.Reduce(operation, axes, keep), args[0], name=name)
+
+    return rule
+
+
+def _argmax(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    if dim is None:
+        raise MixesImagesError("over everything, the batch too")
+    keep = bool(kwargs.get("keepdim", len(args) > 2 and args[2]))
+    return network.add(L.ArgMax(network.axis(dim, len(args[0].shape) + 1), keep), args[0], name=name)
+
+
+def _product(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    a, b = args[:2]
+    if isinstance(a, Made) and len(a.shape) == 1:
+        if not isinstance(b, Known) or b.array.ndim != 2:
+            raise MixesImagesError("a matrix of images")
+        matrix = np.ascontiguousarray(b.array.T, np.float32)
+        return network.add(L.Linear(len(matrix), bias=False), a, name=name, weight=matrix)
+    if isinstance(a, Made) and isinstance(b, Made) and len(a.shape) != len(b.shape):
+        raise MixesImagesError("matrices of different ranks")
+    a, b = (network.parameter(v.array, trained=v.trained) if isinstance(v, Known) else v for v in (a, b))
+    if min(len(a.shape), len(b.shape)) < 2:
+        raise MixesImagesError("a matrix of images")
+    try:
+        ahead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise CannotError(f"{times(a.shape)} and {times(b.shape)} do not broadcast together") from None
+    both = [
+        made if made.shape[:-2] == ahead else network.add(L.Expand((*ahead, *made.shape[-2:])), made)
+        for made in (a, b)
+    ]
+    return network.add(L.MatMul(), *both, name=name)
+
+
+def _padded(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    mode = kwargs.get("mode", args[2] if len(args) > 2 else "constant")
+    if mode != "constant":
+        raise CannotError(f"mode={mode!r}; a convolution's own padding_mode is read")
+    value = kwargs.get("value", args[3] if len(args) > 3 else None)
+    return zero_pad(
+        network, args[0], kwargs.get("pad", args[1] if len(args) > 1 else ()), name, float(value or 0.0)
+    )
+
+
+def _turned(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    made, rank = args[0], len(args[0].shape) + 1
+    first, second = (network.axis(int(dim), rank) for dim in (args[1:3] or (kwargs["dim0"], kwargs["dim1"])))
+    order = list(range(len(made.shape)))
+    order[first], order[second] = second, first
+    return network.add(L.Transpose(tuple(order)), made, name=name)
+
+
+def _unsqueezed(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    made, rank = args[0], len(args[0].shape) + 2
+    axis = network.axis(int(kwargs.get("dim", args[1] if len(args) > 1 else 0)), rank)
+    return network.add(L.Reshape((*made.shape[:axis], 1, *made.shape[axis:])), made, name=name)
+
+
+def _squeezed(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    made = args[0]
+    dims = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    if dims is None:
+        axes = [axis for axis, size in enumerate(made.shape) if size == 1]
+    else:
+        every = dims if isinstance(dims, (tuple, list)) else (dims,)
+        axes = [network.axis(int(dim), len(made.shape) + 1) for dim in every]
+    shape = tuple(size for axis, size in enumerate(made.shape) if axis not in axes or size != 1)
+    return network.add(L.Reshape(shape), made, name=name)
+
+
+def _chunked(network: Network, args: Call, kwargs: Call, name: str) -> tuple[Made, ...]:
+    """torch.chunk: pieces of one size, the last one smaller."""
+    made, rank = args[0], len(args[0].shape) + 1
+    axis = network.axis(int(kwargs.get("dim", args[2] if len(args) > 2 else 0)), rank)
+    return _pieces(network, made, axis, -(-made.shape[axis] // int(kwargs.get("chunks", args[1]))), name)
+
+
+def _split(network: Network, args: Call, kwargs: Call, name: str) -> tuple[Made, ...]:
+    made, rank = args[0], len(args[0].shape) + 1
+    axis = network.axis(int(kwargs.get("dim", args[2] if len(args) > 2 else 0)), rank)
+    return _pieces(network, made, axis, args[1], name)
+
+
+def _pieces(network: Network, made: Made, axis: int, sizes: Any, name: str) -> tuple[Made, ...]:
+    whole = made.shape[axis]
+    if isinstance(sizes, int):
+        sizes = [min(sizes, whole - at) for at in range(0, whole, sizes)]
+    ends = np.cumsum(sizes).tolist()
+    return tuple(
+        network.add(L.Slice(axis, end - size, end), made, name=name)
+        for end, size in zip(ends, sizes, strict=True)
+    )
+
+
+def _item(network: Network, args: Call, kwargs: Call, name: str) -> Any:
+    """A part of a tensor: a slice, chosen positions or one position along each axis; the batch stays whole."""
+    value, key = args
+    if not isinstance(value, Made):
+        return value[key]
+    keys = list(key) if isinstance(key, tuple) else [key]
+    if Ellipsis in keys:
+        at = keys.index(Ellipsis)
+        keys[at : at + 1] = [slice(None)] * (len(value.shape) + 2 - len(keys))
+    if not keys or keys[0] != slice(None):
+        raise MixesImagesError("some images of the batch")
+    dropped: list[int] = []
+    for axis, part in enumerate(keys[1:]):
+        if part == slice(None):
+            continue
+        if isinstance(part, slice):
+            ends = [end if end is None else int(end) for end in (part.start, part.stop, part.step)]
+            value = network.add(
+                L.Slice(axis, ends[0], ends[1], 1 if ends[2] is None else ends[2]), value, name=name
+            )
+        elif isinstance(part, Known) and part.array.ndim == 1 and part.array.dtype.kind == "i":
+            value = network.add(
+                L.Take(axis, tuple(map(int, part.array % value.shape[axis]))), value, name=name
+            )
+        elif isinstance(part, (int, list, tuple)) and not isinstance(part, bool):
+            every = [part] if isinstance(part, int) else list(part)
+            value = network.add(
+                L.Take(axis, tuple(int(i) % value.shape[axis] for i in every)), value, name=name
+            )
+            dropped += [axis] if isinstance(part, int) else []
+        else:
+            raise CannotError(f"an index that is a {type(part).__name__}")
+    shape = tuple(size for axis, size in enumerate(value.shape) if axis not in dropped)
+    return network.add(L.Reshape(shape), value, name=name) if dropped else value
+
+
+def _dropped(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    return network.add(
+        L.Dropout(float(kwargs.get("p", args[1] if len(args) > 1 else 0.5))), args[0], name=name
+    )
+
+
+def _pooled(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    told = {
+        "stride": None,
+        "padding": 0,
+        "dilation": 1,
+        "ceil_mode": False,
+        **dict(zip(names, args[1:], strict=False)),
+        **kwargs,
+    }
+    return max_pool(network, args[0], name, *(told[key] for key in names))
+
+
+def _avg_pooled(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+    told = {
+        "stride": None,
+        "padding": 0,
+        "ceil_mode": False,
+        "count_include_pad": True,
+        **dict(zip(names, args[1:], strict=False)),
+        **kwargs,
+    }
+    return avg_pool(network, args[0], name, *(told[key] for key in names))
+
+
+def _flattened(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    start = kwargs.get("start_dim", args[1] if len(args) > 1 else 0)
+    return flat(network, args[0], start, kwargs.get("end_dim", args[2] if len(args) > 2 else -1), name)
+
+
+def _soft(layer: L.Layer) -> Function:
+    def rule(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+        softmax_axis(kwargs.get("dim", args[1] if len(args) > 1 else None), args[0])
+        return network.add(layer, args[0], name=name)
+
+    return rule
+
+
+def _interpolated(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    names = ("size", "scale_factor", "mode", "align_corners")
+    told = {
+        "size": None,
+        "scale_factor": None,
+        "mode": "nearest",
+        "align_corners": None,
+        **dict(zip(names, args[1:], strict=False)),
+        **kwargs,
+    }
+    return interpolate(network, args[0], name, *(told[key] for key in names))
+
+
+FUNCTIONS: Mapping[Any, Function] = {
+    **dict.fromkeys((F.relu, torch.relu, "relu", "relu_"), _curve(L.ReLU())),
+    **dict.fromkeys((torch.sigmoid, "sigmoid", F.sigmoid), _curve(L.Sigmoid())),
+    **dict.fromkeys((torch.tanh, "tanh", F.tanh), _curve(L.Tanh())),
+    **dict.fromkeys((torch.exp, "exp"), _curve(L.Exp())), **dict.fromkeys((torch.sqrt, "sqrt"), _curve(L.Sqrt())),
+    **dict.fromkeys((torch.log, "log"), _curve(L.Log())), **dict.fromkeys((operator.neg, torch.neg, "neg"), _curve(L.Negate())),
+    F.selu: _curve(L.SELU()), F.softsign: _curve(L.Softsign()), **dict.fromkeys((operator.pow, torch.pow, "pow"), _together(L.Power())),
+    **dict.fromkeys((torch.abs, "abs"), _curve(L.Abs())), F.softplus: _curve(L.Softplus()), F.mish: _curve(L.Mish()),
+    F.relu6: _curve(L.Clip(0.0, 6.0)), F.hardswish: _curve(L.HardSwish()), F.hardsigmoid: _curve(L.HardSigmoid()),
+    F.silu: lambda n, a, k, name: silu(n, a[0], name),
+    F.gelu: lambda n, a, k, name: n.add(L.GELU(k.get("approximate", "none")), a[0], name=name),
+    F.leaky_relu: lambda n, a, k, name: n.add(L.LeakyReLU(k.get("negative_slope", a[1] if len(a) > 1 else 0.01)), a[0], name=name),
+    F.elu: lambda n, a, k, name: n.add(L.ELU(k.get("alpha", a[1] if len(a) > 1 else 1.0)), a[0], name=name),
+    **dict.fromkeys((operator.add, torch.add, "add", operator.iadd, "add_"), _together(L.Add())),
+    **dict.fromkeys((operator.sub, torch.sub, "sub"), _together(L.Subtract())),
+    **dict.fromkeys((operator.mul, torch.mul, "mul"), _together(L.Multiply())),
+    **dict.fromkeys((operator.truediv, torch.div, "div"), _together(L.Divide())),
+    torch.maximum: _together(L.Maximum()), torch.minimum: _together(L.Minimum()),
+    **dict.fromkeys((torch.cat, torch.concat), _joined), **dict.fromkeys((torch.flatten, "flatten"), _flattened),
+    **dict.fromkeys(("view", "reshape", torch.reshape), _reshaped), "size": _size,
+    "expand": _expanded, **dict.fromkeys(("clamp", torch.clamp), _clamped),
+    **dict.fromkeys(("permute", torch.permute), _permuted), **dict.fromkeys(("mean", torch.mean), _reduced("mean")),
+    **dict.fromkeys(("sum", torch.sum), _reduced("sum")), **dict.fromkeys(("amax", torch.amax), _reduced("max")),
+    **dict.fromkeys(("argmax", torch.argmax), _argmax), **dict.fromkeys((operator.matmul, torch.matmul, "matmul", torch.bmm), _product),
+    **dict.fromkeys(("transpose", torch.transpose), _turned), **dict.fromkeys(("unsqueeze", torch.unsqueeze), _unsqueezed),
+    **dict.fromkeys(("squeeze", torch.squeeze), _squeezed), **dict.fromkeys(("chunk", torch.chunk), _chunked),
+    **dict.fromkeys(("split", torch.split), _split), F.pad: _padded, operator.getitem: _item,
+    **dict.fromkeys(("contiguous", "clone", torch.clone), lambda n, a, k, name: a[0]),
+    getattr: lambda n, a, k, name: n.shape(a[0]) if a[1] == "shape" else _no_attribute(a[1]), F.dropout: _dropped,
+    F.max_pool2d: _pooled, F.avg_pool2d: _avg_pooled,
+    F.adaptive_avg_pool2d: lambda n, a, k, name: adaptive(n, a[0], k.get("output_size", a[1] if len(a) > 1 else 1), name),
+    **dict.fromkeys((F.softmax, torch.softmax, "softmax"), _soft(L.Softmax())),
+    **dict.fromkeys((F.log_softmax, torch.log_softmax), _soft(L.LogSoftmax())), F.interpolate: _interpolated,
+}  # fmt: skip
+
+
+def _no_attribute(name: str) -> Any:
+    raise CannotError(f"a tensor's {name}")
