@@ -127,7 +127,11 @@ def _to_keras(model: st.Model, theirs: Any) -> None:
         if not arrays:
             continue
         weight = arrays.pop("weight")
-        if node.layer.kind == "Conv2d":
+        if node.layer.kind == "ConvTranspose2d":
+            weight = weight.transpose(2, 3, 1, 0)
+        elif node.layer.kind == "PReLU":
+            weight = weight.transpose(1, 2, 0)
+        elif node.layer.kind == "Conv2d":
             if theirs.get_layer(node.name).__class__.__name__ == "DepthwiseConv2D":
                 channels = node.input_shapes[0][0]
                 weight = weight.reshape(channels, -1, *weight.shape[2:]).transpose(2, 3, 0, 1)
@@ -146,7 +150,7 @@ def _to_keras(model: st.Model, theirs: Any) -> None:
 
 @pytest.mark.torch
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["lenet5", "resnet20", "convnetjs-cifar10", "digits", "gated"])
+@pytest.mark.parametrize("name", ["lenet5", "resnet20", "convnetjs-cifar10", "digits", "gated", "upward"])
 def test_keras_code_computes_the_same(name: str) -> None:
     os.environ["KERAS_BACKEND"] = "torch"
     pytest.importorskip("keras")
@@ -163,6 +167,25 @@ def test_keras_code_computes_the_same(name: str) -> None:
         made = build.add(L.Multiply(), made, build.add(L.Expand(build.shape_of(made)), gate))
         build.add(st.Concat(), made, build.add(L.GELU(), made))
         build.chain([st.AvgPool2d(2, rounding="floor"), st.Flatten(), st.Linear(5)])
+        graph = build.build()
+    elif name == "upward":
+        build = st.GraphBuilder((3, 6, 5))
+        down = build.chain(
+            [st.Conv2d(4, 3, padding=1), L.PReLU((4, 1, 1)), st.MaxPool2d((2, 1)), L.SELU()], build.input
+        )
+        up = build.chain(
+            [st.ConvTranspose2d(4, 3, stride=2, padding=(1, 0, 2, 1)), L.Softplus(), L.Sqrt()], down
+        )
+        up = build.chain([L.Resize((4, 12, 16), "linear"), L.Slice(1, 2, -2), L.Slice(2, 1, None)], up)
+        wide = build.chain(
+            [L.Resize((4, 6, 15)), L.Pad(((0, 0), (1, 1), (0, 0))), L.Abs()],
+            build.add(L.Resize((4, 6, 5)), down),
+        )
+        made = build.add(L.Power(), up, build.add(L.Negate(), wide))
+        largest = build.add(L.Reduce("max", (1, 2)), build.add(L.Divide(), made, up))
+        build.chain(
+            [st.Linear(5)], build.add(st.Concat(), largest, build.add(L.Reduce("mean", (1, 2)), made))
+        )
         graph = build.build()
     else:
         graph = st.zoo.build(name)
@@ -193,7 +216,7 @@ def test_what_a_framework_lacks_is_named() -> None:
         net.to_code("torch")
     with pytest.raises(
         st.OptionError,
-        match=r"resize1 \(Resize\), lrn1 \(LocalResponseNorm\), pool1 \(MaxPool2d\): padding other",
+        match=r"resize1 \(Resize\): other than whole times as large, nearest or linear, lrn1 \(LocalResponseNorm\), pool1 \(MaxPool2d\): padding other",
     ):
         net.to_code("keras")
     with pytest.raises(st.OptionError, match="code can be written for striate, torch, keras, got 'jax'"):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
-from ..shapes import unpair
+from ..shapes import pair, unpair
 from .common import arguments, different, pads, variables, windows
 
 if TYPE_CHECKING:
@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 
 class Step:
-    """What a layer becomes: expressions applied one after another, and a remark."""
+    """What a layer becomes: layers applied one after another, or a call with {0}, {1}, … for the inputs; and a remark.
 
-    def __init__(self, *made: str, note: str = "") -> None:
-        self.made, self.note = made, note
+    The layer at `named` of those, the last one by default, gets the node's name: the one with the parameters.
+    """
+
+    def __init__(self, *made: str, call: str = "", note: str = "", named: int = -1) -> None:
+        self.made, self.call, self.note = made, call, note
+        self.named = named % len(made) if made else 0
 
 
 def keras_code(graph: Graph) -> str:
@@ -48,11 +52,13 @@ def keras_code(graph: Graph) -> str:
     for node in graph.nodes:
         step = steps[node.name]
         given = [names[name] for name in node.inputs]
+        if step.call:
+            lines.append(f"{names[node.name]} = {step.call.format(*given)}")
         value = given[0] if len(given) == 1 else f"[{', '.join(given)}]"
         for i, made in enumerate(step.made):
-            remark = f"  # {step.note}" if step.note not in said and i == len(step.made) - 1 else ""
+            remark = f"  # {step.note}" if step.note not in said and i == step.named else ""
             said |= {step.note} if remark else set()
-            if i == len(step.made) - 1:
+            if i == step.named:
                 made = f'{made[:-1]}{", " if not made.endswith("(") and made[-2] != "(" else ""}name="{node.name}")'  # noqa: PLW2901
             lines.append(f"{names[node.name]} = {made}({value}){remark}")
             value = names[node.name]
@@ -101,6 +107,25 @@ def _conv(node: Node) -> Step:
         return Step(*before, f"layers.DepthwiseConv2D({arguments([layer.kernel_size], **named)})")
     named = _window(node, padding) | {"groups": different(layer.groups, 1), "use_bias": bias}
     return Step(*before, f"layers.Conv2D({arguments([layer.out_channels, layer.kernel_size], **named)})")
+
+
+def _transposed(node: Node) -> Step:
+    layer: Any = node.layer
+    if layer.groups != 1:
+        raise OptionError(f"groups={layer.groups}")
+    if any(pair(layer.output_padding, "output_padding", 0)):
+        raise OptionError(f"output_padding={layer.output_padding}")
+    ends = []
+    for axis, size in zip(layer.windows(*node.input_shapes), node.input_shapes[0][1:], strict=True):
+        if axis.span < axis.stride:
+            raise OptionError("a filter smaller than its stride")
+        whole = (size - 1) * axis.stride + axis.span
+        ends.append((axis.before, whole - axis.before - axis.output_size))
+    named = {
+        "strides": different(layer.stride, 1), "dilation_rate": different(layer.dilation, 1), "use_bias": different(layer.bias, True),
+    }  # fmt: skip
+    made = f"layers.Conv2DTranspose({arguments([layer.out_channels, layer.kernel_size], **named)})"
+    return Step(made, f"layers.Cropping2D({tuple(ends)})", named=0) if any(map(any, ends)) else Step(made)
 
 
 def _pool(node: Node) -> Step:
@@ -154,6 +179,10 @@ def _plain(text: str) -> Callable[[Node], Step]:
     return lambda node: Step(f"layers.{text}")
 
 
+def _call(text: str) -> Callable[[Node], Step]:
+    return lambda node: Step(call=text)
+
+
 def _clip(node: Node) -> Step:
     layer: Any = node.layer
     if layer.low != 0.0 or layer.high is None:
@@ -175,6 +204,67 @@ def _expand(node: Node) -> Step:
     if len(given) != 3 or given[1:] != (1, 1) or given[0] != shape[0]:
         raise OptionError("an expansion other than of one number a channel")
     return Step(f"layers.UpSampling2D({unpair((shape[1], shape[2]))})")
+
+
+def _prelu(node: Node) -> Step:
+    layer: Any = node.layer
+    channels = node.input_shapes[0][0]
+    if len(node.input_shapes[0]) != 3 or layer.weight_shape != (channels, 1, 1):
+        raise OptionError(f"slopes of shape {layer.weight_shape}")
+    return Step("layers.PReLU(shared_axes=[1, 2])", note="its slopes have the channels last")
+
+
+def _selu(node: Node) -> Step:
+    layer: Any = node.layer
+    if layer != type(layer)():
+        raise OptionError("alpha and gamma other than usual")
+    return Step('layers.Activation("selu")')
+
+
+def _pad(node: Node) -> Step:
+    layer: Any = node.layer
+    if len(layer.sides) != 3 or layer.sides[0] != (0, 0) or layer.value:
+        raise OptionError("a border other than of zeros around images")
+    return Step(f"layers.ZeroPadding2D({layer.sides[1:]})")
+
+
+def _slice(node: Node) -> Step:
+    layer: Any = node.layer
+    shape = node.input_shapes[0]
+    if len(shape) != 3 or layer.axis == 0 or layer.step != 1:
+        raise OptionError("a slice other than of rows or columns")
+    start, stop, _ = slice(layer.start, layer.stop).indices(shape[layer.axis])
+    ends = [(0, 0), (0, 0)]
+    ends[layer.axis - 1] = (start, shape[layer.axis] - stop)
+    return Step(f"layers.Cropping2D({tuple(ends)})")
+
+
+def _resize(node: Node) -> Step:
+    layer: Any = node.layer
+    given, wanted = node.input_shapes[0], node.output_shape
+    how = (layer.mode, layer.coordinates, layer.nearest if layer.mode == "nearest" else "")
+    words = {
+        ("nearest", "asymmetric", "floor"): "", ("nearest", "half_pixel", "round_prefer_floor"): "", ("linear", "half_pixel", ""): "bilinear",
+    }  # fmt: skip
+    grows = (
+        len(given) == 3
+        and given[0] == wanted[0]
+        and all(b % a == 0 for a, b in zip(given, wanted, strict=True))
+    )
+    if not grows or how not in words or layer.exclude_outside or layer.scales is not None:
+        raise OptionError("other than whole times as large, nearest or linear")
+    factors = unpair((wanted[1] // given[1], wanted[2] // given[2]))
+    return Step(f"layers.UpSampling2D({arguments([factors], interpolation=words[how] or None)})")
+
+
+def _reduce(node: Node) -> Step:
+    layer: Any = node.layer
+    words = {"mean": "Average", "max": "Max"}
+    if len(node.input_shapes[0]) != 3 or layer.axes != (1, 2) or layer.operation not in words:
+        raise OptionError("other than a mean or maximum of whole maps")
+    return Step(
+        f"layers.Global{words[layer.operation]}Pooling2D({'keepdims=True' if layer.keep_axes else ''})"
+    )
 
 
 def _hard_sigmoid(node: Node) -> Step:
@@ -202,4 +292,8 @@ _RULES: Mapping[str, Callable[[Node], Step]] = {
     "Softplus": _activation("softplus"), "Softsign": _activation("softsign"), "Exp": _activation("exponential"),
     "Add": _plain("Add()"), "Multiply": _plain("Multiply()"), "Subtract": _plain("Subtract()"), "Mean": _plain("Average()"),
     "Maximum": _plain("Maximum()"), "Minimum": _plain("Minimum()"), "Concat": _concat, "Expand": _expand,
+    "ConvTranspose2d": _transposed, "PReLU": _prelu, "SELU": _selu, "Pad": _pad, "Slice": _slice, "Resize": _resize, "Reduce": _reduce,
+    **{kind: _call(f"keras.ops.{word}({{0}})") for kind, word in
+       {"Abs": "abs", "Negate": "negative", "Log": "log", "Sqrt": "sqrt"}.items()},
+    "Divide": _call("{0} / {1}"), "Power": _call("{0} ** {1}"), "Identity": _plain("Identity()"),
 }  # fmt: skip
