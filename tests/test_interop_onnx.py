@@ -127,19 +127,23 @@ def test_images_within_images(tmp_path: Path) -> None:
     agree(build.build(), tmp_path, comes_back=False)
 
 
-def test_positions_and_types(tmp_path: Path) -> None:
-    x = np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype(np.float32)
-    for layer, kind in (
-        (layers.ArgMax(0), np.int64),
-        (layers.Cast("int32"), np.int32),
-        (layers.MaxPoolIndices2d(2), np.int64),
-    ):
-        model = st.Model(st.Sequential([layer], input_shape=(3, 4, 4)))
-        path = tmp_path / "m.onnx"
-        from striate.interop.onnx.write import Writer, import_onnx
-
-        path.write_bytes(Writer(import_onnx(), model).write(preprocessing=False).SerializeToString())
-        assert model.predict(x).dtype == kind
+@pytest.mark.parametrize(
+    "body",
+    [
+        [layers.ArgMax(0)], [layers.ArgMax(2, keep_axes=True, last=True), layers.Transpose((2, 0, 1))], [layers.Cast("int32")],
+        [layers.Cast("bool"), layers.Cast("float32"), st.ReLU()], [layers.MaxPoolIndices2d(2)],
+        [layers.MaxPoolIndices2d(3, stride=1, padding=1), layers.Reshape((48,))], [layers.Cast("int64"), layers.Slice(0, 1, None)],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_whole_numbers_go_out_and_come_back(body: list[Any], tmp_path: Path) -> None:
+    x = 3 * np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype(np.float32)
+    model = st.Model(st.Sequential(body, input_shape=(3, 4, 4)))
+    path = interop.save(model, tmp_path / "m.onnx")
+    expected = model.predict(x)
+    for found in (session(path).run(None, {"input": x})[0], interop.load(path).predict(x)):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_pixels_go_in_where_preprocessing_is_in_the_file(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ class Writer:
             self._node(node)
         given = helper.make_tensor_value_info("pixels" if preprocessing else INPUT, kind, ["N", *shape])
         out = helper.make_tensor_value_info(
-            self.names[self.graph.output], types.FLOAT, ["N", *self.graph.output_shape]
+            self.names[self.graph.output], self._output_type(), ["N", *self.graph.output_shape]
         )
         graph = helper.make_graph(self.nodes, "striate", [given], [out], self.initializers)
         return helper.make_model(
@@ -98,6 +98,21 @@ class Writer:
             ir_version=IR_VERSION,
             opset_imports=[helper.make_opsetid("", OPSET)],
         )
+
+    def _output_type(self) -> int:
+        """Float, unless the output is places, or was cast and only moved or combined since."""
+        types, helper = self.onnx.TensorProto, self.onnx.helper
+        found = {INPUT: types.FLOAT}
+        for node in self.graph.nodes:
+            layer: Any = node.layer
+            found[node.name] = found[node.inputs[0]]
+            if layer.kind in ("ArgMax", "MaxPoolIndices2d"):
+                found[node.name] = types.INT64
+            elif layer.kind == "Cast":
+                found[node.name] = helper.np_dtype_to_tensor_dtype(np.dtype(layer.to))
+            elif layer.kind == "Parameter":
+                found[node.name] = types.FLOAT
+        return int(found[self.graph.output])
 
     def op(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """One more ONNX node; the name of its output."""
