@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as hyp
@@ -234,3 +235,68 @@ def test_upsampling_divides_the_stride() -> None:
     )
     field, _ = net.receptive_field("upconv1")
     assert (field.size, field.stride) == (2, Fraction(1))
+
+
+def rows_that_matter(net: st.Graph) -> list[set[int]]:
+    """For each output row, the input rows that change it."""
+    model, height = st.Model(net, engine="reference"), net.input_shape[1]
+    model.parameters.flat[...] = 1.0
+    still = model.predict(np.ones((1, *net.input_shape), np.float32))[0]
+    changed = np.ones((height, *net.input_shape), np.float32)
+    changed[np.arange(height), :, np.arange(height)] = 2.0
+    differs = (model.predict(changed) != still).any(axis=(1, 3))  # (input row, output row)
+    return [set(map(int, np.flatnonzero(column))) for column in differs.T]
+
+
+L = st.layers
+
+
+@pytest.mark.parametrize(
+    ("body", "shape"),
+    [
+        (
+            [st.Conv2d(1, 3, padding=1), L.Resize((1, 24, 12), "linear"), st.Conv2d(1, 3, padding=1)],
+            (1, 12, 12),
+        ),
+        ([st.AvgPool2d(2), L.Resize((1, 12, 12), "nearest"), st.Conv2d(1, 3, padding=1)], (1, 12, 12)),
+        ([L.Resize((1, 12, 6), "cubic"), st.Conv2d(1, 3)], (1, 18, 18)),
+        ([L.Resize((1, 4, 4), "nearest"), st.Conv2d(1, 3)], (1, 12, 12)),
+        (
+            [L.Pad(((0, 0), (2, 1), (0, 0))), st.Conv2d(1, 4), L.Slice(1, 3, None, 2), st.Conv2d(1, 2)],
+            (1, 12, 12),
+        ),
+        ([st.Conv2d(1, 3), L.Transpose((0, 2, 1)), st.Conv2d(1, (1, 2)), L.Transpose((0, 2, 1))], (1, 9, 7)),
+    ],
+    ids=lambda value: "-".join(getattr(one, "kind", str(one)) for one in value),
+)
+def test_layers_of_tensors_see_what_changes_them(body: list[Any], shape: tuple[int, int, int]) -> None:
+    net = st.Sequential(body, input_shape=shape)
+    field, _ = net.receptive_field(net.output)
+    found = rows_that_matter(net)
+    inner = [rows for rows in found if 0 < min(rows) and max(rows) < shape[1] - 1]
+    assert max(max(rows) - min(rows) + 1 for rows in inner) == field.size
+    phases = 2 if any(layer.kind == "Resize" for layer in body) else 0  # the widest field stands for all
+    for i, rows in enumerate(found):
+        first = field.first + i * field.stride
+        assert first - phases <= min(rows)
+        assert max(rows) <= first + field.size - 1 + phases
+
+
+def test_a_gate_sees_everything_and_what_it_opens_sees_on_from_its_place() -> None:
+    build = st.GraphBuilder(input_shape=(2, 16, 12))
+    body = build.add(st.Conv2d(4, 3, padding=1), build.input)
+    gate = build.chain(
+        [L.Reduce("mean", (1, 2), keep_axes=True), st.Conv2d(4, 1), L.Expand((4, 16, 12))], body
+    )
+    gated = build.add(L.Multiply(), body, gate)
+    bias = build.add(L.Parameter((4, 16, 12)), build.input)
+    build.chain(
+        [("after", st.Conv2d(1, 3, padding=1)), ("norm", L.InstanceNorm2d())],
+        build.add(st.Add(), gated, bias),
+    )
+    net = build.build()
+    assert [axis.size for axis in net.receptive_field(gate)] == [16, 12]
+    assert net.receptive_field(gated)[0] == ReceptiveField(17, 1, -1)  # everything, and the padding before it
+    assert net.receptive_field(bias)[0].size == 0
+    assert [axis.size for axis in net.receptive_field("after")] == [19, 15]
+    assert [axis.size for axis in net.receptive_field("norm")] == [16, 12]

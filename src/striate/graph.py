@@ -169,16 +169,11 @@ class Graph:
     def _field_after(
         self, node: Node, sources: list[tuple[ReceptiveField, ...]]
     ) -> tuple[ReceptiveField, ...]:
-        if node.layer.sees_all:
-            _, height, width = self.input_shape
-            return ReceptiveField.whole(height), ReceptiveField.whole(width)
         joined = sources[0]
         for other in sources[1:]:
             joined = tuple(a.joined(b) for a, b in zip(joined, other, strict=True))
-        windows = node.layer.windows(*node.input_shapes)
-        if not windows:
-            return joined
-        return tuple(seen.through(axis) for seen, axis in zip(joined, windows, strict=True))
+        found = node.layer.sees(joined, *node.input_shapes)
+        return tuple(map(ReceptiveField.whole, self.input_shape[1:])) if found is None else found
 
     def summary(self) -> Summary:
         """The table: layer, output shape, parameters, MACs, receptive field, memory, with totals."""

@@ -5,13 +5,13 @@ Inputs of one layer have one shape; Expand brings a smaller one to it, in the op
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar, Literal
 
 from ..errors import OptionError, ShapeError
-from ..shapes import Shape, integer, times
-from .base import Layer, ParameterSpec
+from ..shapes import ReceptiveField, Shape, integer, times
+from .base import Fields, Layer, ParameterSpec
 
 CAST_TYPES = ("float32", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
@@ -35,6 +35,9 @@ class Parameter(Layer):
     def output_shape(self, *inputs: Shape) -> Shape:
         return self.shape
 
+    def sees(self, seen: Fields, *inputs: Shape) -> Fields | None:
+        return (ReceptiveField.nothing(), ReceptiveField.nothing())
+
     def parameter_specs(self, *inputs: Shape) -> dict[str, ParameterSpec]:
         return {"value": ParameterSpec(self.shape, "bias" if self.trained else "constant")}
 
@@ -56,6 +59,12 @@ class Expand(Layer):
         if len(given) > len(self.shape) or any(a not in (1, b) for a, b in pairs):
             raise ShapeError(f"{times(given)} does not broadcast to {times(self.shape)}.")
         return self.shape
+
+    def sees(self, seen: Fields, *inputs: Shape) -> Fields | None:
+        if len(inputs[0]) != 3:
+            return seen
+        pairs = zip(seen, inputs[0][1:], self.shape[-2:], strict=True)
+        return tuple(one if before == after else replace(one, stride=0) for one, before, after in pairs)
 
 
 class Identity(Layer):
@@ -187,6 +196,9 @@ class MatMul(Layer):
             shown = " by ".join(map(times, inputs))
             raise ShapeError(f"MatMul multiplies (…, M, K) by (…, K, N), got {shown}.")
         return (*a[:-1], b[-1])
+
+    def sees(self, seen: Fields, *inputs: Shape) -> Fields | None:
+        return None
 
     def macs(self, *inputs: Shape) -> int:
         return prod(self.output_shape(*inputs)) * inputs[0][-1]

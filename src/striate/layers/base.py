@@ -11,8 +11,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, Self
 
 from ..errors import OptionError, ShapeError
-from ..shapes import Rounding, Shape, TransposedAxis, WindowAxis, times
+from ..shapes import ReceptiveField, Rounding, Shape, TransposedAxis, WindowAxis, times
 
+Fields = tuple[ReceptiveField, ...]  # of one neuron, along height and width
 Role = Literal["weight", "bias", "scale", "shift", "slope", "running_mean", "running_var", "constant"]
 
 
@@ -48,13 +49,11 @@ class Layer:
     Class fields:  short     stem of automatic names: conv → conv1, conv2, …
                    arity     inputs taken; None means two or more
                    is_view   whether the output is the input's own memory (Flatten)
-                   sees_all  whether every output sees the whole input (Linear, GlobalAvgPool2d)
     """
 
     short: ClassVar[str] = "layer"
     arity: ClassVar[int | None] = 1
     is_view: ClassVar[bool] = False
-    sees_all: ClassVar[bool] = False
 
     @property
     def kind(self) -> str:
@@ -76,6 +75,11 @@ class Layer:
     def windows(self, *inputs: Shape) -> tuple[WindowAxis | TransposedAxis, ...]:
         """The sliding window per axis (height, width); empty where there is none."""
         return ()
+
+    def sees(self, seen: Fields, *inputs: Shape) -> Fields | None:
+        """What an output neuron sees of the network's input where an input's neuron sees `seen`; None for all of it."""
+        windows = self.windows(*inputs)
+        return tuple(one.through(axis) for one, axis in zip(seen, windows, strict=True)) if windows else seen
 
     def with_rounding(self, rounding: Rounding) -> Self:
         """The same layer with the network's rounding, where it has none of its own."""

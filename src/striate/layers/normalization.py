@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..shapes import Shape, integer
-from .base import Layer, ParameterSpec, need_image, need_number
+from .base import Fields, Layer, ParameterSpec, need_image, need_number
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,9 @@ class InstanceNorm2d(Layer):
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return need_image(self.kind, inputs[0])
+
+    def sees(self, seen: Fields, *inputs: Shape) -> Fields | None:
+        return None
 
     def parameter_specs(self, *inputs: Shape) -> dict[str, ParameterSpec]:
         one = (inputs[0][0],)

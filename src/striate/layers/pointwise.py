@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ..errors import ShapeError
 from ..shapes import Shape, integer, times
-from .base import Layer, ParameterSpec, need_number
+from .base import Fields, Layer, ParameterSpec, need_number
 from .convolution import Conv2d
 
 
@@ -30,7 +30,6 @@ class Linear(Layer):
     bias: bool = True
 
     short: ClassVar[str] = "fc"
-    sees_all: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         integer(self.out_features, "out_features", 1)
@@ -42,6 +41,9 @@ class Linear(Layer):
                 f"Put Flatten() before it: {times(inputs[0])} → {prod(inputs[0])} features."
             )
         return (self.out_features,)
+
+    def sees(self, seen: Fields, *inputs: Shape) -> Fields | None:
+        return None
 
     def parameter_specs(self, *inputs: Shape) -> dict[str, ParameterSpec]:
         (features,) = inputs[0]
@@ -167,3 +169,6 @@ class Concat(Layer):
             )
             raise ShapeError(f"Concat joins {what}, got {', '.join(map(times, inputs))}.")
         return (*first[:axis], sum(shape[axis] for shape in inputs), *first[axis + 1 :])
+
+    def sees(self, seen: Fields, *inputs: Shape) -> Fields | None:
+        return seen if self.axis == 0 else None

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ..errors import ShapeError
 from ..shapes import IntOrPair, Padding, Rounding, Shape, WindowAxis, integer, window_axes
-from .base import Layer, need_image
+from .base import Fields, Layer, need_image
 from .convolution import check_window
 
 
@@ -98,8 +98,10 @@ class GlobalAvgPool2d(Layer):
     """The mean of each activation map: (C, H, W) → (C, 1, 1)."""
 
     short: ClassVar[str] = "gap"
-    sees_all: ClassVar[bool] = True
 
     def output_shape(self, *inputs: Shape) -> Shape:
         channels, *_ = need_image(self.kind, inputs[0])
         return channels, 1, 1
+
+    def sees(self, seen: Fields, *inputs: Shape) -> Fields | None:
+        return None

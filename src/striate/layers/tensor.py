@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar, Literal
 
 from ..errors import OptionError, ShapeError
-from ..shapes import Shape, integer, times
-from .base import Layer
+from ..shapes import ReceptiveField, Shape, integer, times
+from .base import Fields, Layer
 
 
 def _axis(axis: int, shape: Shape, kind: str) -> int:
@@ -40,6 +40,9 @@ class Reshape(Layer):
             )
         return self.shape
 
+    def sees(self, seen: Fields, *inputs: Shape) -> Fields | None:
+        return seen if len(self.shape) == 1 or self.shape[1:] == inputs[0][1:] else None
+
 
 @dataclass(frozen=True)
 class Transpose(Layer):
@@ -58,6 +61,11 @@ class Transpose(Layer):
         if len(inputs[0]) != len(self.axes):
             raise ShapeError(f"{len(self.axes)} axes to transpose, and the input is {times(inputs[0])}.")
         return tuple(inputs[0][axis] for axis in self.axes)
+
+    def sees(self, seen: Fields, *inputs: Shape) -> Fields | None:
+        if self.axes == (0, 2, 1):
+            return seen[::-1]
+        return seen if self.axes == tuple(range(len(self.axes))) else None
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,16 @@ class Slice(Layer):
         taken = len(range(*slice(self.start, self.stop, self.step).indices(shape[axis])))
         return (*shape[:axis], taken, *shape[axis + 1 :])
 
+    def sees(self, seen: Fields, *inputs: Shape) -> Fields | None:
+        if self.axis == 0 or len(inputs[0]) != 3:
+            return seen
+        if self.step < 0:
+            return None
+        start, _, step = slice(self.start, self.stop, self.step).indices(inputs[0][self.axis])
+        one = seen[self.axis - 1]
+        moved = replace(one, stride=one.stride * step, first=one.first + start * one.stride)
+        return (moved, seen[1]) if self.axis == 1 else (seen[0], moved)
+
 
 @dataclass(frozen=True)
 class Take(Layer):
@@ -99,6 +117,9 @@ class Take(Layer):
             raise ShapeError(f"position {max(self.indices)} of an axis of {shape[axis]}.")
         return (*shape[:axis], len(self.indices), *shape[axis + 1 :])
 
+    def sees(self, seen: Fields, *inputs: Shape) -> Fields | None:
+        return seen if self.axis == 0 else None
+
 
 @dataclass(frozen=True)
 class Pad(Layer):
@@ -117,6 +138,14 @@ class Pad(Layer):
         if len(self.sides) != len(inputs[0]):
             raise ShapeError(f"sides for {len(self.sides)} axes, and the input is {times(inputs[0])}.")
         return tuple(size + a + b for size, (a, b) in zip(inputs[0], self.sides, strict=True))
+
+    def sees(self, seen: Fields, *inputs: Shape) -> Fields | None:
+        if len(self.sides) != 3:
+            return seen
+        return tuple(
+            replace(one, first=one.first - before * one.stride)
+            for one, (before, _) in zip(seen, self.sides[1:], strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -145,6 +174,9 @@ class Reduce(Layer):
             _axis(axis, inputs[0], self.kind)
         return _without(inputs[0], self.axes, self.keep_axes)
 
+    def sees(self, seen: Fields, *inputs: Shape) -> Fields | None:
+        return seen if max(self.axes, default=0) == 0 else None
+
 
 @dataclass(frozen=True)
 class ArgMax(Layer):
@@ -159,6 +191,9 @@ class ArgMax(Layer):
     def output_shape(self, *inputs: Shape) -> Shape:
         return _without(inputs[0], (_axis(self.axis, inputs[0], self.kind),), self.keep_axes)
 
+    def sees(self, seen: Fields, *inputs: Shape) -> Fields | None:
+        return seen if self.axis == 0 else None
+
 
 class IntoBatch(Layer):
     """The first axis of every image becomes part of the batch: N images (n, …) go on as N·n images (…)."""
@@ -169,6 +204,9 @@ class IntoBatch(Layer):
     def output_shape(self, *inputs: Shape) -> Shape:
         _axis(0, inputs[0], self.kind)
         return inputs[0][1:]
+
+    def sees(self, seen: Fields, *inputs: Shape) -> Fields | None:
+        return None
 
 
 @dataclass(frozen=True)
@@ -230,6 +268,26 @@ class Resize(Layer):
         if len(self.sizes) != len(inputs[0]):
             raise ShapeError(f"sizes for {len(self.sizes)} axes, and the input is {times(inputs[0])}.")
         return self.sizes
+
+    def sees(self, seen: Fields, *inputs: Shape) -> Fields | None:
+        if len(self.sizes) != 3:
+            return seen
+        if self.scales is not None or self.roi is not None or self.antialias:
+            return None
+        pairs = zip(seen, inputs[0][1:], self.sizes[1:], strict=True)
+        return tuple(one if a == b else self._resized(one, a, b) for one, a, b in pairs)
+
+    def _resized(self, one: ReceptiveField, before: int, after: int) -> ReceptiveField:
+        """Of the first output: it falls at position (before/after − 1)/2 where pixels count from their centers, else at 0."""
+        taps = {"nearest": 1, "linear": 2, "cubic": 4}[self.mode]
+        centered = self.coordinates in (
+            "half_pixel",
+            "pytorch_half_pixel",
+            "half_pixel_symmetric",
+            "tf_half_pixel_for_nn",
+        )
+        first = (before - after) // (2 * after) if centered else 0  # rounded down
+        return one.resized(before, after, taps, max(0, first - (taps > 2)))
 
 
 RESIZE_WORDS = {

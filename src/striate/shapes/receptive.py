@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class ReceptiveField:
     """What one neuron sees along one axis of the network's input.
 
-    Fields:  size    input pixels seen
-             stride  input pixels between neighboring neurons (a fraction after upsampling)
+    Fields:  size    input pixels seen; 0 by a tensor that does not depend on the input
+             stride  input pixels between neighboring neurons (a fraction after upsampling; 0 where all see the same)
              first   the first pixel that the first neuron sees; negative inside padding
     """
 
@@ -60,11 +60,27 @@ class ReceptiveField:
 
     def joined(self, other: ReceptiveField) -> ReceptiveField:
         """The field of a neuron that sees through two branches: everything from the first pixel to the last."""
+        if not self.size or not other.size:
+            return self if self.size else other
         first = min(self.first, other.first)
         last = max(self.first + self.size, other.first + other.size)
         return ReceptiveField(ceil(last - first), max(self.stride, other.stride), first)
 
+    def resized(self, before: int, after: int, taps: int, skipped: int = 0) -> ReceptiveField:
+        """The field after interpolation from `before` positions to `after`, each from so many neighbors."""
+        from fractions import Fraction
+
+        size = ceil(self.size + (taps - 1) * self.stride)
+        return ReceptiveField(
+            size, Fraction(self.stride) * before / after, self.first + skipped * self.stride
+        )
+
     @staticmethod
     def whole(size: int) -> ReceptiveField:
-        """The field of a neuron that sees the full axis."""
-        return ReceptiveField(size, size, 0)
+        """The field of a neuron that sees the full axis, as its neighbors do."""
+        return ReceptiveField(size, 0, 0)
+
+    @staticmethod
+    def nothing() -> ReceptiveField:
+        """The field of what does not depend on the input."""
+        return ReceptiveField(0, 0, 0)
