@@ -66,6 +66,60 @@ VARIANTS: dict[str, tuple[str, Callable[[], Graph]]] = {
     "VGG-style, 48-96, 24×24": ("vgg-cifar", lambda: _net((3, 24, 24), *[x for k in (48, 96) for x in (_C(k, 3, padding=1), _R, _C(k, 3, padding=1), _R, _P)], hidden=(128,))),
     "2-layer, 784-300-10": ("two-layer", lambda: _net((1, 28, 28), hidden=(300,))),
 }  # fmt: skip
+
+
+def _gated() -> Graph:
+    """Residual blocks with squeeze and excitation."""
+    build = st.GraphBuilder((3, 32, 32))
+    at = build.chain([_C(32, 3, padding=1), _R], build.input)
+    for _ in range(3):
+        body = build.chain([_C(32, 3, padding=1), _R, _C(32, 3, padding=1)], at)
+        gate = [
+            st.GlobalAvgPool2d(),
+            _C(8, 1),
+            _R,
+            _C(32, 1),
+            st.Sigmoid(),
+            st.layers.Expand(build.shape_of(body)),
+        ]
+        gated = build.add(st.layers.Multiply(), body, build.chain(gate, body))
+        at = build.chain([_R, _P], build.add(st.Add(), at, gated))
+    build.chain([st.GlobalAvgPool2d(), st.Flatten(), st.Linear(10)], at)
+    return build.build()
+
+
+def _up_and_down() -> Graph:
+    """A U-Net of three sizes, and a classifier on top of it."""
+    build = st.GraphBuilder((1, 32, 32))
+    wide = build.chain([_C(16, 3, padding=1), _R], build.input)
+    half = build.chain([_P, _C(32, 3, padding=1), _R], wide)
+    low = build.chain([_P, _C(64, 3, padding=1), _R, st.layers.Resize((64, 16, 16), "linear")], half)
+    up = build.chain(
+        [_C(32, 3, padding=1), _R, st.layers.Resize((32, 32, 32), "linear")],
+        build.add(st.Concat(), half, low),
+    )
+    tail = [_C(16, 3, padding=1), _R, _C(10, 1), st.GlobalAvgPool2d(), st.Flatten()]
+    build.chain(tail, build.add(st.Concat(), wide, up))
+    return build.build()
+
+
+def _inverted() -> Graph:
+    """Inverted residuals without the residual: 1×1, depthwise 3×3, 1×1, with batch norm and hard swish."""
+    body, channels = [_C(16, 3, padding=1), st.BatchNorm2d(), st.layers.Clip(0.0, 6.0)], 16
+    for filters, stride in ((24, 2), (24, 1), (48, 2), (48, 1)):
+        inner = 4 * channels
+        body += [_C(inner, 1), st.BatchNorm2d(), st.layers.HardSwish(), _C(inner, 3, stride, 1, groups=inner), st.BatchNorm2d(),
+                 st.layers.HardSwish(), _C(filters, 1), st.BatchNorm2d()]  # fmt: skip
+        channels = filters
+    return st.Sequential(
+        [*body, st.GlobalAvgPool2d(), st.Flatten(), st.Linear(10)], input_shape=(3, 32, 32), rounding="floor"
+    )
+
+
+OTHERS: dict[str, Callable[[], Graph]] = {
+    "residual blocks, squeezed and excited, 32 filters": _gated, "U-Net, 16-32-64": _up_and_down,
+    "inverted bottlenecks, 24-48": _inverted,
+}  # fmt: skip
 WANTED = {
     ("lenet5", 4): 5.0, ("lenet5", 64): 4.5, ("lenet5", 256): 4.5, ("convnetjs-cifar10", 4): 2.7,
     ("convnetjs-cifar10", 64): 2.7, ("convnetjs-cifar10", 256): 3.0, ("vgg-cifar", 64): 1.0, ("resnet20", 64): 1.0,
@@ -304,6 +358,9 @@ def main() -> None:
     if options.rest or not options.network:
         for name, (like, build) in VARIANTS.items():
             add(name, build(), 64, 0.85 * WANTED[like, 64], like)
+        for name, build in OTHERS.items():
+            for batch in (16, 64):
+                add(name, build(), batch, None, "other kinds")
         results |= rest(count, seconds)
     out = HERE / "out"
     out.mkdir(exist_ok=True)

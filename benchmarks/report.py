@@ -55,7 +55,12 @@ def report(results: dict[str, Any]) -> str:
     ]  # fmt: skip
     variants = [row for row in results["rows"] if row["like"] is not None]
     if variants:
-        lines += ["", "Other networks of the same kinds:", "", *_speed_rows(variants)]
+        lines += [
+            "",
+            "Other networks of the same kinds, and three of other kinds:",
+            "",
+            *_speed_rows(variants),
+        ]
     if "scaling" in results:
         lines += _rest(results)
     return "\n".join(lines) + "\n"

@@ -273,7 +273,7 @@ def test_layers_of_tensors_see_what_changes_them(body: list[Any], shape: tuple[i
     net = st.Sequential(body, input_shape=shape)
     field, _ = net.receptive_field(net.output)
     found = rows_that_matter(net)
-    inner = [rows for rows in found if 0 < min(rows) and max(rows) < shape[1] - 1]
+    inner = [rows for rows in found if min(rows) > 0 and max(rows) < shape[1] - 1]
     assert max(max(rows) - min(rows) + 1 for rows in inner) == field.size
     phases = 2 if any(layer.kind == "Resize" for layer in body) else 0  # the widest field stands for all
     for i, rows in enumerate(found):
