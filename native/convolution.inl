@@ -162,11 +162,9 @@ struct WeightGradient {
 template <int KT, int ST>
 static void weight_tile(const WeightGradient& o, const V* x, const V* dy, const int32_t* index, int64_t kt, int64_t from,
                         int64_t to) {
-  V acc[KT][ST];
-#pragma GCC unroll 8
-  for (int i = 0; i < KT; ++i)
-#pragma GCC unroll 8
-    for (int j = 0; j < ST; ++j) acc[i][j] = V{};
+  V acc[KT * ST];
+#pragma GCC unroll 32
+  for (int i = 0; i < KT * ST; ++i) acc[i] = V{};
   const int64_t map = o.P * o.Q;
   for (int64_t p = from; p < to; ++p) {
     const V* xp = x + p * o.stride_h * o.WE;
@@ -176,14 +174,14 @@ static void weight_tile(const WeightGradient& o, const V* x, const V* dy, const 
       for (int i = 0; i < KT; ++i) {
         const V upstream = dp[i * map];
 #pragma GCC unroll 8
-        for (int j = 0; j < ST; ++j) acc[i][j] += upstream * xp[j * o.step];
+        for (int j = 0; j < ST; ++j) acc[i * ST + j] += upstream * xp[j * o.step];
       }
     }
   }
-#pragma GCC unroll 8
+  float sums[up_to_lanes(KT * ST)];
+  horizontal_sums<KT * ST>(acc, sums);
   for (int i = 0; i < KT; ++i)
-#pragma GCC unroll 8
-    for (int j = 0; j < ST; ++j) o.dw[index[j * kt + i]] += horizontal_sum(acc[i][j]);
+    for (int j = 0; j < ST; ++j) o.dw[index[j * kt + i]] += sums[i * ST + j];
 }
 
 using WeightTile = void (*)(const WeightGradient&, const V*, const V*, const int32_t*, int64_t, int64_t, int64_t);
@@ -206,11 +204,9 @@ static WeightTile weight_tile_of(int64_t st) {
 // All nine taps of a 3×3 filter without dilation at once, for KT filters: neighbors in both directions share what they load.
 template <int KT>
 static void weight_square(const WeightGradient& o, const V* x, const V* dy, const int32_t* index, int64_t kt, int64_t row) {
-  V acc[KT][9];
-#pragma GCC unroll 4
-  for (int i = 0; i < KT; ++i)
-#pragma GCC unroll 9
-    for (int j = 0; j < 9; ++j) acc[i][j] = V{};
+  V acc[KT * 9];
+#pragma GCC unroll 32
+  for (int i = 0; i < KT * 9; ++i) acc[i] = V{};
   const int64_t map = o.P * o.Q;
   for (int64_t p = 0; p < o.P; ++p) {
     // A pointer a row, and neighbors at constant distances: nine distances in variables would be nine more loads a turn.
@@ -224,14 +220,14 @@ static void weight_square(const WeightGradient& o, const V* x, const V* dy, cons
         const V* line = j < 3 ? top : j < 6 ? middle : bottom;  // by name: g++ 12 with UBSan misreads (a ? b : c)[j % 3]
         const V pixel = in_register(line[j % 3]);
 #pragma GCC unroll 4
-        for (int i = 0; i < KT; ++i) acc[i][j] += upstream[i] * pixel;
+        for (int i = 0; i < KT; ++i) acc[i * 9 + j] += upstream[i] * pixel;
       }
     }
   }
-#pragma GCC unroll 4
+  float sums[up_to_lanes(KT * 9)];
+  horizontal_sums<KT * 9>(acc, sums);
   for (int i = 0; i < KT; ++i)
-#pragma GCC unroll 9
-    for (int j = 0; j < 9; ++j) o.dw[index[j * kt + i]] += horizontal_sum(acc[i][j]);
+    for (int j = 0; j < 9; ++j) o.dw[index[j * kt + i]] += sums[i * 9 + j];
 }
 
 // KT_MOST filters from k on, the taps of channels c … c_end.

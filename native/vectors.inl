@@ -48,6 +48,43 @@ static inline void turn_over_step(V (&rows)[L]) {
   if constexpr (HALF > 1) turn_over_step<HALF / 2>(rows);
 }
 
+// The same for a block of rows of which only COUNT are wanted, each lane of the result being one row's sum: halves are added
+// to one another, two rows to a vector, until one vector is left.
+template <int COUNT, int HALF = L / 2>
+static inline V sums_of_rows(V (&rows)[L]) {
+  VI low, high;
+  for (int j = 0; j < L; ++j) {
+    low[j] = j & HALF ? L + j - HALF : j;
+    high[j] = j & HALF ? L + j : j + HALF;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < HALF; ++i)
+    if (i < COUNT) {
+      const V a = rows[i], b = i + HALF < COUNT ? rows[i + HALF] : a;
+      rows[i] = __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, high);
+    }
+  if constexpr (HALF > 1) return sums_of_rows<(COUNT < HALF ? COUNT : HALF), HALF / 2>(rows);
+  return rows[0];
+}
+
+// sums[i] = the sum over the lanes of rows[i]. `sums` has room for a multiple of L.
+template <int COUNT>
+static inline void horizontal_sums(const V (&rows)[COUNT], float* sums) {
+  constexpr int BLOCK = COUNT < L ? COUNT : L;
+  V block[L];
+#pragma GCC unroll 16
+  for (int i = 0; i < BLOCK; ++i) block[i] = rows[i];
+  *reinterpret_cast<VU*>(sums) = sums_of_rows<BLOCK>(block);
+  if constexpr (COUNT > L) {
+    V rest[COUNT - L];
+#pragma GCC unroll 32
+    for (int i = 0; i < COUNT - L; ++i) rest[i] = rows[L + i];
+    horizontal_sums<COUNT - L>(rest, sums + L);
+  }
+}
+
+constexpr int up_to_lanes(int count) { return (count + L - 1) / L * L; }
+
 // (count, L) with rows `from_stride` floats apart → (L, count) with rows `to_stride` apart, count floats each.
 static void turn_over(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t count) {
   int64_t at = 0;
