@@ -42,7 +42,7 @@ struct Run {
   int64_t from, to;    // ops of the segment in hand
   bool back;           // its direction
   int64_t op;          // the op in hand: a batch norm, a fully connected layer, or one cut into shares
-  int pass;            // of a batch norm's sums, or the stage of an op cut into shares
+  int pass;            // the stage of an op cut into shares
   int64_t widest;      // channels of the widest batch norm
   int64_t round;       // micro-batches a round, at most
   int64_t first, last; // micro-batches of the round in hand

@@ -1,25 +1,32 @@
 // Batch normalization's sums over the whole batch (or over each of its groups), between two segments: an image's sums
 // first, added up in the images' order in double. Included by executor.cpp inside the namespace of one instruction set.
 
-// Sums of each image of one micro-batch for the norm in hand. pass 0: Σx; 1: Σ(x − mean)²; 2: Σdy and Σdy·x̂.
+// Sums of each image of one micro-batch for the norm in hand. Forward: Σx, and Σ(x − m)² around the image's own mean m, while
+// its numbers are in the cache. Backward: Σdy and Σdy·x̂, dy being what a fused ReLU lets through.
 static void sums_task(int64_t mb, int64_t, void* context) {
   const Run& run = *static_cast<Run*>(context);
   const int64_t* o = run.row(run.op);
   const V *x = run.arena_of(mb, 0) + o[X], *dy = run.arena_of(mb, 0) + o[DY];
+  const float *weight = run.call.parameters + o[WEIGHT], *bias = run.call.parameters + o[BIAS];
   double* out = run.sums + mb * L * run.widest * 2;
   for (int64_t c = 0; c < o[C]; ++c) {
-    V first{}, second{};
-    const V center = run.pass > 0 ? statistic(run, o, mb, c) : V{}, inverse = run.pass > 1 ? statistic(run, o, mb, o[C] + c) : V{};
-    for (int64_t j = c * o[P]; j < (c + 1) * o[P]; ++j) {
-      if (run.pass == 0) {
-        first += x[j];
-      } else if (run.pass == 1) {
-        const V away = x[j] - center;
-        first += away * away;
-      } else {
-        first += dy[j];
-        second += dy[j] * ((x[j] - center) * inverse);
-      }
+    const int64_t begin = c * o[P], end = begin + o[P];
+    V first, second{};
+    if (run.back) {
+      const V center = statistic(run, o, mb, c), inverse = statistic(run, o, mb, o[C] + c);
+      const bool relu = o[FUSED_RELU] != 0;
+      V products[2]{};
+      first = sum_over(begin, end, [&](int64_t j) {
+        const V normalized = (x[j] - center) * inverse;
+        const V upstream = relu ? choose(scaled(normalized, weight[c], bias[c]) > 0.0f, dy[j], V{}) : dy[j];
+        products[j & 1] += upstream * normalized;
+        return upstream;
+      });
+      second = products[0] + products[1];
+    } else {
+      first = sum_over(begin, end, [&](int64_t j) { return x[j]; });
+      const V own = first / static_cast<float>(o[P]);
+      second = sum_over(begin, end, [&](int64_t j) { return (x[j] - own) * (x[j] - own); });
     }
     for (int l = 0; l < run.valid(mb); ++l) {
       out[l * run.widest * 2 + c] = first[l];
@@ -48,24 +55,27 @@ static const double* totals(const Run& run, const int64_t* o, const Group& group
   return total;
 }
 
+// Mean and deviation of each group. What its images' squares lack, since each was taken around its own mean, is added:
+// Σ(x − mean)² = Σ over images of Σ(x − m)² + P·(m − mean)².
 static void normalize_batch(Run& run, int64_t op) {
   const int64_t* o = run.row(op);
-  const double* f = run.program.floats + op * FLOATS;
+  const double epsilon = run.program.floats[op * FLOATS], places = static_cast<double>(o[P]);
   run.op = op;
-  for (run.pass = 0; run.pass < 2; ++run.pass) {
-    parallel(run.micro_batches, run.call.threads, sums_task, &run);
-    for (int64_t g = 0; g < groups(run.call.n, o); ++g) {
-      const Group group = group_of(run, o, g);
-      const double* total = totals(run, o, group);
-      float* batch = statistics_of(run, o, g);
-      for (int64_t c = 0; c < o[C]; ++c) {
-        const double mean = total[c] / group.count;
-        if (run.pass == 0) batch[c] = static_cast<float>(mean);
-        else {
-          batch[o[C] + c] = static_cast<float>(1.0 / sqrt(mean + f[0]));
-          batch[2 * o[C] + c] = static_cast<float>(mean);  // the variance, until the running ones have moved
-        }
+  parallel(run.micro_batches, run.call.threads, sums_task, &run);
+  for (int64_t g = 0; g < groups(run.call.n, o); ++g) {
+    const Group group = group_of(run, o, g);
+    const double* total = totals(run, o, group);
+    float* batch = statistics_of(run, o, g);
+    for (int64_t c = 0; c < o[C]; ++c) {
+      const double mean = total[c] / group.count;
+      double squares = total[o[C] + c];
+      for (int64_t image = group.first; image < group.last; ++image) {
+        const double away = run.sums[image * run.widest * 2 + c] / places - mean;
+        squares += places * away * away;
       }
+      batch[c] = static_cast<float>(mean);
+      batch[o[C] + c] = static_cast<float>(1.0 / sqrt(squares / group.count + epsilon));
+      batch[2 * o[C] + c] = static_cast<float>(squares / group.count);  // the variance, until the running ones have moved
     }
   }
 }
@@ -95,7 +105,6 @@ static void move_running(const Run& run) {
 static void normalize_batch_backward(Run& run, int64_t op) {
   const int64_t* o = run.row(op);
   run.op = op;
-  run.pass = 2;
   parallel(run.micro_batches, run.call.threads, sums_task, &run);
   for (int64_t g = 0; g < groups(run.call.n, o); ++g) {
     const Group group = group_of(run, o, g);

@@ -274,7 +274,7 @@ static void tensor_forward(const Run& run, const int64_t* o, const double* f, V*
       else gather(x, y, map, static_cast<float>(f[0]), j0, j1);
       break;
     case PAIR:
-      if (!o[WHICH]) pair_forward(o[K], x, a + o[SECOND], y, j0, j1);
+      if (!o[WHICH]) pair_forward(o[K], o[FUSED_RELU] != 0, x, a + o[SECOND], y, j0, j1);
       break;
     case REDUCE: reduce(o[K], x, y, map, o[P], c0, c1); break;
     case MATMUL:
@@ -309,7 +309,7 @@ static void tensor_backward(const Run& run, const int64_t* o, const double* f, V
       break;
     case PAIR: {
       const V* second = a + o[SECOND];
-      pair_backward(o[K], o[WHICH] != 0, o[WHICH] ? second : x, o[WHICH] ? x : second, dy, dx, add, j0, j1);
+      pair_backward(o[K], o[FUSED_RELU] != 0, o[WHICH] != 0, o[WHICH] ? second : x, o[WHICH] ? x : second, y, dy, dx, add, j0, j1);
       break;
     }
     case REDUCE: reduce_backward(o[K], x, y, dy, dx, map, o[P], add, c0, c1); break;
@@ -382,7 +382,10 @@ static void forward(const Run& run, int64_t i, V* a, int64_t micro_batch, int st
         const bool own = run.call.training;
         const V center = own ? statistic(run, o, micro_batch, c) : splat(mean[c]);
         const V inverse = own ? statistic(run, o, micro_batch, o[C] + c) : splat(1.0f / sqrtf(var[c] + static_cast<float>(f[0])));
-        for (int64_t j = c * o[P]; j < (c + 1) * o[P]; ++j) y[j] = (x[j] - center) * inverse * weight[c] + bias[c];
+        for (int64_t j = c * o[P]; j < (c + 1) * o[P]; ++j) {
+          const V value = scaled((x[j] - center) * inverse, weight[c], bias[c]);
+          y[j] = o[FUSED_RELU] ? choose(value <= 0.0f, V{}, value) : value;
+        }
       }
       break;
     }
@@ -533,10 +536,12 @@ static void backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float
         const V center = statistic(run, o, micro_batch, c), inverse = statistic(run, o, micro_batch, o[C] + c);
         const V mean_dy = statistic(run, o, micro_batch, 2 * o[C] + c);
         const V mean_product = statistic(run, o, micro_batch, 3 * o[C] + c);
-        const V scale = run.call.parameters[o[WEIGHT] + c] * inverse;
+        const float weight = run.call.parameters[o[WEIGHT] + c], bias = run.call.parameters[o[BIAS] + c];
+        const V scale = weight * inverse;
         for (int64_t j = c * o[P]; j < (c + 1) * o[P]; ++j) {
           const V normalized = (x[j] - center) * inverse;
-          write(j, choose(mask, scale * (dy[j] - mean_dy - normalized * mean_product), V{}));
+          const V upstream = o[FUSED_RELU] ? choose(scaled(normalized, weight, bias) > 0.0f, dy[j], V{}) : dy[j];
+          write(j, choose(mask, scale * (upstream - mean_dy - normalized * mean_product), V{}));
         }
       }
       break;

@@ -16,7 +16,7 @@ static void gather_backward(const V* dy, V* dx, const int32_t* map, int64_t coun
 
 // ── two inputs ───────────────────────────────────────────────────────────────────────────────────
 
-enum Pairing : int64_t { PRODUCT = 0, QUOTIENT = 1, POWER = 2, LARGER = 3, SMALLER = 4 };
+enum Pairing : int64_t { PRODUCT = 0, QUOTIENT = 1, POWER = 2, LARGER = 3, SMALLER = 4, TOTAL = 5 };
 
 // Of equal numbers the first is taken; NaN is.
 static inline VI takes_first(int64_t pairing, V a, V b) { return (pairing == LARGER ? a >= b : a <= b) | (a != a); }
@@ -27,7 +27,14 @@ static inline V power(V x, V exponent) {
   return y;
 }
 
-static void pair_forward(int64_t pairing, const V* a, const V* b, V* y, int64_t j0, int64_t j1) {
+static void pair_forward(int64_t pairing, bool relu, const V* a, const V* b, V* y, int64_t j0, int64_t j1) {
+  if (pairing == TOTAL) {
+    for (int64_t j = j0; j < j1; ++j) {
+      const V sum = a[j] + b[j];
+      y[j] = relu ? choose(sum <= 0.0f, V{}, sum) : sum;
+    }
+    return;
+  }
   for (int64_t j = j0; j < j1; ++j) switch (pairing) {
       case PRODUCT: y[j] = a[j] * b[j]; break;
       case QUOTIENT: y[j] = a[j] / b[j]; break;
@@ -51,7 +58,12 @@ static inline V pair_slope(int64_t pairing, bool second, V a, V b) {
   }
 }
 
-static void pair_backward(int64_t pairing, bool second, const V* a, const V* b, const V* dy, V* dx, bool add, int64_t j0, int64_t j1) {
+static void pair_backward(int64_t pairing, bool relu, bool second, const V* a, const V* b, const V* y, const V* dy, V* dx, bool add,
+                          int64_t j0, int64_t j1) {
+  if (pairing == TOTAL) {
+    for (int64_t j = j0; j < j1; ++j) put(dx + j, relu ? choose(y[j] > 0.0f, dy[j], V{}) : dy[j], add);
+    return;
+  }
   for (int64_t j = j0; j < j1; ++j) put(dx + j, dy[j] * pair_slope(pairing, second, a[j], b[j]), add);
 }
 
@@ -205,10 +217,8 @@ struct Spread {
 };
 
 static Spread spread_of(const V* x, int64_t places, float epsilon) {
-  V sum{}, squares{};
-  for (int64_t j = 0; j < places; ++j) sum += x[j];
-  const V mean = sum / static_cast<float>(places);
-  for (int64_t j = 0; j < places; ++j) squares += (x[j] - mean) * (x[j] - mean);
+  const V mean = sum_over(0, places, [x](int64_t j) { return x[j]; }) / static_cast<float>(places);
+  const V squares = sum_over(0, places, [x, mean](int64_t j) { return (x[j] - mean) * (x[j] - mean); });
   return {mean, 1.0f / by_lane(squares / static_cast<float>(places) + epsilon, [](float v) { return sqrtf(v); })};
 }
 

@@ -83,6 +83,19 @@ static inline void horizontal_sums(const V (&rows)[COUNT], float* sums) {
   }
 }
 
+// Σ of(j) from `begin` to `end`: four chains, since one would wait for each addition.
+template <class F>
+static inline V sum_over(int64_t begin, int64_t end, F of) {
+  V part[4]{};
+  int64_t j = begin;
+  for (; j + 4 <= end; j += 4) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) part[i] += of(j + i);
+  }
+  for (; j < end; ++j) part[0] += of(j);
+  return (part[0] + part[1]) + (part[2] + part[3]);
+}
+
 constexpr int up_to_lanes(int count) { return (count + L - 1) / L * L; }
 
 // (count, L) with rows `from_stride` floats apart → (L, count) with rows `to_stride` apart, count floats each.
@@ -153,6 +166,9 @@ static void softmax(const V* x, V* y, int64_t C, int64_t places, bool logarithm)
       y[c * places + at] = logarithm ? x[c * places + at] - most - log_total : y[c * places + at] / total;
   }
 }
+
+// A number of a normalized channel, before a fused ReLU: one expression for both directions, so that they agree on its sign.
+static inline V scaled(V normalized, float weight, float bias) { return normalized * weight + bias; }
 
 static V over_channels(const V* values, int64_t C, int64_t places, int64_t at, int64_t c, int64_t before, int64_t after) {
   V total{};

@@ -83,4 +83,4 @@ def _reason(op: str, row: dict[str, int], *, filters: bool) -> str:
         "RESAMPLE": "along one axis: a few taps a position", "VALUE": "one number for all lanes",
         "PAIR": "the second input's gradient" if row["WHICH"] else "place by place",
     }  # fmt: skip
-    return others.get(op, "one pass over the lanes")
+    return others.get(op, "one pass over the lanes") + relu.get(row["FUSED_RELU"], "")

@@ -107,6 +107,7 @@ def _norm(to: Rows, op: Op) -> None:
     to.row(
         op, "BATCHNORM", (float(o["epsilon"]), float(o["momentum"]), float(o["unbiased"])), **sizes,
         STATE=to.state[names["running_mean"]], STATISTICS=to.statistics, GHOST=int(o["ghost_size"] or 0),
+        FUSED_RELU=to.fuse_relu(op),
     )  # fmt: skip
     to.statistics += 4 * shape[0]
 

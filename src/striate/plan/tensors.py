@@ -18,6 +18,7 @@ from .program import Op
 from .rows import Rows
 
 _PAIRINGS = {"Multiply": 0, "Divide": 1, "Power": 2, "Maximum": 3, "Minimum": 4}
+_TOTAL = 5
 _REDUCTIONS = {"sum": 0, "mean": 1, "max": 2}
 _WHERE, _WHERE_LAST = 3, 4
 
@@ -32,7 +33,19 @@ def value(to: Rows, op: Op) -> None:
 
 
 def total(to: Rows, op: Op) -> None:
-    """A sum, difference or mean: one input after another, each with a factor."""
+    """A sum, difference or mean: two inputs at once, or one after another, each with a factor."""
+    if op.kind == "Add" and len(op.inputs) == 2:
+        _both(
+            to,
+            op,
+            "PAIR",
+            op.inputs,
+            op.output,
+            COUNT=to.size(op.output),
+            K=_TOTAL,
+            FUSED_RELU=to.fuse_relu(op),
+        )
+        return
     factor = 1.0 / len(op.inputs) if op.kind == "Mean" else 1.0
     for i, number in enumerate(op.inputs):
         sign = -1.0 if op.kind == "Subtract" and i else 1.0
