@@ -2,41 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from sys import modules
+from typing import TYPE_CHECKING, Any
 
 from ..errors import GraphError, OptionError
-from .activations import (
-    ELU,
-    GELU,
-    SELU,
-    Clip,
-    HardSigmoid,
-    HardSwish,
-    LogSoftmax,
-    Mish,
-    PReLU,
-    Softplus,
-    Softsign,
-)
-from .arithmetic import (
-    Abs,
-    Cast,
-    Divide,
-    Exp,
-    Expand,
-    Identity,
-    Log,
-    MatMul,
-    Maximum,
-    Mean,
-    Minimum,
-    Multiply,
-    Negate,
-    Parameter,
-    Power,
-    Sqrt,
-    Subtract,
-)
 from .base import Layer, ParameterSpec
 from .convolution import Conv2d, ConvTranspose2d
 from .normalization import BatchNorm2d, InstanceNorm2d, LocalResponseNorm
@@ -53,26 +22,75 @@ from .pointwise import (
     Tanh,
 )
 from .pooling import AvgPool2d, GlobalAvgPool2d, LpPool2d, MaxPool2d, MaxPoolIndices2d
-from .tensor import (
-    ArgMax,
-    IntoBatch,
-    OutOfBatch,
-    Pad,
-    Reduce,
-    Reshape,
-    Resize,
-    Slice,
-    Take,
-    Transpose,
-)
 
-LAYERS: dict[str, type[Layer]] = {
-    layer.__name__: layer
-    for layer in (
-        Conv2d, ConvTranspose2d, MaxPool2d, AvgPool2d, GlobalAvgPool2d, Linear, Flatten, ReLU, LeakyReLU,
-        Sigmoid, Tanh, Softmax, Dropout, BatchNorm2d, LocalResponseNorm, Add, Concat, ELU, GELU, SELU, Clip, HardSigmoid, HardSwish, LogSoftmax, Mish, PReLU, Softplus, Softsign, Abs, Cast, Divide, Exp, Expand, Identity, Log, MatMul, Maximum, Mean, Minimum, Multiply, Negate, Parameter, Power, Sqrt, Subtract, InstanceNorm2d, LpPool2d, MaxPoolIndices2d, ArgMax, IntoBatch, OutOfBatch, Pad, Reduce, Reshape, Resize, Slice, Take, Transpose,
+if TYPE_CHECKING:
+    from .activations import (
+        ELU,
+        GELU,
+        SELU,
+        Clip,
+        HardSigmoid,
+        HardSwish,
+        LogSoftmax,
+        Mish,
+        PReLU,
+        Softplus,
+        Softsign,
     )
+    from .arithmetic import (
+        Abs,
+        Cast,
+        Divide,
+        Exp,
+        Expand,
+        Identity,
+        Log,
+        MatMul,
+        Maximum,
+        Mean,
+        Minimum,
+        Multiply,
+        Negate,
+        Parameter,
+        Power,
+        Sqrt,
+        Subtract,
+    )
+    from .tensor import (
+        ArgMax,
+        IntoBatch,
+        OutOfBatch,
+        Pad,
+        Reduce,
+        Reshape,
+        Resize,
+        Slice,
+        Take,
+        Transpose,
+    )
+
+# Rooms that are imported when one of their layers is first asked for: mostly, networks that come from elsewhere need them.
+_LATER = {
+    "activations": ("ELU", "GELU", "SELU", "Clip", "HardSigmoid", "HardSwish", "LogSoftmax", "Mish", "PReLU", "Softplus", "Softsign"),
+    "arithmetic": ("Abs", "Cast", "Divide", "Exp", "Expand", "Identity", "Log", "MatMul", "Maximum", "Mean", "Minimum", "Multiply", "Negate", "Parameter", "Power", "Sqrt", "Subtract"),
+    "tensor": ("ArgMax", "IntoBatch", "OutOfBatch", "Pad", "Reduce", "Reshape", "Resize", "Slice", "Take", "Transpose"),
 }  # fmt: skip
+_ROOMS = {name: room for room, names in _LATER.items() for name in names}
+LAYERS: tuple[str, ...] = (
+    "Conv2d", "ConvTranspose2d", "MaxPool2d", "AvgPool2d", "GlobalAvgPool2d", "Linear", "Flatten", "ReLU", "LeakyReLU", "Sigmoid", "Tanh", "Softmax", "Dropout", "BatchNorm2d", "LocalResponseNorm", "Add", "Concat", "InstanceNorm2d", "LpPool2d", "MaxPoolIndices2d", *_ROOMS,
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def layer_from_dict(record: dict[str, Any]) -> Layer:
@@ -89,9 +107,10 @@ padding_mode='zeros', rounding=None)
     if kind not in LAYERS:
         raise GraphError(f"unknown layer {kind!r}; known are {', '.join(LAYERS)}.")
     try:
-        return LAYERS[kind](**arguments)
+        layer: Layer = getattr(modules[__name__], kind)(**arguments)
     except (TypeError, OptionError) as error:
         raise GraphError(f"{kind}: {error}") from None
+    return layer
 
 
 __all__ = [

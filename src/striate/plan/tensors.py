@@ -35,16 +35,8 @@ def value(to: Rows, op: Op) -> None:
 def total(to: Rows, op: Op) -> None:
     """A sum, difference or mean: two inputs at once, or one after another, each with a factor."""
     if op.kind == "Add" and len(op.inputs) == 2:
-        _both(
-            to,
-            op,
-            "PAIR",
-            op.inputs,
-            op.output,
-            COUNT=to.size(op.output),
-            K=_TOTAL,
-            FUSED_RELU=to.fuse_relu(op),
-        )
+        size, relu = to.size(op.output), to.fuse_relu(op)
+        _both(to, op, "PAIR", op.inputs, op.output, COUNT=size, K=_TOTAL, FUSED_RELU=relu)
         return
     factor = 1.0 / len(op.inputs) if op.kind == "Mean" else 1.0
     for i, number in enumerate(op.inputs):
