@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import subprocess
@@ -546,7 +547,7 @@ def test_winners_alone_give_the_dense_gradients(name: str, isa: Any, data: Any) 
 
 
 GUARDED = """
-import ctypes, mmap, sys
+import ctypes, json, mmap, sys
 import numpy as np
 import striate as st
 from striate.plan import lower
@@ -567,6 +568,7 @@ def guarded(array, at_end):
     return copy
 
 zoo = {name: st.zoo.build(name) for name in ("lenet5", "convnetjs-cifar10", "two-layer", "resnet20")}
+zoo["given"] = st.Graph.from_dict(json.loads(sys.argv[1]))
 for name, graph in zoo.items():
     for count in (1, 5, 17, 37):
         for at_end in (True, False):
@@ -580,7 +582,7 @@ for name, graph in zoo.items():
                 needed = engine._plan(target, training=training).workspace_bytes(count, engine.threads, training)
                 engine._workspace = guarded(np.full(needed, 255, np.uint8), at_end)
                 if training:
-                    assert np.isfinite(engine.train_step(x, np.arange(count) % 10, st.CrossEntropy(), None, 0).loss)
+                    assert np.isfinite(engine.train_step(x, np.arange(count) % graph.output_shape[0], st.CrossEntropy(), None, 0).loss)
                 else:
                     assert np.isfinite(engine.predict(x)).all()
                 assert engine._workspace.size == needed
@@ -594,7 +596,11 @@ def test_nothing_outside_the_buffers_is_touched(name: str) -> None:
     """Every buffer lies between two pages that may not be touched; in a process of its own, which a fault would end."""
     environment = {**os.environ, "STRIATE_ISA": name, "STRIATE_THREADS": "2"}
     done = subprocess.run(
-        [sys.executable, "-c", GUARDED], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", GUARDED, json.dumps(networks()["gates and matrices"].to_dict())],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stdout == "clean\n", f"exit status {done.returncode}: {done.stderr[-2000:]}"
 
