@@ -131,6 +131,8 @@ static int64_t workspace_bytes(const Program& program, int64_t n, int64_t thread
   return layout(program, n, threads, training).total;
 }
 
+#include "conv_ops.inl"
+#include "tensor_ops.inl"
 #include "ops.inl"
 
 #include "input.inl"
@@ -187,10 +189,18 @@ static void whole_backward(const Run& run, int64_t i, V* a, int64_t micro_batch,
   for (int stage = stages.begin; stage < stages.end; ++stage) backward(run, i, a, micro_batch, slot, stage, {0, 1});
 }
 
+// Whether one thread does an op alone, because shares of it would write to the same places, or are not worth cutting.
+static bool alone(const int64_t* o, bool back) {
+  if (o[KIND] == MOVE || o[KIND] == PRELU) return back;
+  return o[KIND] == SOFTMAX || o[KIND] == LRN || o[KIND] == BATCHNORM;
+}
+
 // One micro-batch, cut into shares.
 static void share_task(int64_t index, int64_t, void* context) {
   const Run& run = *static_cast<Run*>(context);
-  const Share share{index, run.call.threads};
+  const bool whole = alone(run.row(run.op), run.back);
+  if (whole && index > 0) return;
+  const Share share = whole ? Share{0, 1} : Share{index, run.call.threads};
   if (run.back) backward(run, run.op, run.arena, 0, run.slot, run.pass, share);
   else forward(run, run.op, run.arena, 0, run.pass, share);
 }

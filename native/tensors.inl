@@ -226,7 +226,7 @@ static void instance_norm(const V* x, V* y, const float* weight, const float* bi
                           int64_t c1) {
   for (int64_t c = c0; c < c1; ++c) {
     const Spread of = spread_of(x + c * places, places, epsilon);
-    for (int64_t j = c * places; j < (c + 1) * places; ++j) y[j] = (x[j] - of.mean) * of.inverse * weight[c] + bias[c];
+    for (int64_t j = c * places; j < (c + 1) * places; ++j) y[j] = scaled((x[j] - of.mean) * of.inverse, weight[c], bias[c]);
   }
 }
 

@@ -150,6 +150,13 @@ def agree(graph: st.Graph, count: int, loss: Any, targets: Any, tolerance: float
     np.testing.assert_allclose(native.predict(x), oracle.predict(x.astype(np.float64)), rtol=1e-4, atol=1e-5)
 
 
+def agree_on_drawn_targets(graph: st.Graph, draw: Any) -> None:
+    """On one image, on some, and on more than fill a micro-batch."""
+    count = draw(hyp.sampled_from([1, 2, 5, 17, 37]))
+    targets = np.random.default_rng(0).standard_normal((count, *graph.shape_of(graph.scores)))
+    agree(graph, count, st.MeanSquaredError(), targets)
+
+
 # ── every layer, every hyperparameter ────────────────────────────────────────────────────────────
 
 
@@ -169,9 +176,7 @@ def test_layers_agree_with_the_oracle(case: Any, name: str, isa: Any, data: Any)
     except UNDRAWABLE:
         assume(False)
         raise
-    count = data.draw(hyp.sampled_from([1, 2, 5, 17, 37]))
-    targets = np.random.default_rng(0).standard_normal((count, *graph.shape_of(graph.scores)))
-    agree(graph, count, st.MeanSquaredError(), targets)
+    agree_on_drawn_targets(graph, data.draw)
 
 
 @pytest.mark.parametrize("name", ISAS)
@@ -200,9 +205,7 @@ def test_layers_of_tensors_agree_with_the_oracle(case: Any, name: str, isa: Any,
     except UNDRAWABLE:
         assume(False)
         raise
-    count = data.draw(hyp.sampled_from([1, 2, 5, 17, 37]))
-    targets = np.random.default_rng(0).standard_normal((count, *graph.shape_of(graph.scores)))
-    agree(graph, count, st.MeanSquaredError(), targets)
+    agree_on_drawn_targets(graph, data.draw)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..errors import OptionError
 from ..shapes import WindowAxis
 
 if TYPE_CHECKING:
     from ..graph import Graph, Node
+
+
+Step = TypeVar("Step")
+
+
+def steps_of(graph: Graph, rules: Mapping[str, Callable[[Node], Step]]) -> tuple[dict[str, Step], list[str]]:
+    """What each node becomes by its kind's rule; and the nodes without one, or whose rule says why not."""
+    steps: dict[str, Step] = {}
+    bad = []
+    for node in graph.nodes:
+        try:
+            if node.layer.kind not in rules:
+                raise OptionError("")
+            steps[node.name] = rules[node.layer.kind](node)
+        except OptionError as error:
+            bad.append(f"{node.where}{f': {error}' if str(error) else ''}")
+    return steps, bad
 
 
 def variables(graph: Graph) -> dict[str, str]:

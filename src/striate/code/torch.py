@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
 from ..shapes import pair, unpair
-from .common import arguments, different, pads, variables, windows
+from .common import arguments, different, pads, steps_of, variables, windows
 
 if TYPE_CHECKING:
     from ..graph import Graph, Node
@@ -43,15 +43,7 @@ def torch_code(graph: Graph) -> str:
 
     Raises:   OptionError with every layer that PyTorch has no counterpart for.
     """
-    steps: dict[str, Step] = {}
-    bad = []
-    for node in graph.nodes:
-        try:
-            if node.layer.kind not in _RULES:
-                raise OptionError("")
-            steps[node.name] = _RULES[node.layer.kind](node)
-        except OptionError as error:
-            bad.append(f"{node.where}{f': {error}' if str(error) else ''}")
+    steps, bad = steps_of(graph, _RULES)
     if bad:
         raise OptionError(f"PyTorch has no counterpart for {', '.join(bad)}.")
     made, calls, said = [], [], {""}  # each remark once

@@ -280,12 +280,7 @@ class Resize(Layer):
     def _resized(self, one: ReceptiveField, before: int, after: int) -> ReceptiveField:
         """Of the first output: it falls at position (before/after − 1)/2 where pixels count from their centers, else at 0."""
         taps = {"nearest": 1, "linear": 2, "cubic": 4}[self.mode]
-        centered = self.coordinates in (
-            "half_pixel",
-            "pytorch_half_pixel",
-            "half_pixel_symmetric",
-            "tf_half_pixel_for_nn",
-        )
+        centered = "half_pixel" in self.coordinates
         first = (before - after) // (2 * after) if centered else 0  # rounded down
         return one.resized(before, after, taps, max(0, first - (taps > 2)))
 

@@ -35,8 +35,8 @@ class Row:
     """An op in the making: plain columns, and places of the arena that are known once everything is planned.
 
     Fields:  name; columns; places, scratch memory by column; floats, its constants; source and target, the buffers it
-             reads and writes; second, another that it reads; shift, where in them; wants_dx; upstream, vectors of its dx where that is not an array
-             like x
+             reads and writes; second, another that it reads; shift, where in them; wants_dx; upstream, vectors of its dx
+             where that is not an array like x
     """
 
     name: str

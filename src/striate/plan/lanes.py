@@ -25,7 +25,7 @@ from .rows import COLUMNS, FLOATS, Rows
 _ELEMENTWISE = {"ReLU": "RELU", "LeakyReLU": "LEAKY", "Sigmoid": "SIGMOID", "Tanh": "TANH"}
 _LOWERINGS = {
     "Conv2d": windows.convolution, "ConvTranspose2d": windows.convolution, "MaxPool2d": windows.pool,
-    "AvgPool2d": windows.pool, "LpPool2d": windows.pool, "GlobalAvgPool2d": windows.pool, "Parameter": tensors.value,
+    "AvgPool2d": windows.pool, "LpPool2d": windows.pool, "GlobalAvgPool2d": windows.pool, "Linear": windows.linear, "Parameter": tensors.value,
     "Add": tensors.total, "Subtract": tensors.total, "Mean": tensors.total, "Concat": tensors.concat,
     "Multiply": tensors.pairs, "Divide": tensors.pairs, "Power": tensors.pairs, "Maximum": tensors.pairs,
     "Minimum": tensors.pairs, "Transpose": tensors.move, "Slice": tensors.move, "Take": tensors.move,
@@ -61,9 +61,7 @@ def _lower(program: Program, target: int, training: bool) -> Rows:
             to.root[op.output] = to.root[op.inputs[0]]
             continue
         to.root[op.output] = op.output
-        if op.kind == "Linear":
-            windows.linear(to, op, to.size(op.inputs[0]))
-        elif op.kind in _LOWERINGS:
+        if op.kind in _LOWERINGS:
             _LOWERINGS[op.kind](to, op)
         elif op.kind in ("BatchNorm2d", "InstanceNorm2d", "LocalResponseNorm"):
             _norm(to, op)

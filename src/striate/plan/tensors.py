@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from ..reference.tensor import resize_steps
+from ..reference.resize import resize_steps
 from ..shapes import Shape
 from .layout import Ints
 from .program import Op

@@ -26,9 +26,9 @@ _WEIGHTS_TO_SPLIT = 1 << 16  # of a fully connected layer, so that its weights a
 _OF_VECTORS = {"Flatten", "Linear", "Dropout", "Add", "Concat", "ReLU", "LeakyReLU", "Sigmoid", "Tanh"}
 
 
-def linear(to: Rows, op: Op, features: int) -> None:
+def linear(to: Rows, op: Op) -> None:
     """A fully connected layer, or a filter as large as its input, which is one."""
-    names = dict(op.parameters)
+    names, features = dict(op.parameters), to.size(op.inputs[0])
     outputs = to.program.parameter_specs[names["weight"]].shape[0]
     reads_input = to.root[op.inputs[0]] == to.root[0]
     row = to.row(
@@ -98,7 +98,7 @@ def convolution(to: Rows, op: Op) -> None:
         for a in axes
     )
     if covers and groups == 1:
-        linear(to, op, prod(shape))
+        linear(to, op)
         return
     sizes = (height, width)
     direct = all(len(m) <= n and (m == np.arange(len(m))).all() for m, n in zip(maps, sizes, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import ceil, floor
 from typing import Any
 
@@ -9,6 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+
+
+def resize_steps(
+    shape: tuple[int, ...], sizes: tuple[int, ...], scales: tuple[float, ...] | None,
+    roi: tuple[tuple[float, float], ...] | None, **how: Any,
+) -> Iterator[tuple[int, Array, Array]]:  # fmt: skip
+    """For each axis of an image that changes: its number, and what resize_matrix gives for it."""
+    for axis, (before, after) in enumerate(zip(shape, sizes, strict=True)):
+        region = roi[axis] if roi else (0.0, 1.0)
+        scale = scales[axis] if scales else after / before
+        cropped = how["coordinates"] == "tf_crop_and_resize" and region != (0.0, 1.0)
+        if before != after or scale != 1.0 or cropped:
+            yield axis, *resize_matrix(before, after, scale, region, **how)
 
 
 def resize_matrix(

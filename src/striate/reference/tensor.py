@@ -5,14 +5,13 @@ Axes are those of one image; arrays have the batch in front, so axis a of an ima
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .resize import resize_matrix
+from .resize import resize_steps
 
 Array = npt.NDArray[Any]
 
@@ -171,19 +170,6 @@ def resize(
         inside = inside & covered.reshape((-1, *(1,) * (len(sizes) - axis - 1)))
     y = np.ascontiguousarray(np.where(inside, y, x.dtype.type(extrapolation)))
     return y, ResizeCache(tuple(matrices), inside)
-
-
-def resize_steps(
-    shape: tuple[int, ...], sizes: tuple[int, ...], scales: tuple[float, ...] | None,
-    roi: tuple[tuple[float, float], ...] | None, **how: Any,
-) -> Iterator[tuple[int, Array, Array]]:  # fmt: skip
-    """For each axis of an image that changes: its number, and what resize_matrix gives for it."""
-    for axis, (before, after) in enumerate(zip(shape, sizes, strict=True)):
-        region = roi[axis] if roi else (0.0, 1.0)
-        scale = scales[axis] if scales else after / before
-        cropped = how["coordinates"] == "tf_crop_and_resize" and region != (0.0, 1.0)
-        if before != after or scale != 1.0 or cropped:
-            yield axis, *resize_matrix(before, after, scale, region, **how)
 
 
 def resize_backward(dy: Array, cache: ResizeCache) -> Array:

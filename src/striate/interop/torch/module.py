@@ -13,7 +13,7 @@ from torch import nn
 from ...errors import OptionError
 from ...graph import INPUT, Node
 from ...model import Model
-from ...reference.resize import resize_matrix
+from ...reference.resize import resize_steps
 from ...shapes import TransposedAxis, WindowAxis, pair
 
 Tensor = torch.Tensor
@@ -175,24 +175,18 @@ def _pool(node: Node) -> nn.Module:
 
 def _resize(node: Node) -> nn.Module:
     layer: Any = node.layer
-    steps: list[tuple[int, Tensor]] = []
-    outside: list[tuple[int, Tensor]] = []
-    for axis, (before, after) in enumerate(zip(node.input_shapes[0], node.output_shape, strict=True)):
-        region = layer.roi[axis] if layer.roi else (0.0, 1.0)
-        scale = layer.scales[axis] if layer.scales else after / before
-        if before == after and scale == 1.0 and region == (0.0, 1.0):
-            continue
-        matrix, inside = resize_matrix(
-            before, after, scale, region, mode=layer.mode, coordinates=layer.coordinates, nearest=layer.nearest,
-            cubic_a=layer.cubic_a, exclude_outside=layer.exclude_outside, antialias=layer.antialias,
-        )  # fmt: skip
-        steps.append((axis + 1, torch.from_numpy(matrix)))
-        outside.append((axis + 1, torch.from_numpy(~inside)))
+    found = resize_steps(
+        node.input_shapes[0], node.output_shape, layer.scales, layer.roi, mode=layer.mode, coordinates=layer.coordinates,
+        nearest=layer.nearest, cubic_a=layer.cubic_a, exclude_outside=layer.exclude_outside, antialias=layer.antialias,
+    )  # fmt: skip
+    steps = [
+        (axis + 1, torch.from_numpy(matrix), torch.from_numpy(~inside)) for axis, matrix, inside in found
+    ]
 
     def call(x: Tensor) -> Tensor:
-        for axis, matrix in steps:
+        for axis, matrix, _ in steps:
             x = torch.movedim(torch.movedim(x, axis, -1) @ matrix.to(x).T, -1, axis)
-        for axis, bad in outside:
+        for axis, _, bad in steps:
             mask = bad.to(x.device).reshape(-1, *(1,) * (x.ndim - axis - 1))
             x = torch.where(mask, torch.full_like(x, layer.extrapolation), x)
         return x
