@@ -253,6 +253,24 @@ def test_random_architectures_come_in(graph: st.Graph) -> None:
     )
 
 
+def test_arguments_may_be_given_by_name() -> None:
+    import torch
+    from torch import nn
+
+    class Named(nn.Module):
+        def forward(self, x: Any) -> Any:
+            a, b = torch.chunk(input=x, chunks=2, dim=1)
+            c, d = torch.split(x, split_size_or_sections=[1, 3], dim=1)
+            e, f = x.split(split_size=3, dim=1)
+            y = torch.cat(tensors=[a, b, c, d, e, f, x.clamp(min=0.1).transpose(dim0=2, dim1=3)], dim=1)
+            y = y.permute(dims=(0, 1, 3, 2)).reshape(shape=(x.size(dim=0), 8, 2, 3, 3))
+            return torch.sum(input=y, dim=(2, 3), keepdim=True).expand(size=(-1, 8, 2, 1, 3))
+
+    x = torch.randn(2, 4, 3, 3)
+    found = interop.from_module(Named(), x).predict(x.numpy())
+    np.testing.assert_allclose(found, Named()(x).numpy(), atol=1e-5)
+
+
 def test_a_network_of_many_layers_comes_back_from_its_own_code() -> None:
     import torch
 

@@ -20,6 +20,19 @@ Call = Any  # what a step was called with: positions, or names
 Function = Callable[[Network, Call, Call, str], Any]
 
 
+def _told(args: Call, kwargs: Call, at: int, name: str, default: Any = None) -> Any:
+    """An argument, given by position or by name."""
+    return kwargs.get(name, args[at] if len(args) > at else default)
+
+
+def _several(args: Call, kwargs: Call, *names: str) -> Any:
+    """Sizes or axes, given one by one, as a tuple, or by name."""
+    for name in names:
+        if name in kwargs:
+            return kwargs[name]
+    return args[1] if isinstance(args[1], (tuple, list)) else args[1:]
+
+
 def _curve(layer: L.Layer) -> Function:
     return lambda network, args, kwargs, name: network.add(layer, args[0], name=name)
 
@@ -35,12 +48,12 @@ def _together(layer: L.Layer) -> Function:
 
 
 def _joined(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
+    dim = _told(args, kwargs, 1, "dim", 0)
     return network.add(L.Concat(network.axis(dim, len(args[0][0].shape) + 1)), *args[0], name=name)
 
 
 def _reshaped(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    made, told = args[0], args[1] if isinstance(args[1], (tuple, list)) else args[1:]
+    made, told = args[0], _several(args, kwargs, "shape", "size")
     shape = [int(size) for size in told[1:]]
     if told[0] not in (-1, ANY_BATCH):
         raise MixesImagesError(f"the batch becomes {told[0]}")
@@ -51,11 +64,12 @@ def _reshaped(network: Network, args: Call, kwargs: Call, name: str) -> Made:
 
 def _size(network: Network, args: Call, kwargs: Call, name: str) -> Any:
     shape = network.shape(args[0])
-    return shape[args[1]] if len(args) > 1 else shape
+    dim = _told(args, kwargs, 1, "dim")
+    return shape if dim is None else shape[dim]
 
 
 def _expanded(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    value, told = args[0], args[1] if isinstance(args[1], (tuple, list)) else args[1:]
+    value, told = args[0], _several(args, kwargs, "size")
     shape = value.array.shape if isinstance(value, Known) else value.shape
     if (
         len(told) != len(shape) + 1
@@ -69,12 +83,12 @@ def _expanded(network: Network, args: Call, kwargs: Call, name: str) -> Made:
 
 
 def _clamped(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    low = kwargs.get("min", args[1] if len(args) > 1 else None)
-    return network.add(L.Clip(low, kwargs.get("max", args[2] if len(args) > 2 else None)), args[0], name=name)
+    low = _told(args, kwargs, 1, "min", None)
+    return network.add(L.Clip(low, _told(args, kwargs, 2, "max", None)), args[0], name=name)
 
 
 def _permuted(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    order = args[1] if isinstance(args[1], (tuple, list)) else args[1:]
+    order = _several(args, kwargs, "dims")
     if order[0] != 0:
         raise MixesImagesError("the batch is moved")
     return network.add(L.Transpose(tuple(axis - 1 for axis in order[1:])), args[0], name=name)
@@ -82,22 +96,22 @@ def _permuted(network: Network, args: Call, kwargs: Call, name: str) -> Made:
 
 def _reduced(operation: Literal["mean", "sum", "max"]) -> Function:
     def rule(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-        dims = kwargs.get("dim", args[1] if len(args) > 1 else None)
+        dims = _told(args, kwargs, 1, "dim", None)
         if dims is None:
             raise MixesImagesError("over everything, the batch too")
         dims = dims if isinstance(dims, (tuple, list)) else (dims,)
         axes = tuple(network.axis(dim, len(args[0].shape) + 1) for dim in dims)
-        keep = bool(kwargs.get("keepdim", len(args) > 2 and args[2]))
+        keep = bool(_told(args, kwargs, 2, "keepdim", False))
         return network.add(L.Reduce(operation, axes, keep), args[0], name=name)
 
     return rule
 
 
 def _argmax(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    dim = _told(args, kwargs, 1, "dim", None)
     if dim is None:
         raise MixesImagesError("over everything, the batch too")
-    keep = bool(kwargs.get("keepdim", len(args) > 2 and args[2]))
+    keep = bool(_told(args, kwargs, 2, "keepdim", False))
     return network.add(L.ArgMax(network.axis(dim, len(args[0].shape) + 1), keep), args[0], name=name)
 
 
@@ -125,18 +139,16 @@ def _product(network: Network, args: Call, kwargs: Call, name: str) -> Made:
 
 
 def _padded(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    mode = kwargs.get("mode", args[2] if len(args) > 2 else "constant")
+    mode = _told(args, kwargs, 2, "mode", "constant")
     if mode != "constant":
         raise CannotError(f"mode={mode!r}; a convolution's own padding_mode is read")
-    value = kwargs.get("value", args[3] if len(args) > 3 else None)
-    return zero_pad(
-        network, args[0], kwargs.get("pad", args[1] if len(args) > 1 else ()), name, float(value or 0.0)
-    )
+    value = _told(args, kwargs, 3, "value", None)
+    return zero_pad(network, args[0], _told(args, kwargs, 1, "pad", ()), name, float(value or 0.0))
 
 
 def _turned(network: Network, args: Call, kwargs: Call, name: str) -> Made:
     made, rank = args[0], len(args[0].shape) + 1
-    first, second = (network.axis(int(dim), rank) for dim in (args[1:3] or (kwargs["dim0"], kwargs["dim1"])))
+    first, second = (network.axis(int(_told(args, kwargs, at, f"dim{at - 1}")), rank) for at in (1, 2))
     order = list(range(len(made.shape)))
     order[first], order[second] = second, first
     return network.add(L.Transpose(tuple(order)), made, name=name)
@@ -144,13 +156,13 @@ def _turned(network: Network, args: Call, kwargs: Call, name: str) -> Made:
 
 def _unsqueezed(network: Network, args: Call, kwargs: Call, name: str) -> Made:
     made, rank = args[0], len(args[0].shape) + 2
-    axis = network.axis(int(kwargs.get("dim", args[1] if len(args) > 1 else 0)), rank)
+    axis = network.axis(int(_told(args, kwargs, 1, "dim", 0)), rank)
     return network.add(L.Reshape((*made.shape[:axis], 1, *made.shape[axis:])), made, name=name)
 
 
 def _squeezed(network: Network, args: Call, kwargs: Call, name: str) -> Made:
     made = args[0]
-    dims = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    dims = _told(args, kwargs, 1, "dim", None)
     if dims is None:
         axes = [axis for axis, size in enumerate(made.shape) if size == 1]
     else:
@@ -163,14 +175,15 @@ def _squeezed(network: Network, args: Call, kwargs: Call, name: str) -> Made:
 def _chunked(network: Network, args: Call, kwargs: Call, name: str) -> tuple[Made, ...]:
     """torch.chunk: pieces of one size, the last one smaller."""
     made, rank = args[0], len(args[0].shape) + 1
-    axis = network.axis(int(kwargs.get("dim", args[2] if len(args) > 2 else 0)), rank)
-    return _pieces(network, made, axis, -(-made.shape[axis] // int(kwargs.get("chunks", args[1]))), name)
+    axis = network.axis(int(_told(args, kwargs, 2, "dim", 0)), rank)
+    return _pieces(network, made, axis, -(-made.shape[axis] // int(_told(args, kwargs, 1, "chunks"))), name)
 
 
 def _split(network: Network, args: Call, kwargs: Call, name: str) -> tuple[Made, ...]:
     made, rank = args[0], len(args[0].shape) + 1
-    axis = network.axis(int(kwargs.get("dim", args[2] if len(args) > 2 else 0)), rank)
-    return _pieces(network, made, axis, args[1], name)
+    axis = network.axis(int(_told(args, kwargs, 2, "dim", 0)), rank)
+    sizes = _told(args, kwargs, 1, "split_size", kwargs.get("split_size_or_sections"))
+    return _pieces(network, made, axis, sizes, name)
 
 
 def _pieces(network: Network, made: Made, axis: int, sizes: Any, name: str) -> tuple[Made, ...]:
@@ -221,9 +234,7 @@ def _item(network: Network, args: Call, kwargs: Call, name: str) -> Any:
 
 
 def _dropped(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    return network.add(
-        L.Dropout(float(kwargs.get("p", args[1] if len(args) > 1 else 0.5))), args[0], name=name
-    )
+    return network.add(L.Dropout(float(_told(args, kwargs, 1, "p", 0.5))), args[0], name=name)
 
 
 def _pooled(network: Network, args: Call, kwargs: Call, name: str) -> Made:
@@ -253,13 +264,13 @@ def _avg_pooled(network: Network, args: Call, kwargs: Call, name: str) -> Made:
 
 
 def _flattened(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-    start = kwargs.get("start_dim", args[1] if len(args) > 1 else 0)
-    return flat(network, args[0], start, kwargs.get("end_dim", args[2] if len(args) > 2 else -1), name)
+    start = _told(args, kwargs, 1, "start_dim", 0)
+    return flat(network, args[0], start, _told(args, kwargs, 2, "end_dim", -1), name)
 
 
 def _soft(layer: L.Layer) -> Function:
     def rule(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-        softmax_axis(kwargs.get("dim", args[1] if len(args) > 1 else None), args[0])
+        softmax_axis(_told(args, kwargs, 1, "dim", None), args[0])
         return network.add(layer, args[0], name=name)
 
     return rule
@@ -289,8 +300,8 @@ FUNCTIONS: Mapping[Any, Function] = {
     F.relu6: _curve(L.Clip(0.0, 6.0)), F.hardswish: _curve(L.HardSwish()), F.hardsigmoid: _curve(L.HardSigmoid()),
     F.silu: lambda n, a, k, name: silu(n, a[0], name),
     F.gelu: lambda n, a, k, name: n.add(L.GELU(k.get("approximate", "none")), a[0], name=name),
-    F.leaky_relu: lambda n, a, k, name: n.add(L.LeakyReLU(k.get("negative_slope", a[1] if len(a) > 1 else 0.01)), a[0], name=name),
-    F.elu: lambda n, a, k, name: n.add(L.ELU(k.get("alpha", a[1] if len(a) > 1 else 1.0)), a[0], name=name),
+    F.leaky_relu: lambda n, a, k, name: n.add(L.LeakyReLU(_told(a, k, 1, "negative_slope", 0.01)), a[0], name=name),
+    F.elu: lambda n, a, k, name: n.add(L.ELU(_told(a, k, 1, "alpha", 1.0)), a[0], name=name),
     **dict.fromkeys((operator.add, torch.add, "add", operator.iadd, "add_"), _together(L.Add())),
     **dict.fromkeys((operator.sub, torch.sub, "sub"), _together(L.Subtract())),
     **dict.fromkeys((operator.mul, torch.mul, "mul"), _together(L.Multiply())),
@@ -308,7 +319,7 @@ FUNCTIONS: Mapping[Any, Function] = {
     **dict.fromkeys(("contiguous", "clone", torch.clone), lambda n, a, k, name: a[0]),
     getattr: lambda n, a, k, name: n.shape(a[0]) if a[1] == "shape" else _no_attribute(a[1]), F.dropout: _dropped,
     F.max_pool2d: _pooled, F.avg_pool2d: _avg_pooled,
-    F.adaptive_avg_pool2d: lambda n, a, k, name: adaptive(n, a[0], k.get("output_size", a[1] if len(a) > 1 else 1), name),
+    F.adaptive_avg_pool2d: lambda n, a, k, name: adaptive(n, a[0], _told(a, k, 1, "output_size", 1), name),
     **dict.fromkeys((F.softmax, torch.softmax, "softmax"), _soft(L.Softmax())),
     **dict.fromkeys((F.log_softmax, torch.log_softmax), _soft(L.LogSoftmax())), F.interpolate: _interpolated,
 }  # fmt: skip

@@ -60,6 +60,8 @@ class _Tracer:
 
     def _read(self, node: fx.Node, call: Any) -> Any:
         args, kwargs = call
+        for first in {"input", "tensors"} & kwargs.keys():  # what functions call what methods are called on
+            args, kwargs = (kwargs[first], *args), {k: v for k, v in kwargs.items() if k != first}
         if node.op == "placeholder":
             return self.network.input
         if node.op == "output":
