@@ -15,7 +15,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from .errors import GraphError, ShapeError
-from .layers import Layer, ParameterSpec, Softmax, layer_from_dict
+from .layers import Layer, ParameterSpec, layer_from_dict
 from .shapes import ReceptiveField, Rounding, Shape, integer, times
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Graph:
     @property
     def ends_in_softmax(self) -> bool:
         """Whether the output is probabilities; training then works on the scores before them."""
-        return isinstance(self[self.output].layer, Softmax)
+        return self[self.output].layer.kind == "Softmax"
 
     @property
     def scores(self) -> str:

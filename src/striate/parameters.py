@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from .errors import OptionError, ParameterError
 from .graph import Graph, Node
-from .layers import LeakyReLU, ParameterSpec, ReLU
+from .layers import ParameterSpec
 from .philox import Purpose, normal
 from .shapes import times
 
@@ -163,7 +163,7 @@ def _feeds_relu(graph: Graph, node: Node) -> bool:
     )
     ahead = [graph[name] for name in graph.consumers[node.name]]
     while ahead:
-        if any(isinstance(after.layer, (ReLU, LeakyReLU)) for after in ahead):
+        if any(after.layer.kind in ("ReLU", "LeakyReLU") for after in ahead):
             return True
         ahead = [
             graph[n] for after in ahead if after.layer.kind in passing for n in graph.consumers[after.name]

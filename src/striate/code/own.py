@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ..layers import Layer
+from ..errors import OptionError
+from ..layers import LAYERS, Layer
 from .common import shown
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def _layer(layer: Layer, usual_rounding: str) -> str:
     """The call that makes a layer: required arguments by position, others by name."""
     told = layer.to_dict()
     kind = told.pop("kind")
+    if kind not in LAYERS:
+        raise OptionError(f"{kind} is not one of the layers of striate.layers: its source cannot be written.")
     if told.get("rounding") == usual_rounding:
         del told["rounding"]
     first = [told.pop(name) for name in _BY_POSITION if name in told]

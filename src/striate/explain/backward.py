@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node
-from ..layers import AvgPool2d, Conv2d, GlobalAvgPool2d, Linear, MaxPool2d
 from .arithmetic import Windows, average_counts, conv_gradients, winners
 from .expressions import Eq, Expr, Frac, Num, Product, Sum, Sym
 from .forward import Done, exact_slope, shortened
@@ -38,11 +37,11 @@ def send_back(
 ) -> Sent:
     """One layer backward, from dL/dy."""
     layer, x = node.layer, inputs[0]
-    if isinstance(layer, Conv2d):
+    if layer.kind == "Conv2d":
         return _convolution(node, x, done, dy, parameters)
-    if isinstance(layer, Linear):
+    if layer.kind == "Linear":
         return _linear(node, x, dy, parameters)
-    if isinstance(layer, (MaxPool2d, AvgPool2d, GlobalAvgPool2d)):
+    if layer.kind in ("MaxPool2d", "AvgPool2d", "GlobalAvgPool2d"):
         return _pool(node, x, done, dy)
     if layer.kind in ("Flatten", "Dropout"):
         dx = dy.reshape(x.shape)
@@ -211,7 +210,7 @@ def _pool(node: Node, x: Array, done: Done, dy: Array) -> Sent:
     windows = done.windows
     if windows is None:
         raise TypeError("a pool has windows")
-    maximum = isinstance(node.layer, MaxPool2d)
+    maximum = node.layer.kind == "MaxPool2d"
     won = winners(x, windows) if maximum else {}
     counts = {} if maximum else average_counts(windows, bool(getattr(node.layer, "count_include_pad", True)))
     shaped = dy.reshape(len(x), *windows.outputs)

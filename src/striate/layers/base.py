@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 from ..errors import OptionError, ShapeError
 from ..shapes import ReceptiveField, Rounding, Shape, TransposedAxis, WindowAxis, times
 
+_PACKAGE = __name__.rpartition(".")[0] + "."
 Fields = tuple[ReceptiveField, ...]  # of one neuron, along height and width
 Role = Literal["weight", "bias", "scale", "shift", "slope", "running_mean", "running_var", "constant"]
 
@@ -57,8 +58,13 @@ class Layer:
 
     @property
     def kind(self) -> str:
-        """The class name, as it stands in files and tables."""
-        return type(self).__name__
+        """The class name, as it stands in files and tables: with its module's where that is not Striate's.
+
+        So a subclass, even one of the same name, is never taken for its parent by what looks layers up.
+        """
+        own = type(self)
+        here = own.__module__.startswith(_PACKAGE)
+        return own.__name__ if here else f"{own.__module__}.{own.__name__}"
 
     def output_shape(self, *inputs: Shape) -> Shape:
         """Shape of one output image; ShapeError where the inputs do not go together."""

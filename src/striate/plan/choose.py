@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import MissingDependencyError, OptionError
 from ..parameters import Parameters
-from .coverage import why_not_native
+from .coverage import check_known, why_not_native
 from .engine import Engine, ReferenceEngine
 from .native import NativeEngine, native_module
 from .program import Program
@@ -28,11 +28,13 @@ def make_engine(
 
     Args:     name "native", "reference", or None for default_engine(), and for "reference" where the native one lacks a
               layer; macs of one image.
-    Raises:   OptionError for a name that is none, or "native" for a program with a layer that it lacks;
+    Raises:   OptionError for a name that is none, a layer that neither knows, or "native" for a program with a layer
+              that it lacks;
               MissingDependencyError when the native one was not built.
     """
     if name is not None and name not in ENGINES:
         raise OptionError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}.")
+    check_known(program)
     lacking = why_not_native(program)
     if name == "native" and lacking:
         raise OptionError(f'{lacking}; use engine="reference".')

@@ -1,12 +1,29 @@
-"""Which layers the native engine has kernels for. A network with any other runs on the reference engine."""
+"""Which programs an engine can run: exact look-ups in the tables that it computes from, so that nothing is guessed.
+
+Promises: a program with a layer that neither engine knows is refused by name; one with a layer that the native engine has
+no kernel for says which. Leaves out: the tables (rules.py, lanes.py).
+"""
 
 from __future__ import annotations
 
-from .program import Op, Program
+from collections.abc import Iterable
 
-# Whole numbers of any size do not fit a float32 lane; a lane's image does not move to another.
-_NOT_NATIVE = frozenset(("MaxPoolIndices2d", "IntoBatch", "OutOfBatch"))
-VIEWS = ("Flatten", "Reshape", "Identity", "Cast")
+from ..errors import OptionError
+from .lanes import LOWERINGS, VIEWS
+from .program import Op, Program
+from .rules import RULES
+
+
+def check_known(program: Program) -> None:
+    """Refuse a program with an op that no engine knows.
+
+    Raises:   OptionError that names the ops.
+    """
+    if unknown := _named(op for op in program.ops if op.kind not in RULES):
+        raise OptionError(
+            f"{unknown}: no engine can compute it. The kinds of layers are the layers of striate.layers; a class derived from "
+            "one is another layer. Where it only changes defaults, use a function that returns Striate's layer."
+        )
 
 
 def places(program: Program) -> frozenset[int]:
@@ -19,12 +36,14 @@ def places(program: Program) -> frozenset[int]:
 
 
 def uncovered(program: Program) -> tuple[Op, ...]:
-    """The ops without a native kernel."""
+    """The ops without a native kernel: whole numbers of any size do not fit a float32 lane, and a lane's image does not
+    move to another.
+    """
     whole = places(program)
     return tuple(
         op
         for op in program.ops
-        if op.kind in _NOT_NATIVE
+        if op.kind not in LOWERINGS
         or op.options.get("to", "float32") != "float32"
         or (op.kind not in VIEWS and not whole.isdisjoint(op.inputs))
     )
@@ -32,10 +51,12 @@ def uncovered(program: Program) -> tuple[Op, ...]:
 
 def why_not_native(program: Program) -> str:
     """Which layers keep a program from the native engine; "" where none does."""
-    missing = uncovered(program)
-    if not missing:
-        return ""
-    shown = ", ".join(op.where for op in missing[:4]) + (
-        f" and {len(missing) - 4} more" if len(missing) > 4 else ""
-    )
-    return f"the native engine has no kernel for {shown}"
+    missing = _named(uncovered(program))
+    return f"the native engine has no kernel for {missing}" if missing else ""
+
+
+def _named(ops: Iterable[Op]) -> str:
+    """The first few by name, and how many more; "" where there are none."""
+    names = [op.where for op in ops]
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more

@@ -1,12 +1,13 @@
 """Program → numbers for the native executor: one image a lane, every op a row of integers.
 
-Promises: any Program whose layers coverage.py lists; views that move nothing; offsets from a memory plan.
+Promises: any Program whose layers stand in LOWERINGS; views that move nothing; offsets from a memory plan.
 Leaves out: convolutions, pools and fully connected layers (windows.py); tensors moved about and combined (tensors.py);
 running it (native.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -16,22 +17,13 @@ import numpy.typing as npt
 from ..errors import OptionError
 from . import tensors, windows
 from .arena import BACKWARD, FORWARD, arrange, column, scratch
-from .coverage import VIEWS, why_not_native
 from .curves import CURVES, curve
 from .layout import Ints
 from .program import Op, Program
 from .rows import COLUMNS, FLOATS, Rows
 
-_ELEMENTWISE = {"ReLU": "RELU", "LeakyReLU": "LEAKY", "Sigmoid": "SIGMOID", "Tanh": "TANH"}
-_LOWERINGS = {
-    "Conv2d": windows.convolution, "ConvTranspose2d": windows.convolution, "MaxPool2d": windows.pool,
-    "AvgPool2d": windows.pool, "LpPool2d": windows.pool, "GlobalAvgPool2d": windows.pool, "Linear": windows.linear, "Parameter": tensors.value,
-    "Add": tensors.total, "Subtract": tensors.total, "Mean": tensors.total, "Concat": tensors.concat,
-    "Multiply": tensors.pairs, "Divide": tensors.pairs, "Power": tensors.pairs, "Maximum": tensors.pairs,
-    "Minimum": tensors.pairs, "Transpose": tensors.move, "Slice": tensors.move, "Take": tensors.move,
-    "Pad": tensors.move, "Expand": tensors.move, "Reduce": tensors.reduce, "ArgMax": tensors.reduce, "MatMul": tensors.matmul,
-    "Resize": tensors.resize,
-}  # fmt: skip
+_ELEMENTWISE = {"ReLU": "RELU", "Sigmoid": "SIGMOID", "Tanh": "TANH"}
+VIEWS = ("Flatten", "Reshape", "Identity", "Cast")
 
 
 @dataclass(frozen=True)
@@ -57,37 +49,47 @@ def _lower(program: Program, target: int, training: bool) -> Rows:
             continue  # a ReLU that its predecessor has taken in
         own = any(program.parameter_specs[full].trained for _, full in op.parameters)
         to.trains[op.output] = own or any(to.trains[number] for number in op.inputs)
-        if op.kind in VIEWS or (op.kind == "Dropout" and (not training or op.options["p"] == 0.0)):
-            to.root[op.output] = to.root[op.inputs[0]]
-            continue
         to.root[op.output] = op.output
-        if op.kind in _LOWERINGS:
-            _LOWERINGS[op.kind](to, op)
-        elif op.kind in ("BatchNorm2d", "InstanceNorm2d", "LocalResponseNorm"):
-            _norm(to, op)
-        else:
-            _pointwise(to, op)
+        if op.kind not in LOWERINGS:
+            raise OptionError(f"the native engine has no kernel for {op.where}.")
+        LOWERINGS[op.kind](to, op)
     return to
 
 
-def _pointwise(to: Rows, op: Op) -> None:
-    shape, o = to.shape(op.inputs[0]), op.options
-    count = prod(shape)
-    if op.kind in _ELEMENTWISE:
-        slope = (float(o["negative_slope"]),) if op.kind == "LeakyReLU" else ()
-        to.row(op, _ELEMENTWISE[op.kind], slope, COUNT=count)
-    elif op.kind in CURVES:
-        number, ends = curve(op.kind, o)
-        to.row(op, "CURVE", ends, COUNT=count, K=number)
-    elif op.kind == "Dropout":
-        to.row(op, "DROPOUT", (float(o["p"]),), COUNT=count, INDEX=op.index)
-    elif op.kind == "PReLU":
-        name = dict(op.parameters)["weight"]
-        weight = to.program.parameter_specs[name].shape
-        which = np.broadcast_to(np.arange(prod(weight)).reshape(weight), shape)
-        to.row(op, "PRELU", COUNT=count, WEIGHT=to.weights[name], ROW_MAP=to.keep(which))
+def _view(to: Rows, op: Op) -> None:
+    to.root[op.output] = to.root[op.inputs[0]]
+
+
+def _elementwise(to: Rows, op: Op) -> None:
+    to.row(op, _ELEMENTWISE[op.kind], COUNT=to.size(op.output))
+
+
+def _leaky_relu(to: Rows, op: Op) -> None:
+    to.row(op, "LEAKY", (float(op.options["negative_slope"]),), COUNT=to.size(op.output))
+
+
+def _curve(to: Rows, op: Op) -> None:
+    number, ends = curve(op.kind, op.options)
+    to.row(op, "CURVE", ends, COUNT=to.size(op.output), K=number)
+
+
+def _dropout(to: Rows, op: Op) -> None:
+    if to.training and op.options["p"] > 0.0:
+        to.row(op, "DROPOUT", (float(op.options["p"]),), COUNT=to.size(op.output), INDEX=op.index)
     else:
-        to.row(op, "SOFTMAX", C=shape[0], P=prod(shape[1:]), K=int(op.kind == "LogSoftmax"))
+        _view(to, op)
+
+
+def _prelu(to: Rows, op: Op) -> None:
+    name = dict(op.parameters)["weight"]
+    weight = to.program.parameter_specs[name].shape
+    which = np.broadcast_to(np.arange(prod(weight)).reshape(weight), to.shape(op.output))
+    to.row(op, "PRELU", COUNT=which.size, WEIGHT=to.weights[name], ROW_MAP=to.keep(which))
+
+
+def _softmax(to: Rows, op: Op) -> None:
+    shape = to.shape(op.output)
+    to.row(op, "SOFTMAX", C=shape[0], P=prod(shape[1:]), K=int(op.kind == "LogSoftmax"))
 
 
 def _norm(to: Rows, op: Op) -> None:
@@ -108,6 +110,21 @@ def _norm(to: Rows, op: Op) -> None:
         FUSED_RELU=to.fuse_relu(op),
     )  # fmt: skip
     to.statistics += 4 * shape[0]
+
+
+# Every kind that the native engine computes; a kind that does not stand here has no kernel.
+LOWERINGS: Mapping[str, Callable[[Rows, Op], None]] = {
+    **dict.fromkeys(VIEWS, _view), **dict.fromkeys(_ELEMENTWISE, _elementwise), **dict.fromkeys(CURVES, _curve),
+    "Conv2d": windows.convolution, "ConvTranspose2d": windows.convolution, "Linear": windows.linear,
+    "MaxPool2d": windows.pool, "AvgPool2d": windows.pool, "LpPool2d": windows.pool, "GlobalAvgPool2d": windows.pool,
+    "LeakyReLU": _leaky_relu, "PReLU": _prelu, "Dropout": _dropout, "Softmax": _softmax, "LogSoftmax": _softmax,
+    "BatchNorm2d": _norm, "InstanceNorm2d": _norm, "LocalResponseNorm": _norm,
+    "Parameter": tensors.value, "Add": tensors.total, "Subtract": tensors.total, "Mean": tensors.total,
+    "Concat": tensors.concat, "Multiply": tensors.pairs, "Divide": tensors.pairs, "Power": tensors.pairs,
+    "Maximum": tensors.pairs, "Minimum": tensors.pairs, "MatMul": tensors.matmul, "Transpose": tensors.move,
+    "Slice": tensors.move, "Take": tensors.move, "Pad": tensors.move, "Expand": tensors.move,
+    "Reduce": tensors.reduce, "ArgMax": tensors.reduce, "Resize": tensors.resize,
+}  # fmt: skip
 
 
 def _plan(to: Rows) -> Lanes:
@@ -149,8 +166,6 @@ def to_lanes(program: Program, target: int, *, training: bool) -> Lanes:
     >>> lanes.names, lanes.arena_vectors  # the ReLU is part of the convolution
     (('conv1',), 23408)
 
-    Raises:   OptionError for a program with a layer that has no kernel.
+    Raises:   OptionError for a layer that has no kernel.
     """
-    if lacking := why_not_native(program):
-        raise OptionError(f"{lacking}.")
     return _plan(_lower(program, target, training))
