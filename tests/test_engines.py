@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +17,8 @@ from striate.layers import LAYERS
 from striate.plan import ENGINES, default_engine
 from striate.plan.lanes import LOWERINGS
 from striate.plan.rules import RULES
+from striate.training import Stepped
+from striate.turns import Turns
 
 # ── layers that are not Striate's ────────────────────────────────────────────────────────────────
 
@@ -86,3 +93,171 @@ def test_every_layer_has_a_reference_rule_and_a_lowering_or_none() -> None:
     assert set(RULES) == set(LAYERS)
     assert set(LAYERS) - set(LOWERINGS) == {"MaxPoolIndices2d", "IntoBatch", "OutOfBatch"}
     assert set(LOWERINGS) <= set(LAYERS)
+
+
+# ── one model in several threads ─────────────────────────────────────────────────────────────────
+
+NETWORKS: dict[str, Callable[[], st.Graph]] = {
+    "chain": lambda: st.pattern("[(CONV-RELU)*1-POOL]*2-(FC-RELU)*1-SOFTMAX", input_shape=(1, 12, 12), filters=(6, 8), hidden=20, classes=5),
+    "norm": lambda: st.Sequential(
+        [st.Conv2d(6, 3, padding=1), st.BatchNorm2d(), st.ReLU(), st.MaxPool2d(2), st.Flatten(), st.Dropout(0.3), st.Linear(70), st.ReLU(), st.Linear(5), st.Softmax()],
+        input_shape=(1, 12, 12),
+    ),
+}  # fmt: skip
+
+
+def together(*calls: Callable[[], None]) -> None:
+    """Run calls in threads of their own; the first exception of any is raised here."""
+    failures: list[BaseException] = []
+
+    def guarded(call: Callable[[], None]) -> None:
+        try:
+            call()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not any(thread.is_alive() for thread in threads)
+    if failures:
+        raise failures[0]
+
+
+def drawn(count: int, shape: tuple[int, ...], seed: int = 0) -> Any:
+    return np.random.default_rng(seed).standard_normal((count, *shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("engine", BUILT)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_eight_threads_predict_what_one_predicts(network: str, engine: str) -> None:
+    """Batches of different sizes need different amounts of work memory, at the same time. (10: 2.2)"""
+    model = st.Model(NETWORKS[network](), seed=1, engine=engine)
+    batches = [drawn(count, (1, 12, 12), count) for count in (1, 3, 40, 300, 17, 2, 90, 1)]
+    expected = [model.predict(x) for x in batches]
+
+    def predict(which: int) -> None:
+        for _ in range(40 if engine == "native" else 4):
+            np.testing.assert_array_equal(model.predict(batches[which]), expected[which])
+
+    together(*(lambda which=which: predict(which) for which in range(8)))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("engine", BUILT)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_predictions_during_fit_see_parameters_between_two_steps(network: str, engine: str) -> None:
+    """Each is what one of the steps' parameters give, for all of its images. (10: 2.2)"""
+    graph = NETWORKS[network]()
+    x, y = drawn(96, (1, 12, 12)), np.arange(96) % 5
+    asked = drawn(530, (1, 12, 12), 9)
+    options: dict[str, Any] = {"epochs": 2, "batch_size": 16, "shuffle": False}
+    optimizer = st.SGD(0.1, momentum=0.9)
+
+    def known_steps() -> list[Any]:
+        model = st.Model(graph, seed=1, engine=engine)
+        recipe = st.Recipe.of(optimizer, seed=1, **options)
+        found = [model.predict(asked)]
+        events = model.training(st.Dataset("data", x, y), recipe)
+        return found + [model.predict(asked) for event in events if isinstance(event, Stepped)]
+
+    known = known_steps()
+    model = st.Model(graph, seed=1, engine=engine)
+    seen: list[Any] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            seen.append(model.predict(asked))
+
+    def train() -> None:
+        try:
+            model.fit((x, y), optimizer=optimizer, verbose=False, **options)
+        finally:
+            done.set()
+
+    together(train, *[ask] * 7)
+    np.testing.assert_array_equal(model.predict(asked), known[-1])
+    assert seen
+    for found in seen:
+        assert any(np.array_equal(found, step) for step in known)
+
+
+def test_turns_come_in_order_and_an_interrupted_wait_leaves_none_behind() -> None:
+    """A loop of writers does not keep a reader out. (10: 2.2)"""
+    turns, order = Turns(), []
+    turns.enter(writes=True)
+
+    def read() -> None:
+        with turns.reading:
+            order.append("read")
+
+    def write() -> None:
+        with turns.writing:
+            order.append("write")
+
+    waiting = []
+    for call in (read, read, write, read):
+        waiting.append(threading.Thread(target=call))
+        before = len(turns._waiting)
+        waiting[-1].start()
+        while len(turns._waiting) == before:
+            time.sleep(0.001)
+    turns.leave(writes=True)
+    with turns.writing:  # came last
+        order.append("last")
+    for thread in waiting:
+        thread.join(10)
+    assert order[-1] == "last"
+    assert order == ["read", "read", "write", "read", "last"]
+
+
+# ── copies ───────────────────────────────────────────────────────────────────────────────────────
+
+COPIES: dict[str, Callable[[Any], Any]] = {
+    "copy.deepcopy": copy.deepcopy,
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+    "pickle 2": lambda model: pickle.loads(pickle.dumps(model, protocol=2)),
+}
+
+
+@pytest.mark.parametrize("engine", BUILT)
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("used", [False, True])
+def test_a_copy_trains_saves_and_leaves_the_original_alone(
+    used: bool, how: str, engine: str, here: Any
+) -> None:
+    """Its arrays are views of its own flat buffer, also after the original was used. (10: 2.7)"""
+    x, y = drawn(40, (1, 12, 12)), np.arange(40) % 5
+    model = st.Model(NETWORKS["norm"](), seed=1, engine=engine, class_names=list("abcde"))
+    if used:
+        model.fit((x, y), epochs=1, batch_size=8, verbose=False)
+        model.predict(x)
+    before = model.predict(x).copy()
+    made = COPIES[how](model)
+    np.testing.assert_array_equal(made.predict(x), before)
+    assert made.class_names == model.class_names
+    made.fit((x, y), epochs=2, batch_size=8, verbose=False)
+    after = made.predict(x)
+    assert not np.array_equal(after, before)
+    np.testing.assert_array_equal(model.predict(x), before)
+    made.save(here / "made.safetensors")
+    np.testing.assert_array_equal(st.load(here / "made.safetensors", engine=engine).predict(x), after)
+    name = next(iter(made.parameters))
+    made.parameters[name][...] = 0
+    assert np.shares_memory(made.parameters[name], made.parameters.flat)
+    assert not np.array_equal(made.predict(x), after)
+
+
+def test_copies_hold_numbers_and_description_only() -> None:
+    """Nothing native is pickled, and parameters alone can be copied too. (10: 2.7)"""
+    model = st.Model(NETWORKS["norm"](), seed=1)
+    model.predict(drawn(2, (1, 12, 12)))
+    data = pickle.dumps(model)
+    assert b"_native" not in data
+    assert len(data) < 4 * (model.parameters.flat.size + model.parameters.state.size) + 10_000
+    for made in (copy.copy(model.parameters), copy.deepcopy(model.parameters)):
+        made["conv1.weight"][...] = 7
+        assert made.flat[0] == 7
+        assert model.parameters.flat[0] != 7

@@ -121,11 +121,9 @@ def engines(graph: st.Graph, seed: int = 3) -> tuple[ReferenceEngine, NativeEngi
 
 def poison(engine: NativeEngine, count: int) -> None:
     """Fill the work memory with NaN, so that whatever is read before it is written shows."""
-    needed = [
-        engine._plan(target, training=training).workspace_bytes(count, engine.threads, training)
-        for target, training in ((engine.program.scores, True), (engine.program.output, False))
-    ]
-    engine._workspace = np.full(max(needed), 255, np.uint8)
+    for target, training in ((engine.program.scores, True), (engine.program.output, False)):
+        needed = engine._plan(target, training=training).workspace_bytes(count, engine.threads, training)
+        engine._workspaces[training] = [np.full(needed, 255, np.uint8)]
 
 
 def agree(graph: st.Graph, count: int, loss: Any, targets: Any, tolerance: float = 5e-6) -> None:
@@ -583,12 +581,12 @@ for name, graph in zoo.items():
             engine.gradients = guarded(engine.gradients, at_end)
             for target, training in ((engine.program.scores, True), (engine.program.output, False)):
                 needed = engine._plan(target, training=training).workspace_bytes(count, engine.threads, training)
-                engine._workspace = guarded(np.full(needed, 255, np.uint8), at_end)
+                engine._workspaces[training] = [guarded(np.full(needed, 255, np.uint8), at_end)]
                 if training:
                     assert np.isfinite(engine.train_step(x, np.arange(count) % graph.output_shape[0], st.CrossEntropy(), None, 0).loss)
                 else:
                     assert np.isfinite(engine.predict(x)).all()
-                assert engine._workspace.size == needed
+                assert [workspace.size for workspace in engine._workspaces[training]] == [needed]
 print("clean")
 """
 
@@ -753,7 +751,7 @@ def test_work_memory_is_what_a_step_takes_and_does_not_grow_with_the_batch() -> 
     native.macs = graph.macs
     x, y = np.zeros((256, 3, 32, 32), np.float32), np.zeros(256, np.int64)
     native.train_step(x, y, st.CrossEntropy(), None, 0)
-    assert native._workspace.size == told[256].bytes
+    assert [workspace.size for workspace in native._workspaces[True]] == [told[256].bytes]
 
 
 def test_filters_as_large_as_their_input_become_fully_connected() -> None:

@@ -65,6 +65,9 @@ class Model:
               initialization: see striate.parameters.initialize.
     Fields:   graph, parameters (name → float32 array, views of one flat buffer),
               preprocessing and class_names (set by the first fit on uint8 images), seed
+    Threads:  any number may use one model together. A prediction, an evaluated batch and a saved file see the
+              parameters before or after a training step, never half of one; steps wait for them and they for steps, in
+              the order in which they came. Copies (copy.deepcopy, pickle) hold the numbers and the description.
 
     >>> net = Sequential([Conv2d(4, 3, padding=1), ReLU(), Flatten(), Linear(2), Softmax()], input_shape=(1, 4, 4))
     >>> model = Model(net, seed=0)
@@ -81,7 +84,23 @@ class Model:
         self.graph, self.seed = graph, seed
         self.preprocessing, self.class_names = preprocessing, tuple(class_names)
         self.parameters: Parameters = initialize(graph, seed, initialization)
-        self.engine = make_engine(engine, lower(graph), self.parameters, seed, macs=graph.macs)
+        self._engine_name = engine
+        self._start()
+
+    def _start(self) -> None:
+        program = lower(self.graph)
+        self.engine = make_engine(
+            self._engine_name, program, self.parameters, self.seed, macs=self.graph.macs
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: description and arrays. The engine, which holds nothing else, is made anew."""
+        kept = {name: value for name, value in self.__dict__.items() if name != "engine"}
+        return {**kept, "graph": self.graph.to_dict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, graph=Graph.from_dict(state["graph"]))
+        self._start()
 
     # ── training ─────────────────────────────────────────────────────────────────────────────────
 
@@ -239,10 +258,7 @@ class Model:
         Raises:   DataError for pictures or shapes that do not fit.
         """
         x = self._inputs(images)
-        parts = [self.engine.predict(x[i : i + _PREDICT_BATCH]) for i in range(0, len(x), _PREDICT_BATCH)]
-        if not parts:
-            return np.zeros((0, *self.graph.output_shape), np.float32)
-        return np.concatenate(parts)
+        return self.engine.predict(x) if len(x) else np.zeros((0, *self.graph.output_shape), np.float32)
 
     def classify(self, images: Any, *, top: int = 5) -> list[list[Guess]]:
         """The `top` most probable classes of each image, most probable first.
@@ -305,7 +321,7 @@ class Model:
 
     def save(self, path: str | Path) -> Path:
         """Write network, parameters, preprocessing and class names to one safetensors file, atomically."""
-        return write_file(path, dict(self.parameters), self._description())
+        return write_file(path, self.parameters.snapshot(), self._description())
 
     def restore(self, path: str | Path, recipe: Recipe | None = None) -> TrainingState:
         """Take parameters, seed and position from a checkpoint of this very network.
@@ -331,7 +347,7 @@ class Model:
             **self._description(),
             "training": {"recipe": recipe.to_dict(), "state": state.to_dict()},
         }
-        return write_file(path, {**self.parameters, **state.arrays()}, description)
+        return write_file(path, {**self.parameters.snapshot(), **state.arrays()}, description)
 
     def _description(self) -> dict[str, Any]:
         return {

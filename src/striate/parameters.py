@@ -20,6 +20,7 @@ from .graph import Graph, Node
 from .layers import ParameterSpec
 from .philox import Purpose, normal
 from .shapes import times
+from .turns import Turns
 
 Rule = Literal["he", "glorot", "lecun", "lecture", "convnetjs"]
 RULES = ("he", "glorot", "lecun", "lecture", "convnetjs")
@@ -31,6 +32,9 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
     Fields:  flat    the trained numbers, all arrays end to end
              state   running means and variances, likewise
              specs   shape, role and fans by name
+             turns   whose turn it is to read or to change them: engines, assign, put and snapshot take one, so that
+                     a prediction never sees half of a training step. Who writes into an array while another thread
+                     computes has to take `turns.writing`.
 
     >>> net = Sequential([Conv2d(10, 5, padding=2)], input_shape=(3, 32, 32))
     >>> initialize(net, seed=0).flat.size
@@ -44,6 +48,17 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
         self.flat: npt.NDArray[Any] = np.zeros(trained, dtype)
         self.state: npt.NDArray[Any] = np.zeros(sum(sizes.values()) - trained, dtype)
         self._views = self.views_of(self.flat, self.state)
+        self.turns = Turns()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: the numbers; views of them are made anew."""
+        with self.turns.reading:
+            return {"specs": self.specs, "flat": self.flat.copy(), "state": self.state.copy()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.specs, self.flat, self.state = state["specs"], state["flat"], state["state"]
+        self._views = self.views_of(self.flat, self.state)
+        self.turns = Turns()
 
     def views_of(
         self, flat: npt.NDArray[Any], state: npt.NDArray[Any] | None = None
@@ -105,8 +120,19 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
                 problems.append(f"{name} is {array.dtype}, expected {self[name].dtype}")
         if problems:
             raise ParameterError("the parameters do not match the network:\n  " + "\n  ".join(problems))
-        for name, array in arrays.items():
-            self[name][...] = array
+        with self.turns.writing:
+            for name, array in arrays.items():
+                self[name][...] = array
+
+    def put(self, flat: npt.NDArray[Any], state: npt.NDArray[Any]) -> None:
+        """Copy in what was once copied from `flat` and `state`."""
+        with self.turns.writing:
+            self.flat[...], self.state[...] = flat, state
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """A copy of every array by name, of one moment between two training steps."""
+        with self.turns.reading:
+            return {name: array.copy() for name, array in self.items()}
 
 
 def initialize(graph: Graph, seed: int = 0, rule: Rule = "he") -> Parameters:

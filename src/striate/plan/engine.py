@@ -22,6 +22,8 @@ from .rules import RULES
 
 Array = npt.NDArray[Any]
 
+_IMAGES_AT_ONCE = 256  # of a prediction, whose activations all lie in memory together
+
 
 class Loss(Protocol):
     """scores, targets → the mean loss over the batch, and its gradient for the scores."""
@@ -63,7 +65,7 @@ class StepResult:
 
 
 class Engine(Protocol):
-    """What every engine does."""
+    """What every engine does. Calls may come from several threads: each sees parameters between two training steps."""
 
     parameters: Parameters
     seed: int
@@ -94,16 +96,24 @@ class ReferenceEngine:
 
     def predict(self, x: Array) -> Array:
         """The network's output for a batch, in inference mode."""
-        return self.forward(x)[0][self.program.output]
+        parts = [x[at : at + _IMAGES_AT_ONCE] for at in range(0, len(x), _IMAGES_AT_ONCE)] or [x]
+        with self.parameters.turns.reading:
+            found = [self.forward(part)[0][self.program.output] for part in parts]
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
     def scores(self, x: Array | Feed) -> Array:
         """What a loss reads, in inference mode: the output, or what comes before a final Softmax."""
-        return self.forward(x, until=self.program.scores)[0][self.program.scores]
+        with self.parameters.turns.reading:
+            return self.forward(x, until=self.program.scores)[0][self.program.scores]
 
     def train_step(
         self, x: Array | Feed, targets: Array, loss: Loss, update: Update, step: int
     ) -> StepResult:
         """One training step; parameters and running statistics change only if the loss is finite."""
+        with self.parameters.turns.writing:
+            return self._train(x, targets, loss, update, step)
+
+    def _train(self, x: Array | Feed, targets: Array, loss: Loss, update: Update, step: int) -> StepResult:
         values, caches = self.forward(x, training=True, step=step, until=self.program.scores)
         scores = values[self.program.scores]
         value, dscores = loss(scores, targets)

@@ -8,6 +8,7 @@ Leaves out: arithmetic of its own; where it must explain (divergence), the refer
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from time import perf_counter
@@ -31,6 +32,7 @@ Array = npt.NDArray[Any]
 _LOSSES = {"cross-entropy": 1, "hinge": 2, "mean squared error": 3}
 _FORMULAS = {"sgd": 1, "adagrad": 2, "rmsprop": 3, "adadelta": 4, "adam": 5}
 _MACS_WORTH_A_THREAD = 2_000_000
+_IMAGES_A_CALL = 1024
 
 
 def native_module() -> Any:
@@ -141,7 +143,9 @@ class NativeEngine:
         self.threads = thread_limit()
         self._plans: dict[tuple[int, bool], Any] = {}
         self._foldings: dict[int, Folding | None] = {}
-        self._workspace = np.zeros(0, np.uint8)
+        # Work memory that no call is using: of predictions, of training steps. A call takes one out and puts it back, so
+        # that calls of several Python threads never share any.
+        self._workspaces: dict[bool, list[Array]] = {False: [], True: []}
         self._places = places(program)
 
     def predict(self, x: Array) -> Array:
@@ -164,12 +168,8 @@ class NativeEngine:
     def profile(self, x: Array, targets: Array, loss: Loss) -> dict[str, tuple[float, float]]:
         """Seconds that each op takes in a step of one thread: forward, and backward with its dw."""
         names = to_lanes(self.program, self.program.scores, training=True).names
-        threads, self.threads = self.threads, 1
         seconds = np.zeros((len(names), 2))
-        try:
-            self._train(x, targets, loss, None, 0, seconds)
-        finally:
-            self.threads = threads
+        self._train(x, targets, loss, None, 0, seconds)
         found: dict[str, tuple[float, float]] = {}
         for name, (forward, backward) in zip(names, seconds, strict=True):
             before = found.get(name, (0.0, 0.0))
@@ -197,9 +197,11 @@ class NativeEngine:
         if update is not None:
             training |= _update(update)
         plan = self._plan(self.program.scores, training=True)
-        value = self._run(plan, x, scores, training, self.parameters)
-        if not np.isfinite(value):
-            self._explain_divergence(x, value, step)
+        limit = self.threads if seconds is None else 1
+        with self.parameters.turns.writing:
+            value = self._run(plan, x, scores, training, self.parameters, limit)
+            if not np.isfinite(value):
+                self._explain_divergence(x, value, step)
         return StepResult(value, scores.reshape(len(x), *shape))
 
     def _infer(self, x: Array | Feed, target: int) -> Array:
@@ -208,9 +210,11 @@ class NativeEngine:
         if target == 0:
             return x.array() if isinstance(x, Feed) else np.array(x, np.float32)
         if len(x):
-            folding = self._folding(target)
-            parameters = self.parameters if folding is None else folding.parameters(self.parameters)
-            self._run(self._plan(target, training=False), x, out, None, parameters)
+            folding, plan = self._folding(target), self._plan(target, training=False)
+            with self.parameters.turns.reading:
+                parameters = self.parameters if folding is None else folding.parameters(self.parameters)
+                for part, its_out in _in_parts(x, out):
+                    self._run(plan, part, its_out, None, parameters, self.threads)
         found: Array = out.reshape(len(x), *shape)
         return found.astype(np.int64) if target in self._places else found
 
@@ -227,7 +231,13 @@ class NativeEngine:
         return self._plans[target, training]
 
     def _run(
-        self, plan: Any, x: Array | Feed, out: Array, training: dict[str, Any] | None, parameters: Parameters
+        self,
+        plan: Any,
+        x: Array | Feed,
+        out: Array,
+        training: dict[str, Any] | None,
+        parameters: Parameters,
+        limit: int,
     ) -> float:
         if not len(x):
             raise OptionError("a batch needs at least one image, and this one is empty.")
@@ -237,13 +247,21 @@ class NativeEngine:
         if isinstance(x, Feed) and not _fillable(x, plan):
             x = x.array()
         given = _feed(x) if isinstance(x, Feed) else np.ascontiguousarray(x, np.float32).reshape(len(x), -1)
-        threads = threads_for(len(x) * self.macs, self.threads)
+        threads = threads_for(len(x) * self.macs, limit)
         needed = plan.workspace_bytes(len(x), threads, training is not None)
-        if self._workspace.size < needed:
-            self._workspace = _allocate(needed, len(x))
-        value: float = plan.run(
-            given, parameters.flat, parameters.state, out, self._workspace, threads, training
-        )
+        idle = self._workspaces[training is not None]
+        try:
+            workspace = idle.pop()
+        except IndexError:
+            workspace = np.zeros(0, np.uint8)
+        if workspace.size < needed:
+            workspace = _allocate(needed, len(x))
+        try:
+            value: float = plan.run(
+                given, parameters.flat, parameters.state, out, workspace, threads, training
+            )
+        finally:
+            idle.append(workspace)
         return value
 
     def _explain_divergence(self, x: Array | Feed, value: float, step: int) -> None:
@@ -265,6 +283,15 @@ def _allocate(needed: int, images: int) -> Array:
             f"{available / 2**30:.1f} GiB. A batch of {fits} would fit."
         )
     return np.zeros(needed, np.uint8)
+
+
+def _in_parts(x: Array | Feed, out: Array) -> Iterator[tuple[Array | Feed, Array]]:
+    """A batch to predict, some images a call: one call must not keep an interrupt waiting for long."""
+    if isinstance(x, Feed):
+        yield x, out
+        return
+    for at in range(0, len(x), _IMAGES_A_CALL):
+        yield x[at : at + _IMAGES_A_CALL], out[at : at + _IMAGES_A_CALL]
 
 
 def _fillable(feed: Feed, plan: Any) -> bool:

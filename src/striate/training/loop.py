@@ -243,10 +243,7 @@ def _end(
         if save:
             save(state)
         if recipe.keep_best and state.best:
-            engine.parameters.flat[...], engine.parameters.state[...] = (
-                state.best["flat"],
-                state.best["state"],
-            )
+            engine.parameters.put(state.best["flat"], state.best["state"])
     shown = state.best_epoch if recipe.keep_best and state.best_epoch else len(state.epochs)
     figures = state.epochs[shown - 1] if shown else {}
     return Ended(
@@ -316,7 +313,7 @@ def find_learning_rate(
             if losses[-1] > 4.0 * min(losses):
                 break
     finally:
-        parameters.flat[...], parameters.state[...] = kept
+        parameters.put(*kept)
     if len(losses) < 3:
         raise OptionError(f"the loss is not finite even at a learning rate of {low:g}.")
     lowest = int(np.argmin(losses))
