@@ -221,9 +221,12 @@ def _pool_after(to: Rows, op: Op) -> Op | None:
 
 
 def _take_over(to: Rows, op: Op, pool: Row) -> None:
-    """Let a pool of pairs take dy through the ReLU of the convolution before it, if nothing else reads that."""
+    """Let a pool of pairs take dy through the ReLU of the convolution before it, if nothing else reads either."""
+    made_by = next((other for other in to.ops if other.output == pool.source), None)
     maker = next((row for row in to.rows if row.target == pool.source), None)
-    if maker is None or maker.columns["KIND"] != KINDS["CONV"]:
+    if made_by is None or maker is None or maker.columns["KIND"] != KINDS["CONV"]:
+        return
+    if _pool_after(to, made_by) is not op:
         return
     bias, c = maker.columns.get("BIAS", -1), maker.columns
     if c.get("WINNERS"):
@@ -235,15 +238,7 @@ def _take_over(to: Rows, op: Op, pool: Row) -> None:
         # A list for each image and filter, two floats a winner; and their lengths.
         pool.upstream = c["K"] * (2 * pool.columns["P"] * pool.columns["Q"] + 1)
         return
-    readers = [
-        reader
-        for number, root in to.root.items()
-        if root == pool.source
-        for reader in to.readers.get(number, [])
-    ]
-    if not c["FUSED_RELU"] or pool.source == to.root.get(to.target):
-        return
-    if all(reader is op or reader.kind == "ReLU" for reader in readers):
+    if c["FUSED_RELU"]:
         pool.columns |= {"FUSED_RELU": 1, "BIAS": bias}
         c["FUSED_RELU"] = RELU_DONE
 

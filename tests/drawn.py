@@ -1,0 +1,104 @@
+"""Networks drawn at random: graphs with fan-out at every point, not only chains. Shared by tests of both engines.
+
+Promises: the same network for the same number; every node of a drawn network may be read by several others, convolutions
+before pools and ReLUs among them; small shapes. Leaves out: layers of whole numbers, and those that mix images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import striate as st
+from striate import layers
+
+Rng = np.random.Generator
+_POINTWISE: tuple[Callable[[], st.Layer], ...] = (
+    st.ReLU, st.ReLU, st.ReLU, lambda: st.LeakyReLU(0.2), st.Sigmoid, st.Tanh, layers.Softplus, lambda: layers.Clip(-0.5, 0.7),
+    layers.Identity, lambda: st.Dropout(0.25), lambda: st.Dropout(0.0), layers.HardSwish,
+)  # fmt: skip
+
+
+def _window(rng: Rng, shape: tuple[int, ...]) -> dict[str, Any]:
+    size = int(rng.integers(1, min(4, *shape[1:]) + 1))
+    dilation = 1 if size * 2 - 1 > min(shape[1:]) or rng.random() < 0.8 else 2
+    padding = int(rng.integers(0, (size + 1) // 2)) if rng.random() < 0.7 else 0
+    return {"kernel_size": size, "stride": int(rng.integers(1, 3)), "padding": padding, "dilation": dilation, "rounding": "floor"}  # fmt: skip
+
+
+def _convolution(rng: Rng, shape: tuple[int, ...]) -> st.Layer:
+    groups = int(rng.choice([g for g in (1, 2, 3) if shape[0] % g == 0])) if rng.random() < 0.3 else 1
+    filters = groups * int(rng.integers(1, 5))
+    return st.Conv2d(filters, **_window(rng, shape), groups=groups, bias=rng.random() < 0.7)
+
+
+def _pool(rng: Rng, shape: tuple[int, ...]) -> st.Layer:
+    if rng.random() < 0.6 and min(shape[1:]) >= 2:  # the pool that convolutions are fused with
+        return st.MaxPool2d(2, rounding="floor")
+    window = _window(rng, shape)
+    return st.MaxPool2d(**window) if rng.random() < 0.5 else st.AvgPool2d(**window)
+
+
+def _norm(rng: Rng, shape: tuple[int, ...]) -> st.Layer:
+    made: tuple[Callable[[], st.Layer], ...] = (
+        st.BatchNorm2d, st.BatchNorm2d, lambda: st.BatchNorm2d(ghost_size=3), layers.InstanceNorm2d, lambda: st.LocalResponseNorm(3),
+    )  # fmt: skip
+    return made[rng.integers(len(made))]()
+
+
+def graph(seed: int) -> st.Graph:
+    """The network of that number: 4 to 16 layers on images, then sums of fully connected layers over some of them."""
+    rng = np.random.default_rng(seed)
+    build = st.GraphBuilder((int(rng.integers(1, 5)), int(rng.integers(3, 12)), int(rng.integers(3, 12))))
+    made = [build.input]
+    for _ in range(int(rng.integers(4, 17))):
+        # Mostly what was made last, so that there is depth; otherwise anything, so that there is fan-out.
+        source = made[-1] if rng.random() < 0.55 else made[rng.integers(len(made))]
+        shape = build.shape_of(source)
+        kind = rng.choice(
+            ["conv", "pool", "pointwise", "norm", "join", "move"], p=[0.3, 0.2, 0.26, 0.08, 0.1, 0.06]
+        )
+        try:
+            if (
+                rng.random() < 0.12 and min(shape[1:]) >= 4
+            ):  # what is fused together, each part of it open to others
+                made.append(build.add(st.Conv2d(int(rng.integers(1, 5)), 3, padding=1), source))
+                if rng.random() < 0.8:
+                    made.append(build.add(st.ReLU(), made[-1]))
+                made.append(build.add(st.MaxPool2d(2, rounding="floor"), made[-1]))
+                if rng.random() < 0.5:
+                    made.append(build.add(_POINTWISE[rng.integers(len(_POINTWISE))](), made[-2]))
+                continue
+            if kind == "join":
+                same = [name for name in made if build.shape_of(name) == shape]
+                others = [source, *rng.choice(same, int(rng.integers(1, 3)))]
+                joins = [st.Add, st.Add, layers.Multiply, layers.Maximum, st.Concat]
+                if source not in others[1:]:  # x − x makes a norm of what is constant, which is all rounding
+                    joins.append(layers.Subtract)
+                made.append(build.add(joins[rng.integers(len(joins))](), *map(str, others)))
+                continue
+            if kind == "move":
+                moves: tuple[Callable[[], st.Layer], ...] = (
+                    lambda: layers.Slice(1, 0, None, 2), lambda: layers.Transpose((0, 2, 1)), lambda: layers.Pad(((0, 0), (1, 0), (0, 2)), 0.1),
+                )  # fmt: skip
+                layer = moves[rng.integers(len(moves))]()
+            elif kind == "pointwise":
+                layer = _POINTWISE[rng.integers(len(_POINTWISE))]()
+            else:
+                layer = {"conv": _convolution, "pool": _pool, "norm": _norm}[str(kind)](rng, shape)
+            made.append(build.add(layer, source))
+        except st.StriateError:
+            continue  # a window of nothing but padding, and the like
+    return build.build(_head(rng, build, made))
+
+
+def _head(rng: Rng, build: st.GraphBuilder, made: list[str]) -> str:
+    ends = {made[-1], *(str(name) for name in rng.choice(made, 2))}
+    outputs = int(rng.integers(2, 6))
+    scores = [
+        build.chain([st.Flatten(), st.Linear(outputs, bias=rng.random() < 0.8)], end) for end in sorted(ends)
+    ]
+    total = scores[0] if len(scores) == 1 else build.add(st.Add(), *scores)
+    return build.add(st.ReLU() if rng.random() < 0.3 else layers.Identity(), total)
