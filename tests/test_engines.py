@@ -7,6 +7,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -178,10 +179,13 @@ def test_predictions_during_fit_see_parameters_between_two_steps(network: str, e
             done.set()
 
     together(train, *[ask] * 7)
-    np.testing.assert_array_equal(model.predict(asked), known[-1])
+    # A matrix product's last bit may depend on where NumPy finds its memory; the steps differ by far more.
+    within = 0.0 if engine == "native" else 1e-6
+    assert min(np.abs(one - other).max() for one, other in pairwise(known)) > 100 * within
+    assert np.abs(model.predict(asked) - known[-1]).max() <= within
     assert seen
     for found in seen:
-        assert any(np.array_equal(found, step) for step in known)
+        assert any(np.abs(found - step).max() <= within for step in known)
 
 
 def test_turns_come_in_order_and_an_interrupted_wait_leaves_none_behind() -> None:
