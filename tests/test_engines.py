@@ -174,6 +174,8 @@ def test_predictions_during_fit_see_parameters_between_two_steps(network: str, e
 
     def train() -> None:
         try:
+            while len(seen) < 7:  # until all are asking
+                time.sleep(0.001)
             model.fit((x, y), optimizer=optimizer, verbose=False, **options)
         finally:
             done.set()
