@@ -20,7 +20,8 @@ __all__ = ["Match", "Matches", "from_module", "load_weights", "to_module"]
 
 
 def to_module(model: Model) -> Any:
-    """A torch.nn.Module that computes what the model does, in training too; its state_dict has the model's names.
+    """A torch.nn.Module that computes what the model does, in training too; its state_dict has the model's names, with a _
+    behind a layer's name that is an attribute of modules (forward) or a keyword (class).
 
     Raises:   MissingDependencyError without torch; OptionError for a layer that PyTorch cannot express.
     """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
@@ -20,30 +21,45 @@ Tensor = torch.Tensor
 
 
 class StriateModule(nn.Module):
-    """A DAG of modules named as the network's layers are."""
+    """A DAG of modules named as the network's layers are.
+
+    A layer whose name is an attribute of modules (forward, training, type) or a keyword (class), which torch.fx writes
+    into source, gets a _ behind it, as many as it takes to be no other layer's. Any other name a module may have: 245 too.
+    """
 
     def __init__(self, model: Model) -> None:
         super().__init__()
-        self.plan: list[tuple[str, str, tuple[str, ...]]] = []
-        self.output = model.graph.output
-        for node in model.graph.nodes:
-            name = f"{node.name}_" if hasattr(nn.Module, node.name) else node.name
+        self._output = model.graph.output
+        self._steps: list[tuple[str, str, tuple[str, ...]]] = []
+        names = self._free_names([node.name for node in model.graph.nodes])
+        for node, name in zip(model.graph.nodes, names, strict=True):
             self.add_module(name, _module(node))
-            self.plan.append((node.name, name, node.inputs))
+            self._steps.append((node.name, name, node.inputs))
+
+    def _free_names(self, names: Sequence[str]) -> list[str]:
+        """The layers' names, changed where a module cannot have them. To be asked before layers are added."""
+        taken, found = set(names), []
+        for wanted in names:
+            name = wanted
+            while hasattr(self, name) or iskeyword(name) or (name != wanted and name in taken):
+                name += "_"
+            taken.add(name)
+            found.append(name)
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's output for a batch."""
         values = {INPUT: x}
-        for name, attribute, inputs in self.plan:
+        for name, attribute, inputs in self._steps:
             values[name] = getattr(self, attribute)(*(values[source] for source in inputs))
-        return values[self.output]
+        return values[self._output]
 
 
 def build(model: Model) -> StriateModule:
     """The module, with the model's numbers, in evaluation mode."""
     module = StriateModule(model)
     state = module.state_dict()
-    names = {name: attribute for name, attribute, _ in module.plan}
+    names = {name: attribute for name, attribute, _ in module._steps}
     for full, array in model.parameters.items():
         layer, _, short = full.rpartition(".")
         state[f"{names[layer]}.{short}"] = torch.from_numpy(np.array(array))
