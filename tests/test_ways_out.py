@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 import striate as st
 
 from .test_code import ran, to_keras, with_numbers
+from .test_interop_torch import architectures
 
 WORDS = (
     "train",
@@ -130,3 +132,11 @@ def test_every_network_goes_every_way_out(way: Any, name: str, tmp_path: Path) -
 def test_layers_of_any_name_go_out(way: Any, names: tuple[str, ...], tmp_path: Path) -> None:
     """Names that mean something where they go, or are no words there (10: 4.11)."""
     same(way, named(names), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", [*FILES, MODULE, *CODE[:2]], ids=lambda way: way.__name__)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(graph=architectures())
+def test_drawn_networks_go_every_way_out(way: Any, tmp_path: Path, graph: st.Graph) -> None:
+    same(way, graph, tmp_path)
