@@ -8,7 +8,7 @@ comma := ,
 EXTRAS := dev$(if $(TORCH),$(comma)peers)
 STAMP := $(VENV)/.installed$(if $(TORCH),-torch)
 
-.PHONY: demo test lint sanitize conformance bench bench-here clean
+.PHONY: demo test test-slow lint sanitize conformance bench bench-here clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -16,6 +16,10 @@ demo: $(VENV)/.demo
 test: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n auto $(if $(TORCH),--torch)
+
+# What takes long, and only that; with TORCH=1 its comparisons with PyTorch too.
+test-slow: $(STAMP)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n auto -m slow --slow $(if $(TORCH),--torch)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

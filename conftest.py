@@ -1,9 +1,9 @@
-"""Test groups: PyTorch comparisons run with --torch; tests on real data run where STRIATE_DATA points at some."""
+"""Test groups: PyTorch comparisons run with --torch, what takes long with --slow; tests on real data run where STRIATE_DATA points at some."""
 
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from striate.errors import MissingDependencyError
+
+SOURCE = Path(__file__).parent / "src"
+
 collect_ignore = ["tests/test_native.py"] if "STRIATE_NO_NATIVE" in os.environ else []
-if find_spec("torch") is None:  # these import it when they are imported, and their doctests with them
-    collect_ignore += [f"src/striate/interop/torch/{name}.py" for name in ("module", "steps", "trace")]
 
 settings.register_profile(
     "striate",
@@ -26,14 +28,25 @@ settings.load_profile("striate")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="run the tests that take long too")
     parser.addoption("--torch", action="store_true", help="run the comparisons with PyTorch too")
+    parser.addoption("--slow", action="store_true", help="run what takes long too")
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out the doctests of a module that an optional package is missing for: importing it says so, no list does."""
+    if not collection_path.is_relative_to(SOURCE) or collection_path.suffix != ".py":
+        return None
+    try:
+        import_module(".".join(collection_path.relative_to(SOURCE).with_suffix("").parts))
+    except MissingDependencyError:
+        return True
+    return None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     left_out = {
-        "slow": not config.getoption("--slow"),
         "torch": not config.getoption("--torch"),
+        "slow": not config.getoption("--slow"),
         "data": "STRIATE_DATA" not in os.environ,
     }
     dropped = [item for item in items if any(left_out.get(mark.name) for mark in item.iter_markers())]

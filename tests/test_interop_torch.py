@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,20 @@ def shaken(graph: st.Graph, seed: int = 0) -> st.Model:
     return model
 
 
+def reserved(name: str) -> bool:
+    """What a module of ours cannot call a layer."""
+    import torch
+
+    return hasattr(torch.nn.Module(), name) or iskeyword(name) or name in ("_output", "_steps")
+
+
 def both_ways(graph: st.Graph, *, back: bool = True) -> None:
     """Our outputs are the module's, and what is traced from the module gives them again."""
     import torch
 
     model = shaken(graph)
     module = interop.to_module(model)
-    assert set(module.state_dict()) >= set(model.parameters) or any(
-        hasattr(torch.nn.Module, n.name) for n in graph.nodes
-    )
+    assert set(module.state_dict()) >= {n for n in model.parameters if not reserved(n.partition(".")[0])}
     x = np.random.default_rng(5).standard_normal((3, *graph.input_shape)).astype(np.float32)
     expected = model.predict(x)
     largest = max(1.0, float(np.abs(expected).max(initial=0.0)))
@@ -50,6 +56,33 @@ def both_ways(graph: st.Graph, *, back: bool = True) -> None:
     if back:
         again = interop.from_module(module, torch.from_numpy(x))
         np.testing.assert_allclose(again.predict(x), expected, atol=1e-5 * largest, rtol=1e-5)
+
+
+AWKWARD = ("forward", "forward_", "forward__", "training", "training_", "output", "plan", "_modules", "_output", "_steps", "type", "half",
+           "class", "lambda", "245", "0", "x", "names", "conv-1", "größe", "T_destination", "__init__", "a b", "F", "torch")  # fmt: skip
+
+
+def test_a_layer_may_have_any_name() -> None:
+    """Attributes of modules, keywords, digits, and names that a changed one could meet: same outputs, same names where PyTorch allows them (10: 4.11)."""
+    layers = [(name, st.Linear(3) if i % 2 else L.Tanh()) for i, name in enumerate(AWKWARD)]
+    graph = st.Sequential(layers, input_shape=(3,))
+    both_ways(graph)
+    named = [name for name, _ in interop.to_module(st.Model(graph)).named_children()]
+    assert len(set(named)) == len(AWKWARD)
+    for name, called in zip(AWKWARD, named, strict=True):
+        assert called.rstrip("_") == name.rstrip("_")
+        assert (called == name) is not reserved(name)
+
+
+@pytest.mark.parametrize(
+    "names", [("forward", "forward_"), ("forward_", "forward"), ("type", "type_", "type__")]
+)
+def test_a_changed_name_meets_no_other_layer_s(names: tuple[str, ...]) -> None:
+    """Each layer keeps its own numbers, whichever comes first, and a name that need not change stays (10: 4.11)."""
+    graph = st.Sequential([(name, st.Linear(3)) for name in names], input_shape=(3,))
+    both_ways(graph)
+    module = interop.to_module(st.Model(graph))
+    assert {name for name in names if name.endswith("_")} < {name for name, _ in module.named_children()}
 
 
 @hyp.composite

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -75,3 +76,55 @@ def test_the_readme_s_python_runs(here: Path) -> None:
     assert blocks
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
+
+
+def readme_commands() -> list[str]:
+    block = re.split(
+        r"^```.*$", (ROOT / "README.md").read_text(encoding="utf-8"), maxsplit=2, flags=re.MULTILINE
+    )[1]
+    return [line.partition("#")[0].strip() for line in block.splitlines() if line.strip()]
+
+
+def test_the_readme_begins_with_commands_of_make() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert readme_commands() == ["make demo", "make test"]
+    for command in readme_commands():
+        assert re.search(rf"^{command.removeprefix('make ')}:", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("broken", ["", "demo", "test", "lint", "lint TORCH=1", "test TORCH=1"])
+def test_ci_runs_what_the_readme_says_first_and_ends_where_a_step_fails(broken: str, tmp_path: Path) -> None:
+    """`.ci/run` with a make that only says what it was asked for: as a stranger first, and no failure is swallowed (10: 1)."""
+    project, programs = tmp_path / "project", tmp_path / "bin"
+    (project / ".ci").mkdir(parents=True)
+    programs.mkdir()
+    (programs / "make").write_text(
+        '#!/bin/sh\necho "ran: $* | $HOME | ${STRIATE_ISA-none} | $PWD"\n'
+        f'echo "== 3 passed in 0.10s =="\n[ "$*" != "{broken}" ]\n'
+    )
+    (programs / "make").chmod(0o755)
+    (project / ".ci" / "run").write_bytes((ROOT / ".ci" / "run").read_bytes())
+    (project / "README.md").write_bytes((ROOT / "README.md").read_bytes())
+    git = ["git", "-C", str(project), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    home = {"HOME": str(tmp_path), "STRIATE_ISA": "avx2", "PATH": f"{programs}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", ".ci/run"], cwd=project, env=home, capture_output=True, text=True, check=False
+    )
+    ran = [
+        line.removeprefix("ran: ").split(" | ")
+        for line in done.stdout.splitlines()
+        if line.startswith("ran: ")
+    ]
+    first = [command.removeprefix("make ") for command in readme_commands()]
+    expected = [*first, "lint", "lint TORCH=1", "test TORCH=1", "sanitize", "test-slow TORCH=1"]
+    asked = [words for words, *_ in ran]
+    assert asked == (expected[: expected.index(broken) + 1] if broken else expected)
+    assert (done.returncode, "FAILED" in done.stdout) == (int(bool(broken)), bool(broken))
+    assert done.stdout.count("3 passed in 0.10s") == 2 * len(asked)
+    for words, used_home, isa, folder in ran:
+        stranger = "TORCH" not in words and words in (*first, "lint")
+        assert (isa == "none") is stranger
+        assert (used_home == str(tmp_path)) is not stranger
+        assert (folder == str(project)) is not stranger

@@ -25,9 +25,7 @@ try:
     from sklearn.utils.multiclass import check_classification_targets, unique_labels
     from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 except ImportError:
-    raise MissingDependencyError(
-        "scikit-learn", "striate.interop.sklearn", remedy="pip install scikit-learn"
-    ) from None
+    raise MissingDependencyError("scikit-learn", "striate.interop.sklearn", extra="sklearn") from None
 
 Array = npt.NDArray[Any]
 

@@ -26,7 +26,7 @@ def notebook(solution: Solution, lang: str, *, full: bool) -> str:
     try:
         from nbformat import v4, writes
     except ImportError:
-        raise MissingDependencyError("nbformat", "a notebook", remedy="pip install nbformat") from None
+        raise MissingDependencyError("nbformat", "a notebook", extra="notebook") from None
     cells = [
         v4.new_markdown_cell(f"# {say(lang, 'title')}"),
         v4.new_code_cell(_again(solution)),

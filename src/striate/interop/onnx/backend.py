@@ -13,14 +13,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx.backend.base import Backend as Base
-from onnx.backend.base import BackendRep
 
+from ...errors import MissingDependencyError
 from ...parameters import Parameters
 from ...plan import ReferenceEngine, lower, make_engine
 from ..network import Known, MixesImagesError, unreadable
 from .load import Reader, free_inputs
 from .write import import_onnx
+
+try:
+    from onnx.backend.base import Backend as Base
+    from onnx.backend.base import BackendRep
+except ModuleNotFoundError:
+    raise MissingDependencyError("onnx", "striate.interop.onnx.Backend", extra="onnx") from None
 
 Array = npt.NDArray[Any]
 

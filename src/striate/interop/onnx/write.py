@@ -64,9 +64,7 @@ def import_onnx() -> Any:
         import onnx.helper
         import onnx.numpy_helper
     except ImportError:
-        raise MissingDependencyError(
-            "onnx", "striate.interop.onnx", remedy="pip install 'striate[onnx]'"
-        ) from None
+        raise MissingDependencyError("onnx", "striate.interop.onnx", extra="onnx") from None
     return onnx
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import MissingDependencyError
 from ...model import Model
 from .weights import Match, Matches, load_weights
 
@@ -20,11 +19,11 @@ __all__ = ["Match", "Matches", "from_module", "load_weights", "to_module"]
 
 
 def to_module(model: Model) -> Any:
-    """A torch.nn.Module that computes what the model does, in training too; its state_dict has the model's names.
+    """A torch.nn.Module that computes what the model does, in training too; its state_dict has the model's names, with a _
+    behind a layer's name that is an attribute of modules (forward) or a keyword (class).
 
     Raises:   MissingDependencyError without torch; OptionError for a layer that PyTorch cannot express.
     """
-    _need_torch()
     from .module import build
 
     return build(model)
@@ -37,14 +36,6 @@ def from_module(module: Any, example: Any, *, engine: str | None = None) -> Mode
               engine as in Model.
     Raises:   ModelFileError, with every operation that cannot be read in one message; MissingDependencyError without torch.
     """
-    _need_torch()
     from .trace import trace
 
     return trace(module, example, engine)
-
-
-def _need_torch() -> None:
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError("torch", "striate.interop.torch", extra="torch") from None

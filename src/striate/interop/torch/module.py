@@ -2,56 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812  (its usual name)
-from torch import nn
 
 from ...errors import OptionError
 from ...graph import INPUT, Node
 from ...model import Model
 from ...reference.resize import resize_steps
 from ...shapes import TransposedAxis, WindowAxis, pair
+from .framework import F, Tensor, nn, torch
 
-Tensor = torch.Tensor
 
+class StriateModule(nn.Module):  # type: ignore[misc]
+    """A DAG of modules named as the network's layers are.
 
-class StriateModule(nn.Module):
-    """A DAG of modules named as the network's layers are."""
+    A layer whose name is an attribute of modules (forward, training, type) or a keyword (class), which torch.fx writes
+    into source, gets a _ behind it, as many as it takes to be no other layer's. Any other name a module may have: 245 too.
+    """
 
     def __init__(self, model: Model) -> None:
         super().__init__()
-        self.plan: list[tuple[str, str, tuple[str, ...]]] = []
-        self.output = model.graph.output
-        for node in model.graph.nodes:
-            name = f"{node.name}_" if hasattr(nn.Module, node.name) else node.name
+        self._output = model.graph.output
+        self._steps: list[tuple[str, str, tuple[str, ...]]] = []
+        names = self._free_names([node.name for node in model.graph.nodes])
+        for node, name in zip(model.graph.nodes, names, strict=True):
             self.add_module(name, _module(node))
-            self.plan.append((node.name, name, node.inputs))
+            self._steps.append((node.name, name, node.inputs))
+
+    def _free_names(self, names: Sequence[str]) -> list[str]:
+        """The layers' names, changed where a module cannot have them. To be asked before layers are added."""
+        taken, found = set(names), []
+        for wanted in names:
+            name = wanted
+            while hasattr(self, name) or iskeyword(name) or (name != wanted and name in taken):
+                name += "_"
+            taken.add(name)
+            found.append(name)
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's output for a batch."""
         values = {INPUT: x}
-        for name, attribute, inputs in self.plan:
+        for name, attribute, inputs in self._steps:
             values[name] = getattr(self, attribute)(*(values[source] for source in inputs))
-        return values[self.output]
+        return values[self._output]
 
 
 def build(model: Model) -> StriateModule:
     """The module, with the model's numbers, in evaluation mode."""
     module = StriateModule(model)
     state = module.state_dict()
-    names = {name: attribute for name, attribute, _ in module.plan}
+    names = {name: attribute for name, attribute, _ in module._steps}
     for full, array in model.parameters.items():
         layer, _, short = full.rpartition(".")
         state[f"{names[layer]}.{short}"] = torch.from_numpy(np.array(array))
     module.load_state_dict(state)
-    return module.eval()
+    module.eval()
+    return module
 
 
-class _Call(nn.Module):
+class _Call(nn.Module):  # type: ignore[misc]
     """A function without parameters."""
 
     def __init__(self, call: Callable[..., Tensor], told: str) -> None:
@@ -75,7 +88,7 @@ def _filters(node: Node) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class _Conv2d(nn.Conv2d):
+class _Conv2d(nn.Conv2d):  # type: ignore[misc]
     """A convolution with any padding on each side."""
 
     def __init__(self, node: Node) -> None:
@@ -87,7 +100,7 @@ class _Conv2d(nn.Conv2d):
         return super().forward(F.pad(x, self.sides, self.how) if any(self.sides) else x)
 
 
-class _ConvTranspose2d(nn.ConvTranspose2d):
+class _ConvTranspose2d(nn.ConvTranspose2d):  # type: ignore[misc]
     """A transposed convolution cropped by any amount on each side."""
 
     def __init__(self, node: Node) -> None:
@@ -96,7 +109,7 @@ class _ConvTranspose2d(nn.ConvTranspose2d):
             axis for axis in node.layer.windows(*node.input_shapes) if isinstance(axis, TransposedAxis)
         ]
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Tensor:
         y = F.conv_transpose2d(x, self.weight, None, self.stride, 0, 0, self.groups, self.dilation)
         rows, columns = self.axes
         y = F.pad(y, (0, columns.before + columns.output_size, 0, rows.before + rows.output_size))
@@ -109,7 +122,7 @@ class _ConvTranspose2d(nn.ConvTranspose2d):
         return y if self.bias is None else y + self.bias[:, None, None]
 
 
-class _PReLU(nn.Module):
+class _PReLU(nn.Module):  # type: ignore[misc]
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(shape))
@@ -118,7 +131,7 @@ class _PReLU(nn.Module):
         return torch.where(x < 0, x * self.weight, x)
 
 
-class _Parameter(nn.Module):
+class _Parameter(nn.Module):  # type: ignore[misc]
     def __init__(self, shape: tuple[int, ...], trained: bool) -> None:
         super().__init__()
         if trained:

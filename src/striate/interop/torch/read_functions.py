@@ -8,12 +8,11 @@ from math import prod
 from typing import Any, Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812  (its usual name)
 
 from ... import layers as L  # noqa: N812  (beside F)
 from ...shapes import times
 from ..network import ANY_BATCH, CannotError, Known, Made, MixesImagesError, Network
+from .framework import F, torch
 from .read_modules import adaptive, avg_pool, flat, interpolate, max_pool, silu, softmax_axis, zero_pad
 
 Call = Any  # what a step was called with: positions, or names

@@ -7,11 +7,11 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from ... import layers as L  # noqa: N812  (beside nn)
 from ...shapes import unpair
 from ..network import CannotError, Made, MixesImagesError, Network
+from .framework import nn
 
 Call = Any  # what a step was called with: positions, or names
 

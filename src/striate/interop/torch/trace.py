@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import fx
-
 from ...errors import StriateError
 from ...model import Model
 from ...shapes import Shape
 from ..network import ANY_BATCH, CannotError, Known, Made, MixesImagesError, Network, unreadable
 from ..weights import fill
+from .framework import fx
 from .read_functions import FUNCTIONS
 from .read_modules import MODULES
 
