@@ -62,7 +62,8 @@ class Model:
 
     Args:     graph; seed for initialization, shuffling, augmentation and dropout; engine
               "native", "reference", or None for the native one where it was built;
-              initialization: see striate.parameters.initialize.
+              initialization: see striate.parameters.initialize; parameters, of this graph, taken as
+              they are instead of drawing any.
     Fields:   graph, parameters (name → float32 array, views of one flat buffer),
               preprocessing and class_names (set by the first fit on uint8 images), seed
 
@@ -75,12 +76,15 @@ class Model:
     def __init__(
         self, graph: Graph, *, seed: int = 0, engine: str | None = None, initialization: Rule = "he",
         preprocessing: Preprocessing | None = None, class_names: Sequence[str] = (),
+        parameters: Parameters | None = None,
     ) -> None:  # fmt: skip
         if not 0 <= seed < 1 << 64:
             raise OptionError(f"seed must be from 0 to 2⁶⁴ − 1, got {seed}.")
         self.graph, self.seed = graph, seed
         self.preprocessing, self.class_names = preprocessing, tuple(class_names)
-        self.parameters: Parameters = initialize(graph, seed, initialization)
+        if parameters is not None and parameters.specs != dict(graph.parameter_specs):
+            raise ParameterError("these parameters are those of another network.")
+        self.parameters = initialize(graph, seed, initialization) if parameters is None else parameters
         self.engine = make_engine(engine, lower(graph), self.parameters, seed, macs=graph.macs)
 
     # ── training ─────────────────────────────────────────────────────────────────────────────────
@@ -353,7 +357,7 @@ def load(path: str | Path, *, engine: str | None = None) -> Model:
         seed = int(description["seed"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path} does not describe a network: {error}") from None
-    model = Model(graph, seed=seed, engine=engine)
+    model = Model(graph, seed=seed, engine=engine, parameters=Parameters(graph.parameter_specs))
     _fill(model, path, arrays, description)
     return model
 

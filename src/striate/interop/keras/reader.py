@@ -19,7 +19,7 @@ from ...layers import (
 )
 from ...model import Model
 from ..network import ANY_BATCH, CannotError, Made, Network, unreadable
-from ..weights import fill
+from ..weights import filled
 from .files import KerasFile, layers_of, name_of
 from .layers import ACTIVATIONS, LAYERS, Flat, Value
 
@@ -47,9 +47,7 @@ def load(path: str | Path, *, engine: str | None = None) -> Model:
     path = Path(path)
     reader = Reader(path, KerasFile(path))
     graph, arrays, _ = reader.network.build([reader.output])
-    model = Model(graph, engine=engine)
-    fill(model, arrays)
-    return model
+    return filled(graph, arrays, engine)
 
 
 class Reader:

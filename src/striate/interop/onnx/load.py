@@ -16,7 +16,7 @@ from ...graph import Graph
 from ...model import Model
 from ...shapes import Shape, times
 from ..network import ANY_BATCH, CannotError, Known, MixesImagesError, Network, Value, unreadable
-from ..weights import fill
+from ..weights import filled
 from .fold import foldable, folded
 from .node import NodeView
 from .operators import CONVERTERS, OPERATORS
@@ -64,9 +64,7 @@ def load(
         raise unreadable(
             path, f"{error}; Striate computes each image on its own, so this model cannot be imported."
         ) from None
-    model = Model(graph, engine=engine)
-    fill(model, arrays)
-    return model
+    return filled(graph, arrays, engine)
 
 
 def read(path: Path) -> Any:

@@ -13,7 +13,7 @@ from ...errors import StriateError
 from ...model import Model
 from ...shapes import Shape
 from ..network import ANY_BATCH, CannotError, Known, Made, MixesImagesError, Network, unreadable
-from ..weights import fill
+from ..weights import filled
 from .read_functions import FUNCTIONS
 from .read_modules import MODULES
 
@@ -29,9 +29,7 @@ def trace(module: Any, example: Any, engine: str | None) -> Model:
         raise unreadable(name, f"its forward cannot be traced: {first}") from None
     reader = _Tracer(name, graph, shape)
     built, arrays, _ = reader.network.build([reader.output])
-    model = Model(built, engine=engine)
-    fill(model, arrays)
-    return model
+    return filled(built, arrays, engine)
 
 
 class _Tracer:
