@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -37,6 +38,7 @@ class Known:
     """A tensor whose numbers stand in the file.
 
     Fields:  array
+             name      what it is called where it comes from, or ""
              trained   whether it is an initializer, which training may change
              folds     whether nodes that read only such tensors are computed once and for all
     """
@@ -44,6 +46,7 @@ class Known:
     array: Array
     trained: bool = False
     folds: bool = True
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ class Network:
 
     Args:     input_shape of one image; batch: how many images shapes are computed for, or None where a whole tensor
               counts as one image.
-    Fields:   entries, the layers by name; bordered, images with a border: the image without it, the border's kind, its sides
+    Fields:   entries, the layers by name; reserved, plain names that are given to nothing but what `granted` says;
+              bordered, images with a border: the image without it, the border's kind, its sides
     """
 
     def __init__(self, input_shape: Shape, batch: int | None) -> None:
@@ -80,7 +84,10 @@ class Network:
         self.input = Made(INPUT, input_shape)
         self.entries: dict[str, Entry] = {}
         self.bordered: dict[str, tuple[Made, PaddingMode, tuple[int, int, int, int]]] = {}
-        self.constants: dict[int, tuple[Known, Made]] = {}
+        self.constants: dict[tuple[int, Shape], tuple[Known, Made]] = {}
+        self.reserved: set[str] = set()
+        self.granted = ""
+        self.uses: Counter[str] = Counter()
 
     # ── shapes ───────────────────────────────────────────────────────────────────────────────────
 
@@ -132,19 +139,26 @@ class Network:
         """The value as a layer's output; a known tensor becomes a Parameter, once."""
         if isinstance(value, Made):
             return value
-        if id(value) not in self.constants:
-            array = value.array
-            if self.batch is not None and array.ndim and array.shape[0] == 1:
-                array = array[0]
-            elif self.batch is not None and array.ndim:
-                raise MixesImagesError("a constant for each image")
-            self.constants[id(value)] = value, self.parameter(array, trained=value.trained)
-        return self.constants[id(value)][1]
+        array = value.array
+        if self.batch is not None and array.ndim and array.shape[0] == 1:
+            return self.constant(value, array.shape[1:])
+        if self.batch is not None and array.ndim:
+            raise MixesImagesError("a constant for each image")
+        return self.constant(value, array.shape)
 
-    def parameter(self, array: Array, *, trained: bool) -> Made:
+    def constant(self, value: Known, shape: Shape | None = None) -> Made:
+        """A Parameter of a known tensor's numbers, in its own shape or in another; one, however often it is read."""
+        array = value.array if shape is None else value.array.reshape(shape)
+        key = id(value), array.shape
+        if key not in self.constants:
+            name = self.use(value.name) if value.name else "constant"
+            self.constants[key] = value, self.parameter(array, trained=value.trained, name=name)
+        return self.constants[key][1]
+
+    def parameter(self, array: Array, *, trained: bool, name: str = "constant") -> Made:
         """A Parameter of these numbers."""
         numbers = np.asarray(array, np.float32)
-        return self.add(Parameter(array.shape, trained=trained), self.input, name="constant", value=numbers)
+        return self.add(Parameter(array.shape, trained=trained), self.input, name=name, value=numbers)
 
     def broadcast(self, values: list[Value]) -> list[Made]:
         """All values expanded to one shape, by NumPy's rules for whole tensors."""
@@ -164,7 +178,7 @@ class Network:
         if isinstance(value, Known):
             if value.array.ndim == rank:
                 return self.made(value)
-            return self.parameter(value.array, trained=value.trained)
+            return self.constant(value)
         if len(value.shape) + 1 != rank:
             raise MixesImagesError("tensors of different ranks")
         return value
@@ -187,12 +201,24 @@ class Network:
 
     def free(self, wanted: str) -> str:
         """`wanted` as a layer's name, with a number where it is taken."""
-        stem = re.sub(r"[^0-9A-Za-z_]+", "_", wanted).strip("_") or "layer"
+        stem = _stem(wanted)
         name, count = stem, 1
-        while name in self.entries or name == INPUT:
+        while self._taken(name):
             count += 1
             name = f"{stem}_{count}"
         return name
+
+    def use(self, path: str) -> str:
+        """The name for a layer with the numbers that are called `path`: the same, and conv_use2 when it is used again."""
+        self.granted = stem = _stem(path)
+        self.uses[path] += 1
+        while self.uses[path] > 1 and plain(f"{stem}_use{self.uses[path]}") in self.reserved:
+            self.uses[path] += 1
+        return stem if self.uses[path] == 1 else f"{stem}_use{self.uses[path]}"
+
+    def _taken(self, name: str) -> bool:
+        held = name != self.granted and plain(name) in self.reserved
+        return held or name in self.entries or name == INPUT
 
     # ── the network ──────────────────────────────────────────────────────────────────────────────
 
@@ -222,3 +248,30 @@ def counted(axis: int, rank: int) -> int:
 def unreadable(path: Any, why: str) -> ModelFileError:
     """The error for a file that cannot be imported."""
     return ModelFileError(f"{path}: {why}")
+
+
+def without_placeholder(text: str) -> str:
+    """A message with N where the placeholder of a free batch size stands, alone or in a product.
+
+    >>> without_placeholder(f"{ANY_BATCH}×3 into {6 * ANY_BATCH}")
+    'N×3 into 6·N'
+    """
+
+    def letter(found: re.Match[str]) -> str:
+        times_n, rest = divmod(int(found[0].replace(",", "")), ANY_BATCH)
+        return found[0] if rest or not times_n else "N" if times_n == 1 else f"{times_n}·N"
+
+    return re.sub(r"(?<![\w.,])\d[\d,]*\d(?![\w.])", letter, text)
+
+
+def _stem(wanted: str) -> str:
+    return re.sub(r"[^0-9A-Za-z_]+", "_", wanted).strip("_") or "layer"
+
+
+def plain(name: str) -> str:
+    """A name with '.' and '_' alike, and as many of them as there may be.
+
+    >>> plain("features.0._conv.weight") == plain("features_0_conv.weight")
+    True
+    """
+    return re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_")
