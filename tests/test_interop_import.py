@@ -150,7 +150,7 @@ def test_squeeze_and_excite_and_attention(tmp_path: Path) -> None:
 def test_one_of_several_outputs(tmp_path: Path) -> None:
     nodes = [node("Split", ["x"], ["a", "b", "y"], axis=1, num_outputs=3), node("Relu", ["b"], ["z"])]
     path = save(tmp_path / "m.onnx", model(nodes, outputs=("y", "z")))
-    with pytest.raises(st.ModelFileError, match="it has 2 outputs; choose one with output=: y, z"):
+    with pytest.raises(st.ModelFileError, match="it has 2 outputs; choose one with output=: y, z;"):
         interop.load(path)
     assert [n.name for n in interop.load(path, output="z").graph.nodes] == ["b", "z"]
     with pytest.raises(st.ModelFileError, match="there is no output 'q'; there are y, z"):

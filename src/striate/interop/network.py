@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -13,7 +15,7 @@ import numpy.typing as npt
 
 from ..errors import ModelFileError, ShapeError
 from ..graph import INPUT, Graph, GraphBuilder
-from ..layers import Expand, Identity, IntoBatch, Layer, OutOfBatch, Parameter
+from ..layers import Expand, Identity, IntoBatch, Layer, OutOfBatch, Parameter, Reshape
 from ..layers.convolution import PaddingMode
 from ..shapes import Shape, times
 
@@ -22,6 +24,7 @@ Array = npt.NDArray[Any]
 ANY_BATCH = (
     7919  # stands for a free batch size while shapes are computed: a prime, so that no product hides it
 )
+OTHER_BATCH = 7907  # one more, to see what depends on it
 MOST_NUMBERS = 1 << 28  # of one tensor, an image
 
 
@@ -41,12 +44,14 @@ class Known:
              name      what it is called where it comes from, or ""
              trained   whether it is an initializer, which training may change
              folds     whether nodes that read only such tensors are computed once and for all
+             twin      what it would be for OTHER_BATCH images, where that differs: it may shape, but not be computed with
     """
 
     array: Array
     trained: bool = False
     folds: bool = True
     name: str = ""
+    twin: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,12 @@ class Network:
     Args:     input_shape of one image; batch: how many images shapes are computed for, or None where a whole tensor
               counts as one image.
     Fields:   entries, the layers by name; reserved, plain names that are given to nothing but what `granted` says;
-              bordered, images with a border: the image without it, the border's kind, its sides
+              wholes, layers whose first axis is no batch though there is one (see `lifted`); bordered, images with a border: the image without it, the border's kind, its sides
     """
 
     def __init__(self, input_shape: Shape, batch: int | None) -> None:
         self.batch = batch
+        self.wholes: set[str] = set()
         self.input = Made(INPUT, input_shape)
         self.entries: dict[str, Entry] = {}
         self.bordered: dict[str, tuple[Made, PaddingMode, tuple[int, int, int, int]]] = {}
@@ -148,6 +154,8 @@ class Network:
 
     def constant(self, value: Known, shape: Shape | None = None) -> Made:
         """A Parameter of a known tensor's numbers, in its own shape or in another; one, however often it is read."""
+        if value.twin is not None:
+            raise MixesImagesError("the size of the batch as a number")
         array = value.array if shape is None else value.array.reshape(shape)
         key = id(value), array.shape
         if key not in self.constants:
@@ -193,6 +201,27 @@ class Network:
     def together(self, made: Made, count: int | None) -> Made:
         """The way back of `images`."""
         return made if count is None else self.add(OutOfBatch(count), made)
+
+    @contextmanager
+    def lifted(self, values: Sequence[Value | None]) -> Iterator[list[Value | None]]:
+        """The values with the first axis of a batch of one among their own, for nodes that take the batch for any axis."""
+        found = [self._lift(value) if isinstance(value, Made) else value for value in values]
+        batch, self.batch = self.batch, None
+        try:
+            yield found
+        finally:
+            self.batch = batch
+
+    def _lift(self, made: Made) -> Made:
+        return made if made.name in self.wholes else self.add(Reshape((1, *made.shape)), made)
+
+    def lowered(self, value: Value) -> Value:
+        """The way back of `lifted`: an image, where the first axis is of size 1."""
+        if isinstance(value, Made) and len(value.shape) > 1 and value.shape[0] == 1:
+            return self.add(Reshape(value.shape[1:]), value)
+        if isinstance(value, Made):
+            self.wholes.add(value.name)
+        return value
 
     def replace(self, made: Made, layer: Layer, **arrays: Array) -> None:
         """Another layer of the same output shape in a place, with more parameters."""

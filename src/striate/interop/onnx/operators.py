@@ -177,7 +177,7 @@ def _dropout(reader: Any, node: NodeView, given: Given) -> list[Value]:
         made = network.add(Dropout(ratio), value, name=node.name)
     elif ratio:
         raise CannotError(f"a ratio of {ratio}")
-    return [made, Known(np.ones(network.shape(value), np.bool_))]
+    return [made, Known(np.broadcast_to(np.bool_(True), network.shape(value)))]
 
 
 def _identity(reader: Any, node: NodeView, given: Given) -> Value:
