@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -251,12 +252,27 @@ class Model:
     def classify(self, images: Any, *, top: int = 5) -> list[list[Guess]]:
         """The `top` most probable classes of each image, most probable first.
 
-        Raises:   OptionError when the network does not end in Softmax.
+        Where class_names are known and the network ends in scores, probabilities are their softmax, as in training.
+
+        Raises:   OptionError for outputs that are no classes.
         """
-        if not self.graph.ends_in_softmax:
-            raise OptionError("classify needs a network that ends in Softmax; predict gives the raw outputs.")
+        shape, last = self.graph.output_shape, self.graph[self.graph.output].layer.kind
+        if not shape or prod(shape) != shape[0]:
+            raise OptionError(
+                f"classify needs one output a class, and this network's output is {times(shape)}."
+            )
+        scores = self.class_names and last not in ("Sigmoid", "HardSigmoid")
+        if last not in ("Softmax", "LogSoftmax") and not scores:
+            raise OptionError(
+                f"classify needs a network that ends in Softmax, or in scores of the classes in class_names; this one ends in {last}. "
+                "predict gives the raw outputs; striate import FILE --labels FILE names its classes."
+            )
+        rows = self.predict(images).reshape(-1, shape[0])
+        if last != "Softmax":
+            raised = np.exp(rows.astype(np.float64) - rows.max(axis=1, keepdims=True))
+            rows = raised / raised.sum(axis=1, keepdims=True)
         found = []
-        for row in self.predict(images):
+        for row in rows:
             best = np.argsort(-row, kind="stable")[:top]
             found.append([Guess(self.label(int(i)), float(row[i])) for i in best])
         return found
