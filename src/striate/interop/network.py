@@ -15,7 +15,18 @@ import numpy.typing as npt
 
 from ..errors import ModelFileError, ShapeError
 from ..graph import INPUT, Graph, GraphBuilder
-from ..layers import Expand, Identity, IntoBatch, Layer, OutOfBatch, Parameter, Reshape
+from ..layers import (
+    Expand,
+    Flatten,
+    Identity,
+    IntoBatch,
+    Layer,
+    LogSoftmax,
+    OutOfBatch,
+    Parameter,
+    Reshape,
+    Softmax,
+)
 from ..layers.convolution import PaddingMode
 from ..shapes import Shape, times
 
@@ -125,6 +136,11 @@ class Network:
     def add(self, layer: Layer, *inputs: Value, name: str = "", **arrays: Array) -> Made:
         """One more layer, with its parameters."""
         made = [self.made(value) for value in inputs]
+        if isinstance(layer, (Flatten, Reshape)) and self._ends(made[0]):
+            return self._flat_end(layer, made[0], name)
+        return self._put(layer, made, name, arrays)
+
+    def _put(self, layer: Layer, made: list[Made], name: str, arrays: dict[str, Array]) -> Made:
         shapes = tuple(value.shape for value in made)
         try:
             shape = layer.output_shape(*shapes)
@@ -140,6 +156,23 @@ class Network:
                 )
         self.entries[name] = Entry(layer, tuple(value.name for value in made), shapes, arrays)
         return Made(name, shape)
+
+    def _ends(self, made: Made) -> bool:
+        """Whether it is a softmax over the channels of a map of one place."""
+        return (
+            made.name in self.entries
+            and isinstance(self.entries[made.name].layer, (Softmax, LogSoftmax))
+            and len(made.shape) > 1
+            and prod(made.shape) == made.shape[0]
+        )
+
+    def _flat_end(self, layer: Layer, made: Made, name: str) -> Made:
+        """The softmax after the reshape that follows it: the same numbers, and a network that ends in Softmax says so."""
+        entry = self.entries[made.name]
+        if layer.output_shape(made.shape) != made.shape[:1]:
+            return self._put(layer, [made], name, {})
+        flat = self._put(Flatten(), [Made(entry.inputs[0], made.shape)], "", {})
+        return self._put(entry.layer, [flat], name, {})
 
     def made(self, value: Value) -> Made:
         """The value as a layer's output; a known tensor becomes a Parameter, once."""

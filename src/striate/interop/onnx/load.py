@@ -216,7 +216,8 @@ def _input_shape(path: Path, given: Any, wanted: Shape | None) -> tuple[Shape, i
     if open_ones:
         told = "×".join(str(size or "?") for size in sizes[1:])
         raise unreadable(
-            path, f"its input {given.name} is {told}: say the sizes left open with input_shape=."
+            path,
+            f"its input {given.name} is {told}: say the sizes left open with input_shape= (on the command line: --input CxHxW).",
         )
     return tuple(size or 0 for size in sizes[1:]), batch
 
