@@ -461,3 +461,61 @@ def test_the_table_says_what_stayed_and_what_was_left() -> None:
     assert "kept as they are: constant.value" in str(table)
     assert model.parameters["mean.value"].shape == (3, 1, 1)
     assert not model.parameters.specs["mean.value"].trained, "a buffer is no parameter"
+
+
+# ── published weights ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.data
+def test_published_weights_give_their_published_accuracy() -> None:
+    """ResNet-20 for CIFAR-10, written by hand with its shortcuts of zeros, takes Idelbayev's file by name (10: 4.10)."""
+    import os
+
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    folder = Path(os.environ["STRIATE_DATA"])
+    weights, records = (
+        folder / "weights/resnet20-cifar10.safetensors",
+        folder / "cifar10-first5000/cifar-10-batches-bin/test_batch.bin",
+    )
+    if not weights.is_file() or not records.is_file():
+        pytest.skip("ResNet-20's weights or the exact CIFAR-10 images are not here")
+
+    class Block(nn.Module):
+        def __init__(self, a: int, b: int) -> None:
+            super().__init__()
+            self.grows = a != b
+            self.conv1, self.bn1 = nn.Conv2d(a, b, 3, 1 + (a != b), 1, bias=False), nn.BatchNorm2d(b)
+            self.conv2, self.bn2 = nn.Conv2d(b, b, 3, 1, 1, bias=False), nn.BatchNorm2d(b)
+
+        def forward(self, x: Any) -> Any:
+            y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+            if self.grows:
+                more = x.shape[1] // 2
+                x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, more, more), "constant", 0)
+            y += x
+            return F.relu(y)
+
+    class ResNet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
+            for i, width in enumerate((16, 32, 64)):
+                first = Block(width if i == 0 else width // 2, width)
+                setattr(self, f"layer{i + 1}", nn.Sequential(first, Block(width, width), Block(width, width)))
+            self.linear = nn.Linear(64, 10)
+
+        def forward(self, x: Any) -> Any:
+            x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
+            x = F.avg_pool2d(x, x.size()[3])
+            return self.linear(x.view(x.size(0), -1))
+
+    model = interop.from_module(ResNet(), torch.zeros(1, 3, 32, 32))
+    table = interop.load_weights(model, weights)
+    assert (table.by, table.unused) == ("name", ())
+    model.preprocessing = st.Preprocessing(3, 32, 32, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    pixels = np.fromfile(records, np.uint8).reshape(-1, 3073)
+    found = model.evaluate((pixels[:, 1:].reshape(-1, 3, 32, 32), pixels[:, 0].astype(np.int64)))
+    assert found.accuracy == pytest.approx(0.915, abs=0.004)
