@@ -150,7 +150,7 @@ def test_squeeze_and_excite_and_attention(tmp_path: Path) -> None:
 def test_one_of_several_outputs(tmp_path: Path) -> None:
     nodes = [node("Split", ["x"], ["a", "b", "y"], axis=1, num_outputs=3), node("Relu", ["b"], ["z"])]
     path = save(tmp_path / "m.onnx", model(nodes, outputs=("y", "z")))
-    with pytest.raises(st.ModelFileError, match="it has 2 outputs; choose one with output=: y, z"):
+    with pytest.raises(st.ModelFileError, match="it has 2 outputs; choose one with output=: y, z;"):
         interop.load(path)
     assert [n.name for n in interop.load(path, output="z").graph.nodes] == ["b", "z"]
     with pytest.raises(st.ModelFileError, match="there is no output 'q'; there are y, z"):
@@ -180,6 +180,29 @@ def test_fine_tuning_an_imported_network_lowers_its_loss(tmp_path: Path) -> None
     )
     again = interop.load(interop.save(found, tmp_path / "again.onnx"))
     np.testing.assert_array_equal(again.predict(x), found.predict(x))
+
+
+def test_importing_and_loading_draw_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers that a file holds are read, and none is drawn only to be written over (10: 4.12)."""
+    path = save(tmp_path / "m.onnx", model([node("Conv", ["x", "w"], ["y"])], {"w": floats(2, 3, 3, 3)}))
+    kept = interop.load(path).save(tmp_path / "m.safetensors")
+    monkeypatch.setattr("striate.parameters.normal", lambda *given: pytest.fail("a number was drawn"))
+    x = floats(2, 3, 8, 8)
+    found = interop.load(path).predict(x)
+    np.testing.assert_array_equal(found, st.load(kept).predict(x))
+    assert keras_files.load(archive(tmp_path / "m.keras")).predict(np.ones((1, 3), np.float32)).shape == (
+        1,
+        2,
+    )
+
+
+def test_a_model_takes_the_parameters_of_its_own_network_alone() -> None:
+    """Model(graph, parameters=…) holds these very numbers; those of another network are refused (10: 4.12)."""
+    graph = st.Sequential([st.Linear(2)], input_shape=(3,))
+    drawn = st.Model(graph, seed=4).parameters
+    assert st.Model(graph, parameters=drawn).parameters is drawn
+    with pytest.raises(st.ParameterError, match="those of another network"):
+        st.Model(st.Sequential([st.Linear(3)], input_shape=(3,)), parameters=drawn)
 
 
 # ── what is refused ──────────────────────────────────────────────────────────────────────────────

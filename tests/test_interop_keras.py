@@ -87,6 +87,85 @@ def _vectors(keras: Any) -> Any:
     )
 
 
+def _operations(keras: Any) -> Any:
+    """Numbers and arrays on either side, of every rank that broadcasts, and functions of one tensor."""
+    L, ops = keras.layers, keras.ops
+    rng = np.random.default_rng(0)
+    full, row, places, column = (
+        rng.random(s).astype(np.float32) + 1 for s in ((4, 5, 3), (3,), (4, 5, 1), (1, 1, 5, 1))
+    )
+    given = keras.Input((4, 5, 3))
+    x = L.Conv2D(3, 1)(given)
+    x = x + 3.0
+    x = 2 - x * 0.5
+    x = (x - full) / 2 + row
+    x = 1.5 / (abs(x) + places) * column
+    x = ops.maximum(-x, 0.25) + ops.minimum(x, full) ** 2
+    y = ops.sqrt(ops.exp(ops.tanh(x)) + ops.sigmoid(x)) + ops.relu(x) + ops.square(ops.log(abs(x) + 1))
+    x = L.Add()([y, x]) + L.GlobalAveragePooling2D(keepdims=True)(y)
+    x = ops.concatenate([x, L.Concatenate()([y])], axis=-1)
+    z = 3 * L.Flatten()(x) - np.arange(120, dtype=np.float32) / 60
+    return keras.Model(given, ops.softmax(L.Dense(3)(z) + np.ones((1, 3), np.float32) / 4))
+
+
+@pytest.mark.torch
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("build", [_operations])
+def test_operations_on_tensors_are_those_of_keras(keras: Any, build: Any, tmp_path: Path) -> None:
+    """x + 3., 3 - x, x / array and their like, whichever side the number stands on (10: 4.12)."""
+    test_outputs_are_those_of_keras(keras, build, ".keras", tmp_path)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_is_said(keras: Any, policy: str, suffix: str, striate: Any, here: Path) -> None:
+    """Layers that Keras computes in another type are named: in a warning, and by the command (10: 4.12)."""
+    import warnings
+
+    L = keras.layers
+    half = keras.Sequential(
+        [
+            keras.Input((4, 4, 3)),
+            L.Conv2D(2, 1, dtype=policy, name="first"),
+            L.Flatten(dtype="float32"),
+            L.Dense(2, dtype=policy),
+        ]
+    )
+    plain = keras.Sequential([keras.Input((4, 4, 3)), L.Conv2D(2, 1)])
+    path = here / f"half{suffix}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        half.save(path)
+        plain.save(here / "plain.keras")
+    with pytest.warns(
+        UserWarning,
+        match=f"2 layer\\(s\\) are {policy} \\(the first is first\\); Striate computes in float32",
+    ):
+        interop.load(path)
+    assert f"2 layer(s) are {policy}" in striate("import", path.name).out
+    assert f"2 layer(s) are {policy}" in striate("import", path.name, "--json").records[0]["notes"][0]
+    assert striate("import", "plain.keras", "--json").records[0]["notes"] == []
+
+
+@pytest.mark.torch
+@pytest.mark.filterwarnings("ignore")
+def test_what_operations_cannot_do_is_named_together(keras: Any, tmp_path: Path) -> None:
+    """An operation without a layer, an array for each image and a part of a tensor: each by name (10: 4.12)."""
+    given = keras.Input((4, 5, 3))
+    x = given + np.ones((2, 4, 5, 3), np.float32)
+    y = keras.layers.Conv2D(2, 3, data_format="channels_last")(given)
+    keras.Model(given, [x, y]).save(tmp_path / "m.keras")
+    with pytest.raises(
+        st.ModelFileError,
+        match=r"add\w* \(Add\): an array of shape \(2, 4, 5, 3\), which is none for each image",
+    ):
+        interop.load(tmp_path / "m.keras")
+    keras.Model(given, keras.ops.erf(given)[:, 1:]).save(tmp_path / "m.keras")
+    with pytest.raises(st.ModelFileError, match="2 layer"):
+        interop.load(tmp_path / "m.keras")
+
+
 @pytest.mark.torch
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])

@@ -14,6 +14,7 @@ from hypothesis import strategies as hyp
 from safetensors.numpy import save_file
 
 import striate as st
+from striate.interop import network
 from striate.interop import torch as interop
 
 from .cases import CASES, UNDRAWABLE
@@ -353,6 +354,155 @@ def test_what_cannot_be_traced_is_named_at_once() -> None:
         interop.from_module(Deciding(), torch.zeros(1, 4))
 
 
+def test_lists_of_one_numbers_on_the_left_and_changes_in_place() -> None:
+    """torch.cat([x], 1) and its like are read as they are computed (10: 4.12)."""
+    import torch
+    from torch import nn
+
+    class Odd(nn.Module):
+        def forward(self, x: Any) -> Any:
+            y = torch.cat([torch.cat([x], 1), torch.concat(tensors=(x,), dim=-3)], dim=1)
+            y = y - torch.stack([y], 1).squeeze(1) / 3
+            y = torch.stack((y, 3.0 - y), dim=2).flatten(1, 2)
+            y = 2 / (y.abs() + 1) + (2**y) * torch.tensor(0.5) - torch.tensor([[[0.25]]])
+            y += 1
+            y -= 0.5
+            y *= 2
+            y /= torch.tensor(4.0)
+            n, channels, height, width = y.shape
+            return y.reshape(n, channels // 2, 2 * height, width)
+
+    x = torch.rand(2, 2, 3, 3)
+    found = interop.from_module(Odd(), x).predict(x.numpy())
+    np.testing.assert_allclose(found, Odd()(x).numpy(), atol=1e-5)
+
+
+def test_the_size_of_a_batch_is_no_number_and_never_a_placeholder() -> None:
+    """What a free batch size is computed with does not show in a message, nor go into a result (10: 4.12)."""
+    import torch
+    from torch import nn
+
+    class Mixing(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return (x / x.size(0)) + x.reshape(-1, 6 * x.shape[0]) + x.reshape(1, -1)
+
+    with pytest.raises(st.ModelFileError) as caught:
+        interop.from_module(Mixing(), torch.zeros(2, 3, 4, 4))
+    assert "the size of the batch as a number" in str(caught.value)
+    assert str(network.ANY_BATCH) not in str(caught.value)
+
+
+# ── modes ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_module_keeps_the_mode_of_each_part() -> None:
+    """from_module leaves training flags as they were, after an exception too, and no attribute behind (10: 4.12)."""
+    import torch
+    from torch import nn
+
+    class Deciding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(2).eval()
+
+        def forward(self, x: Any) -> Any:
+            y = self.norm(x) + torch.tensor([[[2.0]]])
+            return y if x.sum() > 0 else -y
+
+    class Steady(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.drop = nn.BatchNorm2d(2).eval(), nn.Dropout(0.5)
+
+        def forward(self, x: Any) -> Any:
+            return self.drop(self.norm(x)) + torch.tensor([[[2.0]]])
+
+    for module, reads in ((Steady(), True), (Deciding(), False)):
+        before, attributes = [part.training for part in module.modules()], set(vars(module))
+        assert before[:2] == [True, False]
+        try:
+            interop.from_module(module, torch.zeros(1, 2, 3, 3))
+        except st.ModelFileError:
+            assert not reads
+        assert [part.training for part in module.modules()] == before
+        assert set(vars(module)) == attributes
+
+
+def test_what_a_forward_does_in_training_alone_is_said() -> None:
+    """Code behind `if self.training` is named in a warning; dropout by self.training needs none (10: 4.12)."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    class Aux(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.main, self.aux = nn.Conv2d(2, 3, 1), nn.Conv2d(3, 1, 1)
+
+        def forward(self, x: Any) -> Any:
+            y = self.main(x)
+            return (y, torch.tanh(self.aux(y))) if self.training else torch.sigmoid(y)
+
+    class Noisy(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x if not self.training or x.sum() > 0 else -x
+
+    class Scaled(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x * (2.0 if self.training else 1.0)
+
+    class Dropping(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return F.dropout(F.dropout(x, 0.25, self.training), p=0.5, training=False)
+
+    x = torch.rand(1, 2, 3, 3)
+    module = Aux()
+    with pytest.warns(
+        UserWarning,
+        match="Aux: its forward asks whether it trains: only in training are there aux, tanh; only in",
+    ) as told:
+        model = interop.from_module(module, x)
+    assert "evaluation are there sigmoid. The network is the one of evaluation" in str(told[0].message)
+    assert told[0].filename == __file__
+    with torch.no_grad():
+        np.testing.assert_allclose(model.predict(x.numpy()), module.eval()(x).numpy(), atol=1e-5)
+    with pytest.warns(UserWarning, match="Noisy: .* in training it cannot be traced"):
+        interop.from_module(Noisy(), x)
+    with pytest.warns(UserWarning, match="other arguments in training have mul"):
+        interop.from_module(Scaled(), x)
+    assert [n.layer for n in interop.from_module(Dropping(), x).graph.nodes] == [st.Dropout(0.25)]
+
+    class Always(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return F.dropout(x, 0.5)
+
+    with pytest.raises(st.ModelFileError, match="it drops numbers in evaluation too"):
+        interop.from_module(Always(), x)
+
+
+def test_numbers_of_other_types_are_said() -> None:
+    """Half-precision and double modules are computed in float32, and a warning says so (10: 4.12)."""
+    import torch
+    from torch import nn
+
+    with pytest.warns(UserWarning, match="Sequential: its numbers are float16; Striate computes in float32"):
+        interop.from_module(nn.Sequential(nn.Conv2d(1, 1, 1)).half(), torch.zeros(1, 1, 2, 2))
+
+
+def test_a_kind_of_layer_is_looked_up_exactly() -> None:
+    """A subclass of a PyTorch layer may compute something else: it is traced or refused, never taken for its parent (10: 4.12)."""
+    import torch
+    from torch import nn
+
+    class Double(nn.ReLU):
+        def forward(self, x: Any) -> Any:
+            return 2 * super().forward(x)
+
+    Double.__module__ = "torch.nn.elsewhere"  # where torch.fx does not look into layers
+    with pytest.raises(st.ModelFileError, match="0 \\(Double\\): there is no layer for it"):
+        interop.from_module(nn.Sequential(Double()), torch.zeros(1, 2, 3, 3))
+
+
 # ── weights ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -376,22 +526,19 @@ def test_weights_by_name_and_by_order(tmp_path: Path) -> None:
         nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2)
     ).eval()
     torch.save({"state_dict": plain.state_dict(), "epoch": 3}, tmp_path / "c.pt")
-    table = interop.load_weights(model, tmp_path / "c.pt")
-    assert table.by == "order and shape"
+    with pytest.raises(st.ParameterError, match='by="order" would fit'):
+        interop.load_weights(model, tmp_path / "c.pt")
+    table = interop.load_weights(model, tmp_path / "c.pt", by="order")
+    assert table.by == "order"
     assert "conv1.weight      ←  0.weight        3×1×3×3" in str(table)
     assert [(row.ours, row.theirs) for row in table][-1] == ("fc1.bias", "4.bias")
     x = torch.randn(2, 1, 4, 4)
     with torch.no_grad():
         np.testing.assert_allclose(model.predict(x.numpy()), plain(x).numpy(), atol=1e-5)
     save_file({k: v.numpy() for k, v in plain.state_dict().items()}, tmp_path / "w.safetensors")
-    assert len(interop.load_weights(model, tmp_path / "w.safetensors").rows) == 8
+    assert len(interop.load_weights(model, tmp_path / "w.safetensors", by="order").rows) == 8
     extra = {**source.parameters, "head.weight": np.zeros((2, 2), np.float32)}
     assert interop.load_weights(model, extra).unused == ("head.weight",)
-
-
-def test_weights_that_do_not_fit_are_shown_side_by_side() -> None:
-    with pytest.raises(st.ParameterError, match=r"conv1.weight 3×1×3×3 +≠ a 2×2"):
-        interop.load_weights(st.Model(small()), {"a": np.zeros((2, 2), np.float32)})
 
 
 def test_nothing_in_a_weights_file_is_run(tmp_path: Path) -> None:

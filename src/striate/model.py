@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ class Model:
 
     Args:     graph; seed for initialization, shuffling, augmentation and dropout; engine
               "native", "reference", or None for the native one where it was built;
-              initialization: see striate.parameters.initialize.
+              initialization: see striate.parameters.initialize; parameters, of this graph, taken as
+              they are instead of drawing any.
     Fields:   graph, parameters (name → float32 array, views of one flat buffer),
               preprocessing and class_names (set by the first fit on uint8 images), seed
     Threads:  any number may use one model together. A prediction, an evaluated batch and a saved file see the
@@ -78,12 +80,15 @@ class Model:
     def __init__(
         self, graph: Graph, *, seed: int = 0, engine: str | None = None, initialization: Rule = "he",
         preprocessing: Preprocessing | None = None, class_names: Sequence[str] = (),
+        parameters: Parameters | None = None,
     ) -> None:  # fmt: skip
         if not 0 <= seed < 1 << 64:
             raise OptionError(f"seed must be from 0 to 2⁶⁴ − 1, got {seed}.")
         self.graph, self.seed = graph, seed
         self.preprocessing, self.class_names = preprocessing, tuple(class_names)
-        self.parameters: Parameters = initialize(graph, seed, initialization)
+        if parameters is not None and parameters.specs != dict(graph.parameter_specs):
+            raise ParameterError("these parameters are those of another network.")
+        self.parameters = initialize(graph, seed, initialization) if parameters is None else parameters
         self._engine_name = engine
         self._start()
 
@@ -263,12 +268,27 @@ class Model:
     def classify(self, images: Any, *, top: int = 5) -> list[list[Guess]]:
         """The `top` most probable classes of each image, most probable first.
 
-        Raises:   OptionError when the network does not end in Softmax.
+        Where class_names are known and the network ends in scores, probabilities are their softmax, as in training.
+
+        Raises:   OptionError for outputs that are no classes.
         """
-        if not self.graph.ends_in_softmax:
-            raise OptionError("classify needs a network that ends in Softmax; predict gives the raw outputs.")
+        shape, last = self.graph.output_shape, self.graph[self.graph.output].layer.kind
+        if not shape or prod(shape) != shape[0]:
+            raise OptionError(
+                f"classify needs one output a class, and this network's output is {times(shape)}."
+            )
+        scores = self.class_names and last not in ("Sigmoid", "HardSigmoid")
+        if last not in ("Softmax", "LogSoftmax") and not scores:
+            raise OptionError(
+                f"classify needs a network that ends in Softmax, or in scores of the classes in class_names; this one ends in {last}. "
+                "predict gives the raw outputs; striate import FILE --labels FILE names its classes."
+            )
+        rows = self.predict(images).reshape(-1, shape[0])
+        if last != "Softmax":
+            raised = np.exp(rows.astype(np.float64) - rows.max(axis=1, keepdims=True))
+            rows = raised / raised.sum(axis=1, keepdims=True)
         found = []
-        for row in self.predict(images):
+        for row in rows:
             best = np.argsort(-row, kind="stable")[:top]
             found.append([Guess(self.label(int(i)), float(row[i])) for i in best])
         return found
@@ -369,7 +389,7 @@ def load(path: str | Path, *, engine: str | None = None) -> Model:
         seed = int(description["seed"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path} does not describe a network: {error}") from None
-    model = Model(graph, seed=seed, engine=engine)
+    model = Model(graph, seed=seed, engine=engine, parameters=Parameters(graph.parameter_specs))
     _fill(model, path, arrays, description)
     return model
 

@@ -199,13 +199,18 @@ def evaluate(
     from dataclasses import asdict
 
     from ..model import load
+    from .pictures import in_order, need
     from .render import say
     from .train import load_for
 
     loaded = load(model)
+    if Path(data).is_dir():
+        need(loaded, model)
     train_data, test = load_for(data, loaded.preprocessing)
     chosen = test or (train_data.split(hold_out, loaded.seed)[1] if hold_out else train_data)
-    found = loaded.evaluate(chosen)
+    if chosen.images.dtype == "uint8":
+        need(loaded, model)
+    found = loaded.evaluate(in_order(chosen, loaded.class_names))
     if as_json:
         emit({"event": "evaluation", "model": str(model), "data": chosen.name, **asdict(found)})
         return
@@ -222,11 +227,13 @@ def predict(
 ) -> None:
     """What pictures show: the most probable classes of each."""
     from ..model import load
+    from .pictures import need
     from .render import console, picture_files, prediction_table
 
     if top < 1:
         raise typer.BadParameter("--top must be at least 1.")
     loaded = load(model)
+    need(loaded, model)
     files = picture_files(images)
     guesses = loaded.classify(files, top=top)
     if as_json:

@@ -137,6 +137,7 @@ def _neuron(
     from ..explain import explain_neuron
     from ..explain.problem import read_npy
     from ..model import load
+    from .pictures import need
 
     model = load(file)
     try:
@@ -145,11 +146,10 @@ def _neuron(
         raise OptionError(f"--at is written channel,row,column, got {at!r}.") from None
     if picture.endswith(".npy"):
         shown, x = None, read_npy(picture)
-    elif model.preprocessing is None:
-        raise OptionError("this model was trained on arrays; give the image as an .npy.")
     else:
-        shown = model.preprocessing.read(picture)
-        x = model.preprocessing.normalize(shown[None])[0]
+        preprocessing = need(model, file)
+        shown = preprocessing.read(picture)
+        x = preprocessing.normalize(shown[None])[0]
     return explain_neuron(model.graph, model.parameters, x, layer, place, terms=terms, depth=depth), shown
 
 

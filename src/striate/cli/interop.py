@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .app import Classes, Input, Json, Net, RoundingOption, app, emit
+
+if TYPE_CHECKING:
+    from ..model import Model
 
 
 @app.command("import")
@@ -16,28 +20,29 @@ def import_(
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="MODEL", help="The model file to write; by default the same name.")] = None,
     input: Input = None,  # noqa: A002
     output: Annotated[str | None, typer.Option(help="Which output, where an ONNX file has several.")] = None,
+    mean: Annotated[str | None, typer.Option(metavar="R,G,B", help="What its pictures were made less of: (pixel/255 − mean)/std; numbers above 1 are of pixels 0…255.")] = None,
+    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="What they were divided by; goes with --mean.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="HxW", help="The pictures' size, by default the network's.")] = None,
+    labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Class names, one a line, in the order of the outputs.")] = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Read another framework's network into a Striate model file, which every other command takes."""
-    from ..errors import OptionError
+    """Read another framework's network into a Striate model file, which every other command takes.
+
+    Example: striate import mobilenet.onnx --mean .485,.456,.406 --std .229,.224,.225 --size 224x224 --labels classes.txt
+    """
     from ..plan import lower, why_not_native
     from .options import parse_shape
+    from .pictures import input_shape_of, read_labels, stated, told
     from .render import console, say
 
     target = out or source.with_suffix(".safetensors")
-    given: dict[str, Any] = {"input_shape": parse_shape(input) if input else None, "output": output}
-    if source.suffix == ".onnx":
-        from ..interop.onnx import load
-
-        model = load(source, **given)
-    elif source.suffix in (".keras", ".h5", ".hdf5"):
-        if any(given.values()):
-            raise OptionError("--input and --output are for ONNX files; a Keras file says both.")
-        from ..interop.keras import load as load_keras
-
-        model = load_keras(source)
-    else:
-        raise OptionError(f"{source.name} ends in none of .onnx, .keras, .h5.")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = _read(source, parse_shape(input) if input else None, output, input_shape_of(mean, size))
+    model.preprocessing = stated(model, mean, std, size)
+    if labels is not None:
+        model.class_names = read_labels(labels, model)
+    notes = [str(warning.message) for warning in caught]
     path = model.save(target)
     slow = why_not_native(lower(model.graph))
     if as_json:
@@ -47,13 +52,37 @@ def import_(
                 "file": str(path),
                 "parameters": model.graph.parameter_count,
                 "engine": "reference" if slow else "native",
+                "preprocessing": model.preprocessing.to_dict() if model.preprocessing else None,
+                "classes": len(model.class_names),
+                "notes": notes,
             }
         )
         return
     console().print(model.graph.summary())
     say(f"{path}: {path.stat().st_size:,} bytes")
+    if model.preprocessing:
+        say(told(model.preprocessing))
+    for note in notes:
+        say(note)
     if slow:
         say(f"{slow}: it runs on the reference engine, which is slower.")
+
+
+def _read(source: Path, shape: Any, output: str | None, picture_shape: Any) -> Model:
+    """The network in a file; what --size says is the shape that a file leaves open."""
+    from ..errors import OptionError
+
+    if source.suffix == ".onnx":
+        from ..interop.onnx import load
+
+        return load(source, input_shape=shape or picture_shape, output=output)
+    if source.suffix in (".keras", ".h5", ".hdf5"):
+        if shape or output:
+            raise OptionError("--input and --output are for ONNX files; a Keras file says both.")
+        from ..interop.keras import load as load_keras
+
+        return load_keras(source)
+    raise OptionError(f"{source.name} ends in none of .onnx, .keras, .h5.")
 
 
 @app.command()
@@ -67,11 +96,15 @@ def export(
     from ..errors import OptionError
     from ..interop.onnx import save
     from ..model import load
+    from .pictures import need
     from .render import say
 
     if out.suffix != ".onnx":
         raise OptionError(f"the file must end in .onnx, got {out.name}.")
-    path = save(load(model), out, preprocessing=preprocessing)
+    loaded = load(model)
+    if preprocessing:
+        need(loaded, model)
+    path = save(loaded, out, preprocessing=preprocessing)
     if as_json:
         emit({"event": "exported", "file": str(path), "bytes": path.stat().st_size})
     else:

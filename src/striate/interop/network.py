@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -12,7 +15,18 @@ import numpy.typing as npt
 
 from ..errors import ModelFileError, ShapeError
 from ..graph import INPUT, Graph, GraphBuilder
-from ..layers import Expand, Identity, IntoBatch, Layer, OutOfBatch, Parameter
+from ..layers import (
+    Expand,
+    Flatten,
+    Identity,
+    IntoBatch,
+    Layer,
+    LogSoftmax,
+    OutOfBatch,
+    Parameter,
+    Reshape,
+    Softmax,
+)
 from ..layers.convolution import PaddingMode
 from ..shapes import Shape, times
 
@@ -21,6 +35,7 @@ Array = npt.NDArray[Any]
 ANY_BATCH = (
     7919  # stands for a free batch size while shapes are computed: a prime, so that no product hides it
 )
+OTHER_BATCH = 7907  # one more, to see what depends on it
 MOST_NUMBERS = 1 << 28  # of one tensor, an image
 
 
@@ -37,13 +52,17 @@ class Known:
     """A tensor whose numbers stand in the file.
 
     Fields:  array
+             name      what it is called where it comes from, or ""
              trained   whether it is an initializer, which training may change
              folds     whether nodes that read only such tensors are computed once and for all
+             twin      what it would be for OTHER_BATCH images, where that differs: it may shape, but not be computed with
     """
 
     array: Array
     trained: bool = False
     folds: bool = True
+    name: str = ""
+    twin: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -72,15 +91,20 @@ class Network:
 
     Args:     input_shape of one image; batch: how many images shapes are computed for, or None where a whole tensor
               counts as one image.
-    Fields:   entries, the layers by name; bordered, images with a border: the image without it, the border's kind, its sides
+    Fields:   entries, the layers by name; reserved, plain names that are given to nothing but what `granted` says;
+              wholes, layers whose first axis is no batch though there is one (see `lifted`); bordered, images with a border: the image without it, the border's kind, its sides
     """
 
     def __init__(self, input_shape: Shape, batch: int | None) -> None:
         self.batch = batch
+        self.wholes: set[str] = set()
         self.input = Made(INPUT, input_shape)
         self.entries: dict[str, Entry] = {}
         self.bordered: dict[str, tuple[Made, PaddingMode, tuple[int, int, int, int]]] = {}
-        self.constants: dict[int, tuple[Known, Made]] = {}
+        self.constants: dict[tuple[int, Shape], tuple[Known, Made]] = {}
+        self.reserved: set[str] = set()
+        self.granted = ""
+        self.uses: Counter[str] = Counter()
 
     # ── shapes ───────────────────────────────────────────────────────────────────────────────────
 
@@ -112,6 +136,11 @@ class Network:
     def add(self, layer: Layer, *inputs: Value, name: str = "", **arrays: Array) -> Made:
         """One more layer, with its parameters."""
         made = [self.made(value) for value in inputs]
+        if isinstance(layer, (Flatten, Reshape)) and self._ends(made[0]):
+            return self._flat_end(layer, made[0], name)
+        return self._put(layer, made, name, arrays)
+
+    def _put(self, layer: Layer, made: list[Made], name: str, arrays: dict[str, Array]) -> Made:
         shapes = tuple(value.shape for value in made)
         try:
             shape = layer.output_shape(*shapes)
@@ -128,23 +157,49 @@ class Network:
         self.entries[name] = Entry(layer, tuple(value.name for value in made), shapes, arrays)
         return Made(name, shape)
 
+    def _ends(self, made: Made) -> bool:
+        """Whether it is a softmax over the channels of a map of one place."""
+        return (
+            made.name in self.entries
+            and isinstance(self.entries[made.name].layer, (Softmax, LogSoftmax))
+            and len(made.shape) > 1
+            and prod(made.shape) == made.shape[0]
+        )
+
+    def _flat_end(self, layer: Layer, made: Made, name: str) -> Made:
+        """The softmax after the reshape that follows it: the same numbers, and a network that ends in Softmax says so."""
+        entry = self.entries[made.name]
+        if layer.output_shape(made.shape) != made.shape[:1]:
+            return self._put(layer, [made], name, {})
+        flat = self._put(Flatten(), [Made(entry.inputs[0], made.shape)], "", {})
+        return self._put(entry.layer, [flat], name, {})
+
     def made(self, value: Value) -> Made:
         """The value as a layer's output; a known tensor becomes a Parameter, once."""
         if isinstance(value, Made):
             return value
-        if id(value) not in self.constants:
-            array = value.array
-            if self.batch is not None and array.ndim and array.shape[0] == 1:
-                array = array[0]
-            elif self.batch is not None and array.ndim:
-                raise MixesImagesError("a constant for each image")
-            self.constants[id(value)] = value, self.parameter(array, trained=value.trained)
-        return self.constants[id(value)][1]
+        array = value.array
+        if self.batch is not None and array.ndim and array.shape[0] == 1:
+            return self.constant(value, array.shape[1:])
+        if self.batch is not None and array.ndim:
+            raise MixesImagesError("a constant for each image")
+        return self.constant(value, array.shape)
 
-    def parameter(self, array: Array, *, trained: bool) -> Made:
+    def constant(self, value: Known, shape: Shape | None = None) -> Made:
+        """A Parameter of a known tensor's numbers, in its own shape or in another; one, however often it is read."""
+        if value.twin is not None:
+            raise MixesImagesError("the size of the batch as a number")
+        array = value.array if shape is None else value.array.reshape(shape)
+        key = id(value), array.shape
+        if key not in self.constants:
+            name = self.use(value.name) if value.name else "constant"
+            self.constants[key] = value, self.parameter(array, trained=value.trained, name=name)
+        return self.constants[key][1]
+
+    def parameter(self, array: Array, *, trained: bool, name: str = "constant") -> Made:
         """A Parameter of these numbers."""
         numbers = np.asarray(array, np.float32)
-        return self.add(Parameter(array.shape, trained=trained), self.input, name="constant", value=numbers)
+        return self.add(Parameter(array.shape, trained=trained), self.input, name=name, value=numbers)
 
     def broadcast(self, values: list[Value]) -> list[Made]:
         """All values expanded to one shape, by NumPy's rules for whole tensors."""
@@ -164,7 +219,7 @@ class Network:
         if isinstance(value, Known):
             if value.array.ndim == rank:
                 return self.made(value)
-            return self.parameter(value.array, trained=value.trained)
+            return self.constant(value)
         if len(value.shape) + 1 != rank:
             raise MixesImagesError("tensors of different ranks")
         return value
@@ -180,6 +235,27 @@ class Network:
         """The way back of `images`."""
         return made if count is None else self.add(OutOfBatch(count), made)
 
+    @contextmanager
+    def lifted(self, values: Sequence[Value | None]) -> Iterator[list[Value | None]]:
+        """The values with the first axis of a batch of one among their own, for nodes that take the batch for any axis."""
+        found = [self._lift(value) if isinstance(value, Made) else value for value in values]
+        batch, self.batch = self.batch, None
+        try:
+            yield found
+        finally:
+            self.batch = batch
+
+    def _lift(self, made: Made) -> Made:
+        return made if made.name in self.wholes else self.add(Reshape((1, *made.shape)), made)
+
+    def lowered(self, value: Value) -> Value:
+        """The way back of `lifted`: an image, where the first axis is of size 1."""
+        if isinstance(value, Made) and len(value.shape) > 1 and value.shape[0] == 1:
+            return self.add(Reshape(value.shape[1:]), value)
+        if isinstance(value, Made):
+            self.wholes.add(value.name)
+        return value
+
     def replace(self, made: Made, layer: Layer, **arrays: Array) -> None:
         """Another layer of the same output shape in a place, with more parameters."""
         self.entries[made.name].layer = layer
@@ -187,12 +263,24 @@ class Network:
 
     def free(self, wanted: str) -> str:
         """`wanted` as a layer's name, with a number where it is taken."""
-        stem = re.sub(r"[^0-9A-Za-z_]+", "_", wanted).strip("_") or "layer"
+        stem = _stem(wanted)
         name, count = stem, 1
-        while name in self.entries or name == INPUT:
+        while self._taken(name):
             count += 1
             name = f"{stem}_{count}"
         return name
+
+    def use(self, path: str) -> str:
+        """The name for a layer with the numbers that are called `path`: the same, and conv_use2 when it is used again."""
+        self.granted = stem = _stem(path)
+        self.uses[path] += 1
+        while self.uses[path] > 1 and plain(f"{stem}_use{self.uses[path]}") in self.reserved:
+            self.uses[path] += 1
+        return stem if self.uses[path] == 1 else f"{stem}_use{self.uses[path]}"
+
+    def _taken(self, name: str) -> bool:
+        held = name != self.granted and plain(name) in self.reserved
+        return held or name in self.entries or name == INPUT
 
     # ── the network ──────────────────────────────────────────────────────────────────────────────
 
@@ -222,3 +310,30 @@ def counted(axis: int, rank: int) -> int:
 def unreadable(path: Any, why: str) -> ModelFileError:
     """The error for a file that cannot be imported."""
     return ModelFileError(f"{path}: {why}")
+
+
+def without_placeholder(text: str) -> str:
+    """A message with N where the placeholder of a free batch size stands, alone or in a product.
+
+    >>> without_placeholder(f"{ANY_BATCH}×3 into {6 * ANY_BATCH}")
+    'N×3 into 6·N'
+    """
+
+    def letter(found: re.Match[str]) -> str:
+        times_n, rest = divmod(int(found[0].replace(",", "")), ANY_BATCH)
+        return found[0] if rest or not times_n else "N" if times_n == 1 else f"{times_n}·N"
+
+    return re.sub(r"(?<![\w.,])\d[\d,]*\d(?![\w.])", letter, text)
+
+
+def _stem(wanted: str) -> str:
+    return re.sub(r"[^0-9A-Za-z_]+", "_", wanted).strip("_") or "layer"
+
+
+def plain(name: str) -> str:
+    """A name with '.' and '_' alike, and as many of them as there may be.
+
+    >>> plain("features.0._conv.weight") == plain("features_0_conv.weight")
+    True
+    """
+    return re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_")

@@ -272,6 +272,10 @@ def _flatten(reader: Reader, config: Config, values: list[Value], arrays: list[A
 def _together(layer: Layer) -> Converter:
     def convert(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
         made = [reader.plain(value) for value in values]
+        if len(made) == 1:
+            return made[0]
+        if len({len(value.shape) for value in made}) > 1:
+            raise CannotError("tensors of different ranks")
         shape = np.broadcast_shapes(*(value.shape for value in made))
         even = [value if value.shape == shape else reader.network.add(Expand(shape), value) for value in made]
         return reader.network.add(layer, *even, name=name)
@@ -281,6 +285,8 @@ def _together(layer: Layer) -> Converter:
 
 def _concat(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
     made = [reader.plain(value) for value in values]
+    if len(made) == 1:
+        return made[0]
     rank, axis = len(made[0].shape), int(config.get("axis", -1))
     place = axis - 1 if axis > 0 else axis + rank  # among (H, W, C), or of a vector
     if not 0 <= place < rank:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from ...layers import (
     Transpose,
 )
 from ...model import Model
-from ..network import ANY_BATCH, CannotError, Made, Network, unreadable
-from ..weights import fill
+from ..network import ANY_BATCH, CannotError, Made, Network, unreadable, without_placeholder
+from ..weights import filled
 from .files import KerasFile, layers_of, name_of
 from .layers import ACTIVATIONS, LAYERS, Flat, Value
+from .operations import OPERATIONS, is_operation, operands_of
 
 Array = npt.NDArray[Any]
 
@@ -40,16 +42,18 @@ _SENSELESS = (
 def load(path: str | Path, *, engine: str | None = None) -> Model:
     """A Model from a .keras or .h5 file that Keras 2 or 3 saved.
 
-    Its input is (N, C, H, W) where Keras's was (N, H, W, C).
+    Its input is (N, C, H, W) where Keras's was (N, H, W, C). A warning says which layers Keras computes in another type
+    (mixed_float16): Striate computes in float32.
 
     Raises:   ModelFileError, with every layer that cannot be read in one message; MissingDependencyError without h5py.
     """
     path = Path(path)
     reader = Reader(path, KerasFile(path))
     graph, arrays, _ = reader.network.build([reader.output])
-    model = Model(graph, engine=engine)
-    fill(model, arrays)
-    return model
+    note = reader.precision()
+    if note:
+        warnings.warn(f"{path.name}: {note}", stacklevel=2)
+    return filled(graph, arrays, engine)
 
 
 class Reader:
@@ -63,32 +67,61 @@ class Reader:
         sequential = file.config.get("class_name") == "Sequential"
         shape = self._input_shape(layers, sequential)
         self.network = Network(shape if len(shape) == 1 else (shape[2], *shape[:2]), ANY_BATCH)
+        self._walk(layers, sequential)
+        self.output = self.plain(self._end(name_of(layers[-1]) if layers else "", sequential))
+
+    # ── the whole ────────────────────────────────────────────────────────────────────────────────
+
+    def _walk(self, layers: list[dict[str, Any]], sequential: bool) -> None:
+        """Every layer in turn; what cannot be read is told together, without what hangs on it."""
+        problems: list[str] = []
+        lost: set[str] = set()
         last = ""
         for layer in layers:
             name = name_of(layer)
             inputs = [last] if sequential and last else self._inbound(layer)
+            last = name
+            if lost & set(inputs):
+                lost.add(name)
+                continue
             try:
                 self.values[name] = (
                     self._read(layer, inputs) if layer["class_name"] != "InputLayer" else self.network.input
                 )
+                continue
             except CannotError as error:
-                raise unreadable(path, f"{name} ({layer['class_name']}): {error}.") from None
+                why = str(error)
             except _SENSELESS as error:
                 first = (str(error) or type(error).__name__).splitlines()[0]
-                raise unreadable(
-                    path,
-                    f"{name} ({layer['class_name']}): its description or weights make no sense ({first}).",
-                ) from None
-            last = name
-        self.output = self.plain(self._end(last, sequential))
+                why = f"its description or weights make no sense ({first})"
+            problems.append(f"{name} ({layer['class_name']}): {without_placeholder(why)}.")
+            lost.add(name)
+        if problems:
+            raise unreadable(self.path, "\n  ".join(problems))
 
-    # ── the whole ────────────────────────────────────────────────────────────────────────────────
+    def precision(self) -> str:
+        """A sentence about layers that Keras does not compute in float32, or ""."""
+        found: dict[str, list[str]] = {}
+        for layer in layers_of(self.file.config, self.path):
+            policy = layer["config"].get("dtype")
+            if isinstance(policy, dict) and isinstance(policy.get("config"), dict):
+                policy = policy["config"].get("name")
+            if layer["class_name"] != "InputLayer" and policy not in (None, "float32"):
+                found.setdefault(str(policy), []).append(name_of(layer))
+        told = [
+            f"{len(names)} layer(s) are {policy} (the first is {names[0]})" for policy, names in found.items()
+        ]
+        return (
+            f"{' and '.join(told)}; Striate computes in float32, so outputs differ in their last digits."
+            if told
+            else ""
+        )
 
     def _refuse(self, layers: list[dict[str, Any]]) -> None:
         bad = [
             f"{name_of(layer)} ({layer['class_name']})"
             for layer in layers
-            if layer["class_name"] not in LAYERS
+            if layer["class_name"] not in (OPERATIONS if is_operation(layer) else LAYERS)
         ]
         if bad:
             listed = "\n  ".join(bad)
@@ -145,6 +178,9 @@ class Reader:
         missing = [name for name in inputs if name not in self.values]
         if missing:
             raise CannotError(f"it reads {missing[0]!r}, which nothing before it makes")
+        if is_operation(layer):
+            operands = operands_of(layer.get("inbound_nodes"), self.values)
+            return OPERATIONS[layer["class_name"]](self, layer["config"], operands, name_of(layer))
         values = [self.values[name] for name in inputs] or [self.network.input]
         config = layer["config"]
         if config.get("data_format", "channels_last") not in ("channels_last", None):

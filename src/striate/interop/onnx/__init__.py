@@ -1,6 +1,7 @@
 """ONNX in and out.
 
-striate.interop.onnx.load(path)          a Model from an ONNX file, opsets 7 to the newest that onnx knows
+striate.interop.onnx.load(path)          a Model from an ONNX file, opsets 6 to the newest that onnx knows; Outputs for
+                                         several outputs in one pass
 striate.interop.onnx.save(model, path)   an ONNX file from a Model
 striate.interop.onnx.Backend             for onnx's own conformance suite: `make conformance`
 
@@ -16,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from .load import load
 from .operators import OPERATORS
+from .outputs import Outputs
 from .write import save
 
 if TYPE_CHECKING:
     from .backend import Backend
 
-__all__ = ["OPERATORS", "Backend", "load", "save"]
+__all__ = ["OPERATORS", "Backend", "Outputs", "load", "save"]
 
 
 def __getattr__(name: str) -> Any:

@@ -28,13 +28,22 @@ def foldable(op: str) -> bool:
     return op in _FOLDED
 
 
-def folded(onnx: Any, node: NodeView, given: list[Value | None], opset: int) -> list[Array]:
-    """The numbers of a node's outputs."""
+def folded(
+    onnx: Any, node: NodeView, given: list[Value | None], opset: int
+) -> tuple[list[Array], list[Array | None]]:
+    """The numbers of a node's outputs, and for each what it would be with another batch size, where that differs."""
+    known = {name: value for name, value in zip(node.inputs, given, strict=True) if isinstance(value, Known)}
+    found = _computed(onnx, node, {name: value.array for name, value in known.items()}, opset)
+    if all(value.twin is None for value in known.values()):
+        return found, [None] * len(found)
+    twins = {name: value.array if value.twin is None else value.twin for name, value in known.items()}
+    others = _computed(onnx, node, twins, opset)
+    return found, [None if np.array_equal(a, b) else b for a, b in zip(found, others, strict=True)]
+
+
+def _computed(onnx: Any, node: NodeView, arrays: dict[str, Array], opset: int) -> list[Array]:
     from onnx.reference import ReferenceEvaluator
 
-    arrays = {
-        name: value.array for name, value in zip(node.inputs, given, strict=True) if isinstance(value, Known)
-    }
     _check_size(node, list(arrays.values()))
     helper = onnx.helper
     inputs = [

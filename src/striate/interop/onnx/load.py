@@ -6,7 +6,7 @@ import struct
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,22 @@ from ...errors import ModelFileError
 from ...graph import Graph
 from ...model import Model
 from ...shapes import Shape, times
-from ..network import ANY_BATCH, CannotError, Known, MixesImagesError, Network, Value, unreadable
-from ..weights import fill
+from ..network import (
+    ANY_BATCH,
+    CannotError,
+    Known,
+    Made,
+    MixesImagesError,
+    Network,
+    Value,
+    unreadable,
+    without_placeholder,
+)
+from ..weights import filled
 from .fold import foldable, folded
 from .node import NodeView
 from .operators import CONVERTERS, OPERATORS
+from .outputs import Outputs, end_to_end, typed
 from .write import import_onnx
 
 Array = npt.NDArray[Any]
@@ -30,17 +41,37 @@ _SENSELESS = (
 )  # fmt: skip
 
 
+@overload
 def load(
     path: str | Path,
     *,
     input_shape: Shape | None = None,
     output: str | None = None,
     engine: str | None = None,
-) -> Model:
+) -> Model: ...
+@overload
+def load(
+    path: str | Path,
+    *,
+    input_shape: Shape | None = None,
+    output: list[str] | tuple[str, ...],
+    engine: str | None = None,
+) -> Outputs: ...
+def load(
+    path: str | Path,
+    *,
+    input_shape: Shape | None = None,
+    output: str | list[str] | tuple[str, ...] | None = None,
+    engine: str | None = None,
+) -> Model | Outputs:
     """A Model from an ONNX file: inference, training and export work as for any other.
 
-    Args:     input_shape of one image, where the file leaves it open; output, one of the file's outputs, where it has
-              several; engine as in Model.
+    Where the file fixes the batch to one image, each image is computed as that file would, so what it does with the
+    batch's axis is read too; an output whose first axis is no longer the batch's comes as a whole for each image.
+
+    Args:     input_shape of one image, where the file leaves it open; output, where the file has several: the name of
+              one, or a list of names for all of these in one pass; engine as in Model.
+    Returns:  a Model; for a list of names, Outputs, whose predict gives a dictionary.
     Raises:   ModelFileError, with every operator that cannot be imported in one message; FileNotFoundError;
               MissingDependencyError without onnx.
     Source:   ONNX operator specifications.
@@ -51,22 +82,49 @@ def load(
     if len(inputs) != 1:
         listed = ", ".join(given.name for given in inputs) or "none"
         raise unreadable(path, f"a Striate network has one input, and this model's inputs are {listed}.")
-    names = [out.name for out in proto.graph.output]
-    if output is None and len(names) > 1:
-        raise unreadable(path, f"it has {len(names)} outputs; choose one with output=: {', '.join(names)}.")
-    if output is not None and output not in names:
-        raise unreadable(path, f"there is no output {output!r}; there are {', '.join(names)}.")
+    wanted = _outputs(path, proto, output)
     shape, batch = _input_shape(path, inputs[0], input_shape)
     try:
-        reader = Reader(path, proto, shape, batch, {})
-        graph, arrays, _ = reader.graph_of([output or names[0]])
+        reader = Reader(path, proto, shape, batch, {}, single=batch == 1)
+        made = reader.made_of(wanted)
+        one = made[0] if isinstance(output, str) or output is None else end_to_end(reader.network, made)
+        graph, arrays, _ = reader.network.build([one])
     except MixesImagesError as error:
         raise unreadable(
             path, f"{error}; Striate computes each image on its own, so this model cannot be imported."
         ) from None
-    model = Model(graph, engine=engine)
-    fill(model, arrays)
-    return model
+    model = filled(graph, arrays, engine)
+    if isinstance(output, str) or output is None:
+        return model
+    shapes = {name: found.shape for name, found in zip(wanted, made, strict=True)}
+    return Outputs(model, shapes, typed(proto, reader.onnx))
+
+
+def _outputs(path: Path, proto: Any, output: str | list[str] | tuple[str, ...] | None) -> list[str]:
+    """The outputs that are asked for; nodes that none of them needs are taken out."""
+    names = [out.name for out in proto.graph.output]
+    if output is None and len(names) > 1:
+        all_of_them = ", ".join(f'"{name}"' for name in names)
+        raise unreadable(
+            path,
+            f"it has {len(names)} outputs; choose one with output=: {', '.join(names)}; in one pass all come with "
+            f"output=[{all_of_them}].",
+        )
+    wanted = names if output is None else [output] if isinstance(output, str) else list(output)
+    strange = [name for name in wanted if name not in names]
+    if strange or not wanted:
+        told = " and ".join(repr(name) for name in strange) or "in an empty list"
+        raise unreadable(path, f"there is no output {told}; there are {', '.join(names)}.")
+    if len(names) > len(set(wanted)):
+        needed, kept = set(wanted), []
+        for node in reversed(proto.graph.node):
+            if needed & {*node.output}:
+                needed |= {*node.input}
+                kept.append(node)
+        kept.reverse()
+        del proto.graph.node[:]
+        proto.graph.node.extend(kept)
+    return wanted
 
 
 def read(path: Path) -> Any:
@@ -158,7 +216,8 @@ def _input_shape(path: Path, given: Any, wanted: Shape | None) -> tuple[Shape, i
     if open_ones:
         told = "×".join(str(size or "?") for size in sizes[1:])
         raise unreadable(
-            path, f"its input {given.name} is {told}: say the sizes left open with input_shape=."
+            path,
+            f"its input {given.name} is {told}: say the sizes left open with input_shape= (on the command line: --input CxHxW).",
         )
     return tuple(size or 0 for size in sizes[1:]), batch
 
@@ -167,15 +226,16 @@ class Reader:
     """Walks a model's nodes once.
 
     Args:     path, for messages; proto; input_shape of one image and batch (see Network); bound: tensors for the
-              inputs beyond the first; dynamic: the input that stays open (default: the first free one).
+              inputs beyond the first; dynamic: the input that stays open (default: the first free one); single: whether
+              a batch of one is all that the file knows, so that nodes may mix its images.
     """
 
     def __init__(
         self, path: Any, proto: Any, input_shape: Shape, batch: int | None, bound: Mapping[str, Array],
-        dynamic: str | None = None,
+        dynamic: str | None = None, *, single: bool = False,
     ) -> None:  # fmt: skip
         self.path, self.proto, self.onnx = path, proto, import_onnx()
-        self.network = Network(input_shape, batch)
+        self.network, self.single = Network(input_shape, batch), single
         self.opset = self._opset()
         self.values: dict[str, Value] = {}
         self.reads = Counter(name for node in proto.graph.node for name in node.input)
@@ -194,12 +254,14 @@ class Reader:
 
     def graph_of(self, outputs: list[str]) -> tuple[Graph, dict[str, Array], list[str]]:
         """The network that makes these outputs, its parameters, and the nodes that do."""
-        made = []
-        for name in outputs:
-            if name not in self.values:
-                raise unreadable(self.path, f"nothing makes its output {name!r}.")
-            made.append(self.network.made(self.values[name]))
-        return self.network.build(made)
+        return self.network.build(self.made_of(outputs))
+
+    def made_of(self, outputs: list[str]) -> list[Made]:
+        """The layers that make these outputs."""
+        missing = [name for name in outputs if name not in self.values]
+        if missing:
+            raise unreadable(self.path, f"nothing makes its output {missing[0]!r}.")
+        return [self.network.made(self.values[name]) for name in outputs]
 
     def _opset(self) -> int:
         versions = {entry.domain: entry.version for entry in self.proto.opset_import}
@@ -229,13 +291,8 @@ class Reader:
 
     def _walk(self) -> None:
         nodes = [NodeView(self.onnx, node, i) for i, node in enumerate(self.proto.graph.node)]
-        problems = []
-        lost: set[str] = set()
-        for node in nodes:
-            if node.domain not in ("", "ai.onnx") or not (node.op in OPERATORS or foldable(node.op)):
-                told = f"{node.domain}.{node.op}" if node.domain else node.op
-                problems.append(f"{node.where}: there is no layer for {told}")
-                lost |= {*node.outputs} - {""}
+        problems, mixing = self._strangers(nodes), []
+        lost = {name for node, _ in problems for name in node.outputs} - {""}
         for node in nodes:
             if lost & {*node.inputs, *node.outputs}:
                 lost |= {*node.outputs} - {""}
@@ -247,23 +304,49 @@ class Reader:
                 )  # fmt: skip
             try:
                 self._convert(node)
+                continue
             except CannotError as error:
-                problems.append(f"{node.where}: {error}")
-                lost |= {*node.outputs} - {""}
+                problems.append((node, without_placeholder(str(error))))
             except MixesImagesError as error:
-                raise MixesImagesError(
-                    f"{node.where} takes the images of a batch together ({error})"
-                ) from None
+                mixing.append(
+                    f"{node.where} takes the images of a batch together ({without_placeholder(str(error))})"
+                )
             except ModelFileError:
                 raise
             except _SENSELESS as error:
-                problems.append(
-                    f"{node.where}: its inputs or attributes make no sense ({_first_line(error)})"
-                )
+                why = without_placeholder(_first_line(error))
+                problems.append((node, f"its inputs or attributes make no sense ({why})"))
+            lost |= {*node.outputs} - {""}
+        told = [f"{node.where}: {what}" for node, what in problems]
+        if mixing:
+            raise MixesImagesError("\n  ".join([*mixing, *told]))
+        if told:
+            lines = "\n  ".join(told)
+            raise unreadable(self.path, f"{len(told)} node(s) cannot be imported:\n  {lines}")
+
+    def _strangers(self, nodes: list[NodeView]) -> list[tuple[NodeView, str]]:
+        """Every node without a layer: of unknown operators, and of those that only constants may go through.
+
+        A node that reads what an unknown one makes cannot be read either, so whether it would have been a constant is
+        told by what hangs on the input.
+        """
+        found: list[tuple[NodeView, str]] = []
+        open_ones = {name for name, value in self.values.items() if isinstance(value, Made)}
+        lost: set[str] = set()
+        for node in nodes:
+            on_input = node.op != "Shape" and bool(open_ones & {*node.inputs})
+            ours = node.domain in ("", "ai.onnx")
+            known = ours and (
+                node.op in OPERATORS or (foldable(node.op) and not (on_input and lost & {*node.inputs}))
+            )
+            if not known:
+                told = node.op if ours else f"{node.domain}.{node.op}"
+                found.append((node, f"there is no layer for {told}"))
+            if not known or lost & {*node.inputs}:
                 lost |= {*node.outputs} - {""}
-        if problems:
-            lines = "\n  ".join(problems)
-            raise unreadable(self.path, f"{len(problems)} node(s) cannot be imported:\n  {lines}")
+            if on_input:
+                open_ones |= {*node.outputs} - {""}
+        return found
 
     def _convert(self, node: NodeView) -> None:
         given = [self.values[name] if name else None for name in node.inputs]
@@ -271,13 +354,28 @@ class Reader:
         if node.op == "Constant" or (
             foldable(node.op) and known and all(isinstance(v, Known) and v.folds for v in known)
         ):
-            for name, array in zip(node.outputs, folded(self.onnx, node, given, self.opset), strict=False):
-                self.values[name] = Known(
-                    array, trained=any(isinstance(v, Known) and v.trained for v in known)
-                )
+            trained = any(isinstance(v, Known) and v.trained for v in known)
+            arrays, twins = folded(self.onnx, node, given, self.opset)
+            for name, array, twin in zip(node.outputs, arrays, twins, strict=False):
+                self.values[name] = Known(array, trained=trained, twin=twin)
             return
         if node.op not in CONVERTERS:
             raise CannotError(f"there is no layer for {node.op}")
-        made = CONVERTERS[node.op](self, node, given)
-        for name, value in zip(node.outputs, made if isinstance(made, list) else [made], strict=False):
+        made = self._layers(node, given)
+        for name, value in zip(node.outputs, made, strict=False):
             self.values[name] = value
+
+    def _layers(self, node: NodeView, given: list[Value | None]) -> list[Value]:
+        """A node's layers. Where the file says that there is one image, a node may do with its axis what it likes."""
+        network = self.network
+        try:
+            if any(isinstance(value, Made) and value.name in network.wholes for value in given):
+                raise MixesImagesError("what has no axis of images any more")
+            made = CONVERTERS[node.op](self, node, given)
+            return made if isinstance(made, list) else [made]
+        except MixesImagesError:
+            if not self.single:
+                raise
+        with network.lifted(given) as lifted:
+            made = CONVERTERS[node.op](self, node, lifted)
+        return [network.lowered(value) for value in (made if isinstance(made, list) else [made])]

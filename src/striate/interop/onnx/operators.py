@@ -177,7 +177,7 @@ def _dropout(reader: Any, node: NodeView, given: Given) -> list[Value]:
         made = network.add(Dropout(ratio), value, name=node.name)
     elif ratio:
         raise CannotError(f"a ratio of {ratio}")
-    return [made, Known(np.ones(network.shape(value), np.bool_))]
+    return [made, Known(np.broadcast_to(np.bool_(True), network.shape(value)))]
 
 
 def _identity(reader: Any, node: NodeView, given: Given) -> Value:
@@ -228,7 +228,7 @@ def _matmul(reader: Any, node: NodeView, given: Given) -> Value:
         raise MixesImagesError("a matrix of images")
     left = network.made(a)
     if isinstance(b, Known) and network.batch is not None and len(whole_b) < len(whole_a):
-        right = network.parameter(b.array, trained=b.trained)
+        right = network.constant(b)
     else:
         right = network.made(b)
     vector_a, vector_b = len(whole_a) == 1, len(whole_b) == 1

@@ -25,7 +25,17 @@ from ...layers import (
 )
 from ...layers.convolution import PaddingMode
 from ...shapes import Shape, times
-from ..network import CannotError, Known, Made, MixesImagesError, Network, Value, counted
+from ..network import (
+    ANY_BATCH,
+    OTHER_BATCH,
+    CannotError,
+    Known,
+    Made,
+    MixesImagesError,
+    Network,
+    Value,
+    counted,
+)
 from .node import NodeView
 
 Array = npt.NDArray[Any]
@@ -58,6 +68,8 @@ def scalars(given: Given, index: int, what: str) -> list[float] | None:
     found = given[index]
     if not isinstance(found, Known):
         raise CannotError(f"its {what} is computed from the input; it must stand in the file")
+    if found.twin is not None:
+        raise MixesImagesError(f"the size of the batch as its {what}")
     return [float(number) for number in found.array.ravel()]
 
 
@@ -303,9 +315,11 @@ def argmax(reader: Any, node: NodeView, given: Given) -> Value:
 
 def shape_of(reader: Any, node: NodeView, given: Given) -> Value:
     """Shape: known on import."""
-    shape = reader.network.shape(value_of(given))
-    end = node.get("end", None)
-    return Known(np.array(shape[int(node.get("start", 0)) : None if end is None else int(end)], np.int64))
+    shape, end = reader.network.shape(value_of(given)), node.get("end", None)
+    part = slice(int(node.get("start", 0)), None if end is None else int(end))
+    array = np.array(shape[part], np.int64)
+    other = np.where(array == ANY_BATCH, OTHER_BATCH, array) if reader.network.batch == ANY_BATCH else array
+    return Known(array, twin=None if (other == array).all() else other)
 
 
 def cast(reader: Any, node: NodeView, given: Given) -> Value:

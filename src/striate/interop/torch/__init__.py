@@ -30,7 +30,10 @@ def to_module(model: Model) -> Any:
 
 
 def from_module(module: Any, example: Any, *, engine: str | None = None) -> Model:
-    """A Model that computes what a torch.nn.Module does.
+    """A Model that computes what a torch.nn.Module does in evaluation; the module is left in the mode that it was in.
+
+    Layers keep their paths ('.' becomes '_'), so load_weights takes a state_dict of the module's class by name. A warning
+    says where the forward does something else in training, and where numbers are not float32.
 
     Args:     example, an input batch (a tensor, or an array): its shape without the first axis is that of one image;
               engine as in Model.

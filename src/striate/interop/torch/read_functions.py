@@ -40,6 +40,8 @@ def _together(layer: L.Layer) -> Function:
     def rule(network: Network, args: Call, kwargs: Call, name: str) -> Made:
         if kwargs:
             raise CannotError(", ".join(kwargs))
+        if any(isinstance(v, int) and v and not v % ANY_BATCH for v in args):
+            raise MixesImagesError("the size of the batch as a number")
         values = [Known(np.array(v, np.float32)) if isinstance(v, (int, float)) else v for v in args]
         return network.add(layer, *network.broadcast(values), name=name)
 
@@ -47,8 +49,16 @@ def _together(layer: L.Layer) -> Function:
 
 
 def _joined(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    values = [network.made(value) for value in args[0]]
+    axis = network.axis(_told(args, kwargs, 1, "dim", 0), len(values[0].shape) + 1)
+    return values[0] if len(values) == 1 else network.add(L.Concat(axis), *values, name=name)
+
+
+def _stacked(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    """torch.stack: a new axis in each, then joined along it."""
     dim = _told(args, kwargs, 1, "dim", 0)
-    return network.add(L.Concat(network.axis(dim, len(args[0][0].shape) + 1)), *args[0], name=name)
+    each = [_unsqueezed(network, (network.made(value), dim), {}, name) for value in args[0]]
+    return _joined(network, (each, dim), {}, name)
 
 
 def _reshaped(network: Network, args: Call, kwargs: Call, name: str) -> Made:
@@ -76,7 +86,7 @@ def _expanded(network: Network, args: Call, kwargs: Call, name: str) -> Made:
         or (told[0] == -1 and isinstance(value, Known))
     ):
         raise MixesImagesError("to more axes, or along the batch")
-    made = network.parameter(value.array, trained=value.trained) if isinstance(value, Known) else value
+    made = network.constant(value) if isinstance(value, Known) else value
     wanted = tuple(have if size == -1 else int(size) for have, size in zip(shape, told[1:], strict=True))
     return made if wanted == made.shape else network.add(L.Expand(wanted), made, name=name)
 
@@ -119,11 +129,11 @@ def _product(network: Network, args: Call, kwargs: Call, name: str) -> Made:
     if isinstance(a, Made) and len(a.shape) == 1:
         if not isinstance(b, Known) or b.array.ndim != 2:
             raise MixesImagesError("a matrix of images")
-        matrix = np.ascontiguousarray(b.array.T, np.float32)
-        return network.add(L.Linear(len(matrix), bias=False), a, name=name, weight=matrix)
+        row = network.add(L.Reshape((1, *a.shape)), a)  # no Linear: its weight would be the matrix turned
+        return network.add(L.Flatten(), network.add(L.MatMul(), row, network.constant(b), name=name))
     if isinstance(a, Made) and isinstance(b, Made) and len(a.shape) != len(b.shape):
         raise MixesImagesError("matrices of different ranks")
-    a, b = (network.parameter(v.array, trained=v.trained) if isinstance(v, Known) else v for v in (a, b))
+    a, b = (network.constant(v) if isinstance(v, Known) else v for v in (a, b))
     if min(len(a.shape), len(b.shape)) < 2:
         raise MixesImagesError("a matrix of images")
     try:
@@ -233,6 +243,10 @@ def _item(network: Network, args: Call, kwargs: Call, name: str) -> Any:
 
 
 def _dropped(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+    if _told(args, kwargs, 2, "training", True):  # the trace is of evaluation
+        raise CannotError(
+            "training=True: it drops numbers in evaluation too; training=self.training can be read"
+        )
     return network.add(L.Dropout(float(_told(args, kwargs, 1, "p", 0.5))), args[0], name=name)
 
 
@@ -302,11 +316,11 @@ FUNCTIONS: Mapping[Any, Function] = {
     F.leaky_relu: lambda n, a, k, name: n.add(L.LeakyReLU(_told(a, k, 1, "negative_slope", 0.01)), a[0], name=name),
     F.elu: lambda n, a, k, name: n.add(L.ELU(_told(a, k, 1, "alpha", 1.0)), a[0], name=name),
     **dict.fromkeys((operator.add, torch.add, "add", operator.iadd, "add_"), _together(L.Add())),
-    **dict.fromkeys((operator.sub, torch.sub, "sub"), _together(L.Subtract())),
-    **dict.fromkeys((operator.mul, torch.mul, "mul"), _together(L.Multiply())),
-    **dict.fromkeys((operator.truediv, torch.div, "div"), _together(L.Divide())),
+    **dict.fromkeys((operator.sub, torch.sub, "sub", operator.isub, "sub_"), _together(L.Subtract())),
+    **dict.fromkeys((operator.mul, torch.mul, "mul", operator.imul, "mul_"), _together(L.Multiply())),
+    **dict.fromkeys((operator.truediv, torch.div, "div", operator.itruediv, "div_"), _together(L.Divide())),
     torch.maximum: _together(L.Maximum()), torch.minimum: _together(L.Minimum()),
-    **dict.fromkeys((torch.cat, torch.concat), _joined), **dict.fromkeys((torch.flatten, "flatten"), _flattened),
+    **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), _joined), torch.stack: _stacked, **dict.fromkeys((torch.flatten, "flatten"), _flattened),
     **dict.fromkeys(("view", "reshape", torch.reshape), _reshaped), "size": _size,
     "expand": _expanded, **dict.fromkeys(("clamp", torch.clamp), _clamped),
     **dict.fromkeys(("permute", torch.permute), _permuted), **dict.fromkeys(("mean", torch.mean), _reduced("mean")),

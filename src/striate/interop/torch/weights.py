@@ -1,98 +1,57 @@
-"""Numbers of a state_dict into a model: by name, or by order and shape, with a table of what went where."""
+"""Numbers of a state_dict into a model, with a table of what went where (match.py)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import MissingDependencyError, ParameterError
+from ...errors import MissingDependencyError, OptionError, ParameterError
 from ...model import Model
-from ...shapes import Shape, times
 from ..network import unreadable
 from ..weights import fill
+from .match import Match, Matches, by_name, by_order
+
+__all__ = ["Match", "Matches", "load_weights"]
 
 Array = npt.NDArray[Any]
 
 _WRAPPED = ("state_dict", "model_state_dict", "model")  # where training scripts put a state_dict
 
 
-@dataclass(frozen=True)
-class Match:
-    """One array: our name, theirs, and the shape."""
-
-    ours: str
-    theirs: str
-    shape: Shape
-
-
-@dataclass(frozen=True)
-class Matches:
-    """What went where; printed, a table.
-
-    Fields:  rows; by "name" or "order and shape"; unused, their arrays that no parameter took
-    """
-
-    rows: tuple[Match, ...]
-    by: str
-    unused: tuple[str, ...]
-
-    def __iter__(self) -> Iterator[Match]:
-        return iter(self.rows)
-
-    def __str__(self) -> str:
-        ours = max([len(row.ours) for row in self.rows], default=0)
-        theirs = max([len(row.theirs) for row in self.rows], default=0)
-        lines = [f"{row.ours:<{ours}}  ←  {row.theirs:<{theirs}}  {times(row.shape)}" for row in self.rows]
-        left = [f"unused: {', '.join(self.unused)}"] if self.unused else []
-        return "\n".join([*lines, f"{len(self.rows)} arrays, matched by {self.by}", *left])
-
-
-def load_weights(model: Model, source: str | Path | Mapping[str, Any]) -> Matches:
+def load_weights(
+    model: Model, source: str | Path | Mapping[str, Any], *, by: Literal["name", "order"] = "name"
+) -> Matches:
     """Put a state_dict's numbers into a model.
 
     Args:     source: a .pt or .pth file (read with weights_only=True), a .safetensors file, or a mapping of arrays or
-              tensors.
-    Returns:  the table of what went where: matched by name if every parameter has its name, else by order and shape.
-    Raises:   ParameterError that shows both lists side by side where neither fits; ModelFileError for a damaged file;
+              tensors; by "name", where '.' and '_' count alike, or by "order": the first array into the first
+              parameter and so on, which is a guess wherever two shapes are equal.
+    Returns:  the table of what went where, what of theirs was not used, and which constants stayed.
+    Raises:   ParameterError, in a few lines, where they do not fit; ModelFileError for a damaged file;
               MissingDependencyError for a .pt file without torch.
     """
-    arrays = {
-        name: _array(name, value)
-        for name, value in (source if isinstance(source, Mapping) else _read(Path(source))).items()
-        if not name.endswith("num_batches_tracked")
-    }
+    if by not in ("name", "order"):
+        raise OptionError(f'by is "name" or "order", got {by!r}.')
+    found = source if isinstance(source, Mapping) else _read(Path(source))
+    given = {name: value for name, value in found.items() if not name.endswith("num_batches_tracked")}
+    shapes = {name: tuple(int(size) for size in np.shape(value)) for name, value in given.items()}
+    matches = (by_name if by == "name" else by_order)(model, shapes)
     specs = model.parameters.specs
-    if all(name in arrays and arrays[name].shape == specs[name].shape for name in specs):
-        pairs, by = [(name, name) for name in specs], "name"
-    else:
-        pairs, by = _by_order(model, arrays), "order and shape"
-    taken = {theirs for _, theirs in pairs}
-    fill(model, {ours: arrays[theirs] for ours, theirs in pairs})
-    rows = tuple(Match(ours, theirs, specs[ours].shape) for ours, theirs in pairs)
-    return Matches(rows, by, tuple(name for name in arrays if name not in taken))
-
-
-def _by_order(model: Model, arrays: Mapping[str, Array]) -> list[tuple[str, str]]:
-    ours = [(name, spec.shape) for name, spec in model.parameters.specs.items()]
-    as_found = [(name, array.shape) for name, array in arrays.items()]
-    if [shape for _, shape in ours] == [shape for _, shape in as_found]:
-        return [(a, b) for (a, _), (b, _) in zip(ours, as_found, strict=True)]
-    lines = []
-    for i in range(max(len(ours), len(as_found))):
-        left = f"{ours[i][0]} {times(ours[i][1])}" if i < len(ours) else "—"
-        right = f"{as_found[i][0]} {times(as_found[i][1])}" if i < len(as_found) else "—"
-        same = i < len(ours) and i < len(as_found) and ours[i][1] == as_found[i][1]
-        lines.append(f"  {left:<32} {'  ' if same else '≠ '}{right}")
-    raise ParameterError(
-        "these weights fit the network neither by name nor by order and shape (ours, theirs):\n"
-        + "\n".join(lines)
+    fill(
+        model,
+        {
+            row.ours: _array(row.theirs, given[row.theirs], whole=not specs[row.ours].trained).reshape(
+                row.shape
+            )
+            for row in matches
+        },
     )
+    return matches
 
 
 _ROLES = ("weight", "bias", "running_mean", "running_var")
@@ -107,11 +66,13 @@ def _place(name: str) -> tuple[Any, ...]:
     return (parts, _ROLES.index(role) if role in _ROLES else len(_ROLES), role)
 
 
-def _array(name: str, value: Any) -> Array:
+def _array(name: str, value: Any, *, whole: bool) -> Array:
+    """The numbers as float32; whole numbers only where they are a constant."""
     if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
+        value = value.detach().cpu()
+        value = (value.float() if value.is_floating_point() else value).numpy()
     array = np.asarray(value)
-    if not np.issubdtype(array.dtype, np.floating):
+    if not np.issubdtype(array.dtype, np.floating) and not (whole and array.dtype.kind in "iub"):
         raise ParameterError(f"{name} is {array.dtype}; weights are floating-point numbers.")
     return array.astype(np.float32)
 
