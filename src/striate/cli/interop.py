@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .app import Classes, Input, Json, Net, RoundingOption, app, emit
+from .app import Classes, Input, Json, Net, Overwrite, RoundingOption, app, emit
+from .output import check_free
 
 
 @app.command("import")
@@ -16,7 +17,7 @@ def import_(
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="MODEL", help="The model file to write; by default the same name.")] = None,
     input: Input = None,  # noqa: A002
     output: Annotated[str | None, typer.Option(help="Which output, where an ONNX file has several.")] = None,
-    as_json: Json = False,
+    overwrite: Overwrite = False, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Read another framework's network into a Striate model file, which every other command takes."""
     from ..errors import OptionError
@@ -25,6 +26,7 @@ def import_(
     from .render import console, say
 
     target = out or source.with_suffix(".safetensors")
+    check_free([target], overwrite=overwrite)
     given: dict[str, Any] = {"input_shape": parse_shape(input) if input else None, "output": output}
     if source.suffix == ".onnx":
         from ..interop.onnx import load
@@ -61,7 +63,7 @@ def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The ONNX file to write.")],
     preprocessing: Annotated[bool, typer.Option("--preprocessing", help="Put the preprocessing in: the file then takes uint8 pixels.")] = False,
-    as_json: Json = False,
+    overwrite: Overwrite = False, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Write a model as an ONNX file, which any ONNX runtime runs."""
     from ..errors import OptionError
@@ -71,6 +73,7 @@ def export(
 
     if out.suffix != ".onnx":
         raise OptionError(f"the file must end in .onnx, got {out.name}.")
+    check_free([out], overwrite=overwrite)
     path = save(load(model), out, preprocessing=preprocessing)
     if as_json:
         emit({"event": "exported", "file": str(path), "bytes": path.stat().st_size})
