@@ -197,6 +197,17 @@ def test_one_thread_at_a_time_of_many(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_locks_files_are_still_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A platform without flock writes as atomically; it clears and holds nothing. (10: 4.5)"""
+    monkeypatch.setattr("striate.files.fcntl", None)
+    (tmp_path / ".a.4194304999.writing").write_text("x")
+    write_file_whole(tmp_path / "a", "one")
+    write_file_whole(tmp_path / "a", "two")
+    with held(tmp_path / ".lock", "it", st.RunFolderError), held(tmp_path / ".lock", "it", st.RunFolderError):
+        assert (tmp_path / "a").read_text() == "two"
+    assert (tmp_path / ".a.4194304999.writing").exists()
+
+
 def test_nothing_is_written_past_the_one_function() -> None:
     """Every writer goes through files.py; logs and downloads grow, and are named here. (10: 4.5)"""
     source = Path(st.__file__).parent

@@ -73,6 +73,20 @@ def test_simultaneous_runs_get_folders_of_their_own(data: Path) -> None:
         assert steps_of(folder) == [1, 2, 3, 4, 5, 6]
 
 
+def test_of_simultaneous_runs_in_one_named_folder_one_trains(data: Path) -> None:
+    """A folder that is named goes to one of those who ask for it at once. (10: 4.1)"""
+    command = [*COMMAND, "d.npz", *SMALL, "--epochs", "1", "--out", "deep/run"]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    said = [process.communicate()[1] for process in processes]
+    assert sorted(process.returncode for process in processes) == [0, 2, 2]
+    refused = [text for text in said if text]
+    assert all(" is in use by process " in text or "already holds a run" in text for text in refused)
+    assert steps_of("deep/run") == [1, 2, 3, 4, 5, 6]
+
+
 @pytest.mark.parametrize("word", [(), ("--resume",), ("--overwrite",)])
 def test_a_folder_in_use_is_refused(word: tuple[str, ...], striate: Any, data: Path) -> None:
     """A second process is told who holds the folder, and changes nothing. (10: 4.1)"""

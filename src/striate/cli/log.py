@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,24 +26,27 @@ class Line:
     end: int
 
 
-def read_log(path: Path) -> list[Line]:
-    """The lines of a log; [] where there is none. A last line that is torn is left out.
+def read_log(path: Path) -> Iterator[Line]:
+    """The lines of a log, one after another; none where there is no log. A last line that is torn is left out.
 
     Raises:   RunFolderError, with its number, for a damaged line that others follow.
     """
-    content = path.read_bytes() if path.exists() else b""
-    found: list[Line] = []
-    end = 0
-    for number, line in enumerate(content.splitlines(keepends=True), 1):
-        end += len(line)
-        record = _record(line)
-        if record is not None:
-            found.append(Line(record, end))
-        elif end < len(content):
-            raise RunFolderError(
-                f"{path}: line {number} is damaged. Remove that line, or the whole log: training needs it not, only the curve does."
-            )
-    return found
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        end = damaged = 0
+        for number, line in enumerate(file, 1):
+            if damaged:
+                raise RunFolderError(
+                    f"{path}: line {damaged} is damaged. Remove that line, or the whole log: "
+                    "training does not need it, only the curve does."
+                )
+            end += len(line)
+            record = _record(line)
+            if record is None:
+                damaged = number
+            else:
+                yield Line(record, end)
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
@@ -81,10 +85,10 @@ def cut_log(path: Path, step: int) -> None:
         if step == 0 or line.record.get("step", 0) > step:
             break
         end = line.end
-    content = path.read_bytes()[:end]
-    os.truncate(path, end)
-    if content and not content.endswith(b"\n"):
-        with path.open("ab") as file:
+    with path.open("r+b") as file:
+        file.truncate(end)
+        file.seek(max(0, end - 1))
+        if file.read(1) not in (b"", b"\n"):
             file.write(b"\n")
 
 

@@ -193,6 +193,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     except (tarfile.TarError, OSError, EOFError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise DataError(f"{archive} cannot be unpacked: {error}.") from None
-    shutil.rmtree(folder / _CIFAR_FOLDER, ignore_errors=True)
+    if (folder / _CIFAR_FOLDER).exists():  # set aside, not removed file by file under whoever reads it
+        (folder / _CIFAR_FOLDER).replace(temporary / "before")
     (temporary / _CIFAR_FOLDER).replace(folder / _CIFAR_FOLDER)
     shutil.rmtree(temporary)
