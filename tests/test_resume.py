@@ -269,7 +269,9 @@ def test_fit_checks_its_data_and_holds_its_checkpoint(tmp_path: Path) -> None:
         st.Model(net).fit((x, y), resume=True, **words)
     with pytest.raises(st.ModelFileError, match="other validation data: the labels differ"):
         st.Model(net).fit((x, y), validation=(x[:4], 1 - y[:4]), resume=True, **words)
-    st.Model(net).fit((np.asfortranarray(x), y), validation=(x[:4], y[:4]), resume=True, **words)
+    st.Model(net).fit(
+        (np.asfortranarray(x), y.astype(np.uint8)), validation=(x[:4], y[:4]), resume=True, **words
+    )
 
     with (
         alone(path),

@@ -88,6 +88,10 @@ def run(
     """Train, or go on training, and leave everything in the run's folder."""
     if resume and out is None:
         raise OptionError("--resume needs the run's folder: --out FOLDER.")
+    if resume and overwrite:
+        raise OptionError(
+            "--resume goes on with the run in --out and --overwrite replaces it: name one of them."
+        )
     with claim(out, Path(options.data).stem or "run", resume=resume, overwrite=overwrite) as folder:
         if resume:
             options = _stored_options(folder, options if data_given else None)
@@ -201,7 +205,11 @@ def _advice(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except (OSError, ModelFileError) as error:
-        said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error).rstrip(".")
+        said = (
+            f"{error.filename or folder.path}: {error.strerror}"
+            if isinstance(error, OSError)
+            else str(error).rstrip(".")
+        )
         how = f"Go on with it: striate train --out {folder.path} --resume"
         raise RunFolderError(f"{said}. {how if folder.begun else f'{folder.path} is as it was'}.") from None
 

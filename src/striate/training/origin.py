@@ -30,8 +30,11 @@ def fingerprint(data: Dataset | None) -> dict[str, Any] | None:
     """
     if data is None:
         return None
-    digests = {name: _digest(getattr(data, name)) for name in ("images", "labels")}
-    return {**digests, "class_names": [str(name) for name in data.class_names]}
+    labels = data.labels
+    if np.issubdtype(labels.dtype, np.integer):
+        labels = labels.astype(np.int64)  # the same classes, in however many bytes
+    names = [str(name) for name in data.class_names]
+    return {"images": _digest(data.images), "labels": _digest(labels), "class_names": names}
 
 
 def _digest(array: npt.NDArray[Any]) -> dict[str, Any]:
