@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import os
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from striate.data import SOURCES, cache_folder, fetch_dataset, find, verify
 from striate.data.catalog import Source
 from striate.data.download import fetch
 from striate.data.readers import read_cifar10, read_folder, read_idx, read_npz
+from striate.files import held
 
 RNG = np.random.default_rng(0)
 
@@ -413,6 +415,23 @@ def test_fetching_and_unpacking_cifar10(alone: Path, server: str, monkeypatch: p
     train, test = st.load_dataset("cifar10")
     assert test is not None
     assert (len(train), len(test)) == (1, 1)
+    fetch_dataset("cifar10")  # once more, into a folder that may be in use
+    assert sorted(p.name for p in (cache_folder() / "cifar10").iterdir()) == [
+        "cifar-10-batches-bin",
+        "cifar-10-binary.tar.gz",
+    ]
+
+
+def test_one_process_fetches_at_a_time(alone: Path) -> None:
+    """Two fetches do not write to one half-fetched file. (10: 4.1)"""
+    folder = cache_folder() / "mnist"
+    folder.mkdir(parents=True)
+    with (
+        held(folder / ".lock", "it", st.DownloadError),
+        pytest.raises(st.DownloadError, match=rf"mnist is in use by process {os.getpid()}\."),
+    ):
+        fetch_dataset("mnist")
+    assert list(folder.iterdir()) == []
 
 
 def test_names_that_are_none(alone: Path) -> None:

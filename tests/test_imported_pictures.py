@@ -104,7 +104,7 @@ def test_without_them_commands_say_which_words_are_missing(striate: Any, here: P
             "striate import FILE --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --size 24x20 --labels"
             in done.err
         )
-    striate("import", str(network(here)), *WORDS[:6])
+    striate("import", str(network(here)), *WORDS[:6], "--overwrite")
     done = striate("predict", "net.safetensors", picture)
     assert "striate import FILE --labels FILE names its classes" in done.err
 
@@ -139,7 +139,7 @@ def test_numbers_of_pixels_up_to_255(striate: Any, here: Path) -> None:
     assert wide is not None
     np.testing.assert_allclose(wide.mean, MEAN, atol=1e-6)
     np.testing.assert_allclose(wide.std, STD, atol=1e-6)
-    striate("import", file, "--mean", "0.5", "--std", "0.25")
+    striate("import", file, "--mean", "0.5", "--std", "0.25", "--overwrite")
     one = st.load("net.safetensors").preprocessing
     assert one == st.Preprocessing(3, 24, 20, mean=(0.5,) * 3, std=(0.25,) * 3)
 

@@ -34,12 +34,16 @@ from .training import (
     Saved,
     Schedule,
     TrainingState,
+    alone,
+    check_data,
     check_labels,
     evaluate,
     find_learning_rate,
+    origin,
     read_file,
     stop_on_signal,
     train,
+    warn_of_other_arithmetic,
     write_file,
 )
 
@@ -152,9 +156,11 @@ class Model:
             augmentation=augmentation or Augmentation(), shuffle=shuffle, seed=self.seed, patience=patience,
             keep_best=keep_best, checkpoint_steps=checkpoint_steps,
         )  # fmt: skip
-        state = self.restore(checkpoint, recipe) if resume and checkpoint else TrainingState()
+        state = TrainingState()
+        if resume and checkpoint:
+            state = self.restore(checkpoint, recipe, dataset, held_out)
         done = []
-        with stop_on_signal() as stop:
+        with alone(checkpoint), stop_on_signal() as stop:
             for event in self.training(
                 dataset, recipe, validation=held_out, state=state, checkpoint=checkpoint, stop=stop
             ):
@@ -187,8 +193,10 @@ class Model:
         batches = self.batches(data, recipe)
         checks = self.batches(validation, recipe, training=False) if validation is not None else None
 
+        made_with = origin(data, validation, self.engine) if checkpoint else {}
+
         def save(now: TrainingState) -> str:
-            return str(self._write(Path(checkpoint or ""), recipe, now))
+            return str(self._write(Path(checkpoint or ""), recipe, now, made_with))
 
         return train(
             self.engine,
@@ -343,11 +351,15 @@ class Model:
         """Write network, parameters, preprocessing and class names to one safetensors file, atomically."""
         return write_file(path, self.parameters.snapshot(), self._description())
 
-    def restore(self, path: str | Path, recipe: Recipe | None = None) -> TrainingState:
+    def restore(
+        self, path: str | Path, recipe: Recipe | None = None, data: Dataset | None = None, validation: Dataset | None = None
+    ) -> TrainingState:  # fmt: skip
         """Take parameters, seed and position from a checkpoint of this very network.
 
-        Args:     recipe, if given, must be the one that the checkpoint was made with.
-        Raises:   ModelFileError for a file without a position, of another network, or of another recipe.
+        Args:     recipe, if given, must be the one that the checkpoint was made with; data, if given, too, and
+                  then validation (every byte of both is read).
+        Raises:   ModelFileError for a file without a position, of another network, recipe or data.
+        Warns:    UserWarning where the checkpoint was made by another engine, instruction set or version.
         """
         arrays, description = read_file(path)
         if "training" not in description:
@@ -358,14 +370,17 @@ class Model:
         if recipe is not None and recipe.to_dict() != made_with:
             differ = [k for k, v in recipe.to_dict().items() if made_with.get(k) != v]
             raise ModelFileError(f"{path} was made with another recipe; different are: {', '.join(differ)}.")
+        if data is not None:
+            check_data(path, description["training"].get("origin"), data, validation)
+        warn_of_other_arithmetic(path, description["training"].get("origin"), self.engine)
         _fill(self, path, arrays, description)
         self.seed = self.engine.seed = int(description["seed"])
         return TrainingState.restored(description["training"]["state"], arrays)
 
-    def _write(self, path: Path, recipe: Recipe, state: TrainingState) -> Path:
+    def _write(self, path: Path, recipe: Recipe, state: TrainingState, made_with: dict[str, Any]) -> Path:
         description = {
             **self._description(),
-            "training": {"recipe": recipe.to_dict(), "state": state.to_dict()},
+            "training": {"recipe": recipe.to_dict(), "state": state.to_dict(), "origin": made_with},
         }
         return write_file(path, {**self.parameters.snapshot(), **state.arrays()}, description)
 

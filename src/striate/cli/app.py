@@ -20,6 +20,7 @@ app.add_typer(data_app, name="data", invoke_without_command=True)
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON lines on standard output, and nothing else there.")
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
 Net = Annotated[
     str, typer.Argument(metavar="NET", help="A zoo name, a pattern, a model file or a .json description.")
 ]
@@ -257,6 +258,7 @@ def lr_find(
     steps: Annotated[int, typer.Option(help="Steps of the sweep.")] = 100,
     seed: Annotated[int, typer.Option(help="Decides every random number.")] = 0,
     plot: Annotated[Path | None, typer.Option(help="Draw the sweep to this picture.")] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Find a learning rate: train on rising rates and see where the loss falls fastest."""
@@ -265,11 +267,15 @@ def lr_find(
     from ..model import Model
     from ..training import Recipe
     from . import options
-    from .plot import draw_sweep
+    from .output import check_free
+    from .plot import check_picture, draw_sweep
     from .render import say
     from .train import choose_network, load_for
 
     chosen = options.optimizer(optimizer, None, None, None)
+    if plot:
+        check_free([plot], overwrite=overwrite)
+        check_picture(plot)
     train_data, _ = load_for(data, None)
     model = Model(choose_network(net, train_data, {}), seed=seed)
     recipe = Recipe.of(chosen, batch_size=batch_size, seed=seed)

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from .app import Json, app, emit
+from .app import Json, Overwrite, app, emit
 from .explain import Language, Out, check_form, write
+from .output import check_free
 
 exercise_app = typer.Typer(
     no_args_is_help=True, help="Exercises: new ones, one answer checked, a class graded."
@@ -27,7 +28,7 @@ def new(
     form: Annotated[str, typer.Option("--format", help="text, html, latex or json.")] = "text",
     answers: Annotated[bool, typer.Option("--answers", help="Put the answers at the end.")] = False,
     students: Annotated[Path | None, typer.Option(metavar="ROSTER.csv", help="A variant for each student: a sheet each and key.json, in the folder --out.")] = None,
-    out: Out = None, lang: Language = "en", as_json: Json = False,
+    out: Out = None, overwrite: Overwrite = False, lang: Language = "en", as_json: Json = False,
 ) -> None:  # fmt: skip
     """Draw exercises.
 
@@ -35,6 +36,7 @@ def new(
     """
     from ..explain import Exercise, exercises, key, read_roster, sheet
     from ..explain.sheets import FORMATS
+    from ..files import write_file_whole
 
     form = "json" if as_json else form
     check_form(form, FORMATS)
@@ -47,18 +49,21 @@ def new(
         ]
 
     if students is None:
+        check_free([out], overwrite=overwrite)
         write(sheet(drawn(""), form, lang, answers=answers), out)
         return
     names = read_roster(students)
     sheets = {name: drawn(name) for name in names}
     folder = out or Path("sheets")
-    folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for number, (name, every) in enumerate(sheets.items(), 1):
+    for number, name in enumerate(sheets, 1):
         safe = "".join(letter if letter.isalnum() else "-" for letter in name)
         files.append(folder / f"{number:03d}-{safe}.{_SUFFIX[form]}")
-        files[-1].write_text(sheet(every, form, lang, student=name, answers=answers), encoding="utf-8")
-    (folder / "key.json").write_text(key(dict(sheets), lang), encoding="utf-8")
+    check_free([*files, folder / "key.json"], overwrite=overwrite)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, (name, every) in zip(files, sheets.items(), strict=True):
+        write_file_whole(file, sheet(every, form, lang, student=name, answers=answers))
+    write_file_whole(folder / "key.json", key(dict(sheets), lang))
     if as_json:
         emit({"event": "sheets", "files": [str(file) for file in files], "key": str(folder / "key.json")})
     else:

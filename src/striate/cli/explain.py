@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .app import Json, RoundingOption, app, emit
+from .app import Json, Overwrite, RoundingOption, app, emit
+from .output import check_free
 
 if TYPE_CHECKING:
     from ..explain import NeuronExplanation, Solution
@@ -35,7 +36,7 @@ def explain(
     depth: Annotated[int, typer.Option(min=0, help="With a model file: layers further down to explain the largest terms of.")] = 0,
     terms: Annotated[int, typer.Option(min=1, help="With a model file: terms listed.")] = 10,
     full: Annotated[bool, typer.Option("--full", help="Write every number out; none is folded.")] = False,
-    form: Form = "text", out: Out = None, lang: Language = "en", as_json: Json = False,
+    form: Form = "text", out: Out = None, overwrite: Overwrite = False, lang: Language = "en", as_json: Json = False,
 ) -> None:  # fmt: skip
     """Every number of a small network worked out, forward and backward; or why one neuron says what it says.
 
@@ -46,6 +47,7 @@ def explain(
     from ..explain.problem import read_npy
 
     check_form(form, FORMATS)
+    check_free([out], overwrite=overwrite)
     if what.endswith(".safetensors"):
         if picture is None or layer is None or at is None:
             raise OptionError(
@@ -103,10 +105,12 @@ def _given(filters: list[str] | None, weights: list[str] | None) -> Any:
 
 def write(text: str, out: Path | None) -> None:
     """To a file, or to standard output."""
+    from ..files import write_file_whole
+
     if out is None:
         print(text, end="" if text.endswith("\n") else "\n")
     else:
-        out.write_text(text, encoding="utf-8")
+        write_file_whole(out, text)
 
 
 def _show(solution: Solution, form: str, out: Path | None, lang: str, *, full: bool) -> None:

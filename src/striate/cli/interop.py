@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .app import Classes, Input, Json, Net, RoundingOption, app, emit
+from .app import Classes, Input, Json, Net, Overwrite, RoundingOption, app, emit
+from .output import check_free
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -24,7 +25,7 @@ def import_(
     std: Annotated[str | None, typer.Option(metavar="R,G,B", help="What they were divided by; goes with --mean.")] = None,
     size: Annotated[str | None, typer.Option(metavar="HxW", help="The pictures' size, by default the network's.")] = None,
     labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Class names, one a line, in the order of the outputs.")] = None,
-    as_json: Json = False,
+    overwrite: Overwrite = False, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Read another framework's network into a Striate model file, which every other command takes.
 
@@ -36,6 +37,7 @@ def import_(
     from .render import console, say
 
     target = out or source.with_suffix(".safetensors")
+    check_free([target], overwrite=overwrite)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model = _read(source, parse_shape(input) if input else None, output, input_shape_of(mean, size))
@@ -90,7 +92,7 @@ def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The ONNX file to write.")],
     preprocessing: Annotated[bool, typer.Option("--preprocessing", help="Put the preprocessing in: the file then takes uint8 pixels.")] = False,
-    as_json: Json = False,
+    overwrite: Overwrite = False, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Write a model as an ONNX file, which any ONNX runtime runs."""
     from ..errors import OptionError
@@ -101,6 +103,7 @@ def export(
 
     if out.suffix != ".onnx":
         raise OptionError(f"the file must end in .onnx, got {out.name}.")
+    check_free([out], overwrite=overwrite)
     loaded = load(model)
     if preprocessing:
         need(loaded, model)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingDependencyError
+from ..errors import MissingDependencyError, OptionError
+from ..files import write_file_whole
 from ..training import RateSweep
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ def draw_curve(
     for axis in axes:
         axis.locator_params(axis="x", integer=True)
     axes[0].set_title(title, fontsize=10, loc="left")
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
 def draw_sweep(sweep: RateSweep, path: Path) -> None:
@@ -74,7 +76,20 @@ def draw_sweep(sweep: RateSweep, path: Path) -> None:
     axis.axvline(sweep.suggestion, color=_TRAIN, ls="--", lw=1)
     axis.set(xlabel="learning rate", ylabel="loss, smoothed", xscale="log")
     axis.set_title(f"falls fastest near {sweep.suggestion:.2g}", fontsize=10, loc="left")
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
+
+
+def check_picture(path: Path) -> None:
+    """Raises OptionError for a name that ends in no kind of picture; a name without an ending is a PNG."""
+    kinds = sorted(_figure(1)[0].canvas.get_supported_filetypes())
+    if path.suffix and path.suffix[1:].lower() not in kinds:
+        raise OptionError(f"{path.name} ends in no kind of picture: there are {', '.join(kinds)}.")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    file = BytesIO()
+    figure.savefig(file, dpi=120, format=path.suffix[1:].lower() or "png")
+    write_file_whole(path, file.getvalue())
 
 
 def _error(accuracy: float) -> float:

@@ -1,6 +1,5 @@
-"""`striate train`: a run and its folder.
+"""`striate train`: a run, from its options to its report; folder.py keeps its files.
 
-A run's folder holds run.json (the options), events.jsonl, checkpoint.safetensors, model.safetensors and curve.png.
 Where there is a test set, it validates; without --patience the last epoch's weights are kept, so that no
 held-out image chooses anything. With --patience, a part of the training images is held out to choose by.
 """
@@ -8,9 +7,9 @@ held-out image chooses anything. With --patience, a part of the training images 
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 from .. import __version__
 from ..data import Augmentation, Dataset, Preprocessing, load_dataset
-from ..errors import MissingDependencyError, OptionError, RunFolderError
+from ..errors import MissingDependencyError, ModelFileError, OptionError, RunFolderError
 from ..graph import Graph
 from ..model import Model
 from ..shapes import times
@@ -35,11 +34,10 @@ from ..training import (
 )
 from . import options as words
 from .app import emit
+from .folder import RUN, RunFolder, claim
+from .log import losses
 from .render import console, say
 
-RUN, EVENTS, CHECKPOINT, MODEL, CURVE = (
-    "run.json", "events.jsonl", "checkpoint.safetensors", "model.safetensors", "curve.png",
-)  # fmt: skip
 _DEFAULT_NETS = {"digits": "digits", "mnist": "lenet5", "fashion-mnist": "lenet5"}
 _DEFAULT_EPOCHS = {"digits": 20, "mnist": 5}
 _DEFAULT_BATCH_SIZES = {"digits": 32}
@@ -90,14 +88,20 @@ def run(
     """Train, or go on training, and leave everything in the run's folder."""
     if resume and out is None:
         raise OptionError("--resume needs the run's folder: --out FOLDER.")
-    folder = out or _next_folder(options.data)
-    if resume:
-        options = _stored_options(folder, options if data_given else None)
-    else:
-        _claim(folder, overwrite=overwrite)
-    if not as_json:
-        verb = "going on with" if resume else "training on"
-        say(f"Striate {__version__}: {verb} {options.data}, in {folder}")
+    if resume and overwrite:
+        raise OptionError(
+            "--resume goes on with the run in --out and --overwrite replaces it: name one of them."
+        )
+    with claim(out, Path(options.data).stem or "run", resume=resume, overwrite=overwrite) as folder:
+        if resume:
+            options = _stored_options(folder, options if data_given else None)
+        if not as_json:
+            verb = "going on with" if resume else "training on"
+            say(f"Striate {__version__}: {verb} {options.data}, in {folder.path}")
+        _train(options, folder, resume=resume, as_json=as_json)
+
+
+def _train(options: TrainOptions, folder: RunFolder, *, resume: bool, as_json: bool) -> None:
     recipe = options.recipe()
     train_data, test = load_for(options.data, None, options.image_size)
     model = Model(
@@ -108,18 +112,19 @@ def run(
         train_data, validation = train_data.split(options.hold_out, options.seed)
     else:
         validation = test
-    state = model.restore(folder / CHECKPOINT, recipe) if resume else TrainingState()
-    if not resume:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / RUN).write_text(json.dumps(asdict(options), indent=1), encoding="utf-8")
-        (folder / EVENTS).unlink(missing_ok=True)
+    state = TrainingState()
+    if resume:
+        state = _restored(model, folder, recipe, train_data, validation)
+        folder.go_on(state.step)
     _describe(model, train_data, validation, recipe, as_json=as_json)
     began = time.perf_counter()
-    ended = _follow(model, train_data, validation, recipe, state, folder, as_json=as_json)
+    ended = _follow(model, train_data, validation, recipe, state, folder, options, as_json=as_json)
     if ended.reason == "interrupted":
-        _say_how_to_go_on(options.data, folder, ended, as_json=as_json)
+        with contextlib.suppress(OSError):  # a closed terminal
+            _say_how_to_go_on(options.data, folder.path, ended, as_json=as_json)
         raise SystemExit(130)
-    model.save(folder / MODEL)
+    with _advice(folder):
+        model.save(folder.model)
     tested = model.evaluate(test, loss=recipe.loss) if test is not None and validation is not test else None
     curve = _draw(folder, state, f"{options.data}: {options.net or 'default network'}", as_json=as_json)
     _report(ended, tested, folder, curve, time.perf_counter() - began, as_json=as_json)
@@ -167,72 +172,101 @@ def choose_network(net: str | None, data: Dataset, stages: dict[str, Any]) -> Gr
 # ── the run's folder ─────────────────────────────────────────────────────────────────────────────
 
 
-def _next_folder(data: str) -> Path:
-    stem = Path(data).stem or "run"
-    number = 1
-    while (Path("runs") / f"{stem}-{number}").exists():
-        number += 1
-    return Path("runs") / f"{stem}-{number}"
-
-
-def _claim(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that holds a run; with overwrite, remove the run's own files."""
-    if folder.exists() and not folder.is_dir():
-        raise RunFolderError(f"{folder} is a file, not a folder.")
-    if not (folder / RUN).exists():
-        return
-    if not overwrite:
-        raise RunFolderError(
-            f"{folder} already holds a run. Go on with it: --out {folder} --resume; replace it: --overwrite; "
-            "or name another --out."
-        )
-    for name in (RUN, EVENTS, CHECKPOINT, MODEL, CURVE):
-        (folder / name).unlink(missing_ok=True)
-
-
-def _stored_options(folder: Path, given: TrainOptions | None) -> TrainOptions:
-    if not (folder / RUN).exists() or not (folder / CHECKPOINT).exists():
-        raise RunFolderError(f"{folder} holds no run to go on with (no {RUN} or no {CHECKPOINT}).")
+def _stored_options(folder: RunFolder, given: TrainOptions | None) -> TrainOptions:
     try:
-        stored = TrainOptions(**json.loads((folder / RUN).read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise RunFolderError(f"{folder / RUN} is damaged: {error}.") from None
+        stored = TrainOptions(**folder.options())
+    except TypeError as error:
+        raise RunFolderError(f"{folder.path / RUN} is damaged: {error}.") from None
     if given is not None and given.data != stored.data:
-        raise RunFolderError(f"the run in {folder} trains on {stored.data}, not on {given.data}.")
+        raise RunFolderError(f"the run in {folder.path} trains on {stored.data}, not on {given.data}.")
     return replace(
         stored, stages={k: tuple(v) if isinstance(v, list) else v for k, v in stored.stages.items()}
     )
+
+
+def _restored(
+    model: Model, folder: RunFolder, recipe: Recipe, data: Dataset, validation: Dataset
+) -> TrainingState:  # fmt: skip
+    """The position of a run's checkpoint; the beginning, where it was stopped before the first."""
+    if not folder.checkpoint.exists():
+        say(f"{folder.path} has no checkpoint yet: it begins again, with the options it had", stderr=True)
+        return TrainingState()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        state = model.restore(folder.checkpoint, recipe, data, validation)
+    for warning in caught:
+        say(f"warning: {warning.message}", stderr=True)
+    return state
+
+
+@contextlib.contextmanager
+def _advice(folder: RunFolder) -> Iterator[None]:
+    """A file of the run that cannot be written ends it with one message, which says how to go on."""
+    try:
+        yield
+    except (OSError, ModelFileError) as error:
+        said = (
+            f"{error.filename or folder.path}: {error.strerror}"
+            if isinstance(error, OSError)
+            else str(error).rstrip(".")
+        )
+        how = f"Go on with it: striate train --out {folder.path} --resume"
+        raise RunFolderError(f"{said}. {how if folder.begun else f'{folder.path} is as it was'}.") from None
 
 
 # ── following the events ─────────────────────────────────────────────────────────────────────────
 
 
 def _follow(
-    model: Model, data: Dataset, validation: Dataset, recipe: Recipe, state: TrainingState, folder: Path,
-    *, as_json: bool,
+    model: Model, data: Dataset, validation: Dataset, recipe: Recipe, state: TrainingState, folder: RunFolder,
+    options: TrainOptions, *, as_json: bool,
 ) -> Ended:  # fmt: skip
     ended: Ended | None = None
+    lost: list[OSError] = []  # the terminal is gone, or whoever read standard output: save, then end
+    waiting: list[dict[str, Any]] = []
     with (
-        stop_on_signal() as stop,
-        (folder / EVENTS).open("a", encoding="utf-8") as log,
+        stop_on_signal() as signalled,
         _progress(recipe, len(data), enabled=not as_json and sys.stderr.isatty()) as show,
     ):
-        for event in model.training(
-            data, recipe, validation=validation, state=state, checkpoint=folder / CHECKPOINT, stop=stop
-        ):
+        for event in _advised(
+            folder, model.training(
+                data, recipe, validation=validation, state=state, checkpoint=folder.checkpoint,
+                stop=lambda: signalled() or bool(lost),
+            ),
+        ):  # fmt: skip
             record = event.to_dict()
-            log.write(json.dumps(record) + "\n")
-            if not isinstance(event, Stepped):
-                log.flush()
-            if as_json:
-                emit(record)
-            else:
-                show(event)
+            waiting.append(record)
+            if (
+                isinstance(event, Stepped) or not folder.replaces
+            ):  # what was here stays until a step has succeeded
+                _log(folder, waiting, options)
+            try:
+                if not lost:
+                    emit(record) if as_json else show(event)
+            except OSError as error:
+                lost.append(error)
             if isinstance(event, Ended):
                 ended = event
+        stopped = signalled()
     if ended is None:
         raise RunFolderError("training ended without a result.")
+    if lost and ended.reason == "interrupted" and not stopped:
+        raise lost[0]
     return ended
+
+
+def _log(folder: RunFolder, waiting: list[dict[str, Any]], options: TrainOptions) -> None:
+    with _advice(folder):
+        if not folder.begun:
+            folder.begin(asdict(options))
+        while waiting:
+            folder.add(waiting.pop(0))
+
+
+def _advised(folder: RunFolder, events: Iterator[Event]) -> Iterator[Event]:
+    """The same events; where a checkpoint cannot be written, with advice."""
+    with _advice(folder):
+        yield from events
 
 
 @contextlib.contextmanager
@@ -298,7 +332,7 @@ def _say_how_to_go_on(data: str, folder: Path, ended: Ended, *, as_json: bool) -
 def _report(
     ended: Ended,
     tested: Evaluation | None,
-    folder: Path,
+    folder: RunFolder,
     curve: Path | None,
     seconds: float,
     *,
@@ -306,7 +340,7 @@ def _report(
 ) -> None:
     if as_json:
         emit({
-            "event": "done", "model": str(folder / MODEL), "curve": str(curve) if curve else None, "seconds": seconds,
+            "event": "done", "model": str(folder.model), "curve": str(curve) if curve else None, "seconds": seconds,
             "test": asdict(tested) if tested else None,
         })  # fmt: skip
         return
@@ -319,24 +353,24 @@ def _report(
     )
     if tested and tested.accuracy is not None:
         say(f"test accuracy {tested.accuracy:.2%} over {tested.images:,} images")
-    say(f"model  {folder / MODEL}" + (f"\ncurve  {curve}" if curve else ""))
+    say(f"model  {folder.model}" + (f"\ncurve  {curve}" if curve else ""))
 
 
-def _draw(folder: Path, state: TrainingState, title: str, *, as_json: bool) -> Path | None:
+def _draw(folder: RunFolder, state: TrainingState, title: str, *, as_json: bool) -> Path | None:
     from .plot import draw_curve
 
-    steps: dict[int, float] = {}
-    for line in (folder / EVENTS).read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        if record["event"] == "stepped":
-            steps[record["step"]] = record["loss"]
-    if not steps:
-        return None
-    per_epoch = max(1, state.step // max(1, len(state.epochs)))
     try:
-        draw_curve(sorted(steps.items()), state.epochs, per_epoch, folder / CURVE, title)
-    except MissingDependencyError as error:
+        steps = losses(folder.events)
+        if not steps:
+            return None
+        per_epoch = max(1, state.step // max(1, len(state.epochs)))
+        draw_curve(steps, state.epochs, per_epoch, folder.curve, title)
+    except (
+        MissingDependencyError,
+        RunFolderError,
+        OSError,
+    ) as error:  # no reason to fail: the model is saved
         if not as_json:
             say(f"no curve was drawn: {error}", stderr=True)
         return None
-    return folder / CURVE
+    return folder.curve

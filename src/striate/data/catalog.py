@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import DataError
+from ..errors import DataError, DownloadError
+from ..files import held
 from .dataset import Dataset
 from .readers import read_cifar10, read_digits, read_folder, read_mnist, read_npz
 
@@ -161,7 +162,7 @@ def fetch_dataset(
     """Download a data set into the cache folder and check it; its folder.
 
     Args:     progress(file, bytes so far, bytes in all or None); base_url a mirror.
-    Raises:   DataError for an unknown name; DownloadError as in download.fetch.
+    Raises:   DataError for an unknown name; DownloadError as in download.fetch, and while another process fetches it.
     """
     from .download import fetch
 
@@ -169,11 +170,13 @@ def fetch_dataset(
         raise DataError(f"there is no data set {name!r} to fetch; there are {', '.join(SOURCES)}.")
     source = SOURCES[name]
     folder = cache_folder() / name
-    for file, md5 in source.files:
-        report = None if progress is None else lambda have, total, file=file: progress(file, have, total)
-        fetch((base_url or source.base_url) + file, folder / file, md5, report)
-    if name == "cifar10":
-        _unpack(folder / source.files[0][0], folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder / ".lock", f"{folder}", DownloadError):
+        for file, md5 in source.files:
+            report = None if progress is None else lambda have, total, file=file: progress(file, have, total)
+            fetch((base_url or source.base_url) + file, folder / file, md5, report)
+        if name == "cifar10":
+            _unpack(folder / source.files[0][0], folder)
     return folder
 
 
@@ -190,6 +193,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     except (tarfile.TarError, OSError, EOFError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise DataError(f"{archive} cannot be unpacked: {error}.") from None
-    shutil.rmtree(folder / _CIFAR_FOLDER, ignore_errors=True)
+    if (folder / _CIFAR_FOLDER).exists():  # set aside, not removed file by file under whoever reads it
+        (folder / _CIFAR_FOLDER).replace(temporary / "before")
     (temporary / _CIFAR_FOLDER).replace(folder / _CIFAR_FOLDER)
     shutil.rmtree(temporary)

@@ -14,6 +14,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from ..errors import DownloadError
+from ..files import sync_folder
 
 _CHUNK_BYTES = 1 << 16
 _TIMEOUT_SECONDS = 30.0
@@ -52,6 +53,7 @@ def fetch(
         part.unlink()
         raise DownloadError(f"{url}: the MD5 is {found}, expected {md5}. What came was removed; try again.")
     os.replace(part, target)
+    sync_folder(target.parent)
     return target
 
 
@@ -75,5 +77,7 @@ def _transfer(url: str, part: Path, progress: Callable[[int, int | None], None] 
                 have += len(chunk)
                 if progress:
                     progress(have, total)
+            file.flush()
+            os.fsync(file.fileno())
     if total is not None and have < total:
         raise OSError(f"the transfer broke off after {have:,} of {total:,} bytes")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .choose import ENGINES, default_engine, make_engine
+from .choose import ENGINES, arithmetic_of, default_engine, make_engine
 from .coverage import why_not_native
 from .describe import PlanRow, describe_plan
 from .engine import Engine, ReferenceEngine, StepResult
@@ -12,6 +12,6 @@ from .native import WorkMemory, work_memory
 from .program import Buffer, Op, Program
 
 __all__ = [
-    "ENGINES", "Buffer", "Engine", "Op", "PlanRow", "Program", "ReferenceEngine", "StepResult", "WorkMemory", "check_network_gradients", "default_engine", "describe_plan",
+    "ENGINES", "Buffer", "Engine", "Op", "PlanRow", "Program", "ReferenceEngine", "StepResult", "WorkMemory", "arithmetic_of", "check_network_gradients", "default_engine", "describe_plan",
     "lower", "make_engine", "why_not_native", "work_memory",
 ]  # fmt: skip

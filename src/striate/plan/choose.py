@@ -6,7 +6,7 @@ from ..errors import MissingDependencyError, OptionError
 from ..parameters import Parameters
 from .coverage import check_known, why_not_native
 from .engine import Engine, ReferenceEngine
-from .native import NativeEngine, native_module
+from .native import NativeEngine, chosen_isa, native_module
 from .program import Program
 
 ENGINES = ("native", "reference")
@@ -42,3 +42,8 @@ def make_engine(
     if name == "native":
         return NativeEngine(program, parameters, seed, macs=macs)
     return ReferenceEngine(program, parameters, seed)
+
+
+def arithmetic_of(engine: Engine) -> str:
+    """What decides the last bits of an engine's results: "reference", or the native one's instruction set."""
+    return f"native engine, {chosen_isa()}" if isinstance(engine, NativeEngine) else "reference engine"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from .checkpoint import read_file, write_file
+from .checkpoint import alone, read_file, write_file
 from .events import Ended, EpochDone, Event, Saved, Started, Stepped
 from .loop import Evaluation, RateSweep, Recipe, TrainingState, evaluate, find_learning_rate, train
 from .losses import LOSSES, AnyLoss, CrossEntropy, Hinge, MeanSquaredError, check_labels
 from .optimizers import OPTIMIZERS, SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from .origin import check_data, origin, warn_of_other_arithmetic
 from .schedules import SCHEDULES, Constant, Cosine, OneCycle, Schedule, StepDecay, WarmUp
 from .signals import stop_on_signal
 
@@ -14,6 +15,6 @@ __all__ = [
     "LOSSES", "OPTIMIZERS", "SCHEDULES", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "AnyLoss", "Constant",
     "Cosine", "CrossEntropy", "Ended", "EpochDone", "Evaluation", "Event", "Hinge", "MeanSquaredError",
     "OneCycle", "Optimizer", "RMSprop", "RateSweep", "Recipe", "Saved", "Schedule", "Started", "StepDecay",
-    "Stepped", "TrainingState", "WarmUp", "check_labels", "evaluate", "find_learning_rate", "read_file",
-    "stop_on_signal", "train", "write_file",
+    "Stepped", "TrainingState", "WarmUp", "alone", "check_data", "check_labels", "evaluate", "find_learning_rate", "origin",
+    "read_file", "stop_on_signal", "train", "warn_of_other_arithmetic", "write_file",
 ]  # fmt: skip

@@ -1,14 +1,14 @@
 """Model files and checkpoints: safetensors with a JSON description inside. Never pickle.
 
-Promises: a file appears whole or not at all (written beside, flushed, renamed); reading checks format, names,
+Promises: a file appears whole or not at all (files.py); reading checks format, names,
 shapes and types and says what differs. Leaves out: what the description means (model.py, loop.py).
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ModelFileError
+from ..files import held, write_file_whole
 
 Array = npt.NDArray[Any]
 
@@ -33,18 +34,11 @@ def write_file(path: str | Path, arrays: Mapping[str, Array], description: Mappi
     path = Path(path)
     metadata = {"format": FORMAT, "version": str(VERSION), "description": json.dumps(description)}
     content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        return write_file_whole(path, content)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         kept = "; the file that was there before is whole" if path.exists() else ""
         raise ModelFileError(f"{path} could not be written: {error.strerror or error}{kept}.") from None
-    return path
 
 
 def read_file(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -78,3 +72,16 @@ def read_file(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
     if not isinstance(description, dict):
         raise ModelFileError(f"{path} has a damaged description: expected an object.")
     return arrays, description
+
+
+def alone(checkpoint: str | Path | None) -> AbstractContextManager[None]:
+    """Within the block, no other training may save to this checkpoint.
+
+    Raises:   ModelFileError when one does, or when there is no folder to save in.
+    """
+    if checkpoint is None:
+        return nullcontext()
+    path = Path(checkpoint)
+    if not path.parent.is_dir():
+        raise ModelFileError(f"{path} could not be written: there is no folder {path.parent}.")
+    return held(path.with_name(f".{path.name}.lock"), f"the checkpoint {path}", ModelFileError)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end training between two steps, never within one."""
+"""Ctrl-C, SIGTERM and a closed terminal (SIGHUP) end training between two steps, never within one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from types import FrameType
 
 @contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Within the block, the first SIGINT or SIGTERM makes the yielded function return True.
+    """Within the block, the first SIGINT, SIGTERM or SIGHUP makes the yielded function return True.
 
-    A second SIGINT raises KeyboardInterrupt. Outside the main thread signals stay as they are.
+    A SIGHUP that is ignored (nohup) stays ignored. A second signal raises KeyboardInterrupt. Outside the main thread signals stay as they are.
     """
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -25,9 +25,16 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         stopped.set()
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, on_signal) for number in _numbers()}
     try:
         yield stopped.is_set
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _numbers() -> list[signal.Signals]:
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers

@@ -7,8 +7,6 @@ Leaves out: reading ONNX files (load.py), and layers that move or combine number
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import MissingDependencyError, OptionError
+from ...files import write_file_whole
 from ...graph import INPUT, Node
 from ...layers import (
     AvgPool2d,
@@ -42,18 +41,7 @@ def save(model: Model, path: str | Path, *, preprocessing: bool = False) -> Path
     onnx = import_onnx()
     written = Writer(onnx, model).write(preprocessing=preprocessing)
     onnx.checker.check_model(written, full_check=True)
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(written.SerializeToString())
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
+    return write_file_whole(path, written.SerializeToString())
 
 
 def import_onnx() -> Any:
