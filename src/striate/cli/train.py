@@ -11,13 +11,13 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..data import Augmentation, Dataset, Preprocessing, load_dataset
+from ..data import SOURCES, Augmentation, Dataset, Preprocessing, TrainedOn, load_dataset
 from ..errors import MissingDependencyError, OptionError, RunFolderError
 from ..graph import Graph
 from ..model import Model
@@ -27,6 +27,7 @@ from ..training import (
     EpochDone,
     Evaluation,
     Event,
+    Extended,
     Recipe,
     Started,
     Stepped,
@@ -36,6 +37,7 @@ from ..training import (
 from . import options as words
 from .app import emit
 from .render import console, say
+from .resume import going_on
 
 RUN, EVENTS, CHECKPOINT, MODEL, CURVE = (
     "run.json", "events.jsonl", "checkpoint.safetensors", "model.safetensors", "curve.png",
@@ -80,19 +82,33 @@ class TrainOptions:
             epochs=self.epochs or _DEFAULT_EPOCHS.get(self.data, 10), batch_size=self.batch_size or _DEFAULT_BATCH_SIZES.get(self.data, 64),
             loss=words.loss(self.loss), seed=self.seed, patience=self.patience,
             augmentation=augment if augment is not None else _DEFAULT_AUGMENTATION.get(self.data, Augmentation()),
-            keep_best=self.patience is not None, checkpoint_steps=self.checkpoint_steps,
+            checkpoint_steps=self.checkpoint_steps,
         )  # fmt: skip
 
 
 def run(
-    options: TrainOptions, out: Path | None, *, resume: bool, overwrite: bool, as_json: bool, data_given: bool
+    options: TrainOptions,
+    out: Path | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
+    given: Collection[str],
 ) -> None:
-    """Train, or go on training, and leave everything in the run's folder."""
+    """Train, or go on training, and leave everything in the run's folder.
+
+    Args:     given: names of the options that stood on the command line.
+    """
     if resume and out is None:
         raise OptionError("--resume needs the run's folder: --out FOLDER.")
+    if resume and overwrite:
+        raise OptionError(
+            "--resume goes on with the run in --out, and --overwrite replaces it: give one of them."
+        )
     folder = out or _next_folder(options.data)
     if resume:
-        options = _stored_options(folder, options if data_given else None)
+        begun = _stored_options(folder)
+        options = going_on(begun, options, given, folder, _DEFAULT_NETS.get(begun.data))
     else:
         _claim(folder, overwrite=overwrite)
     if not as_json:
@@ -104,11 +120,20 @@ def run(
         choose_network(options.net, train_data, options.stages), seed=options.seed, engine=options.engine,
         initialization=options.initialization,  # type: ignore[arg-type]
     )  # fmt: skip
+    whole, held_out = train_data, None
     if recipe.patience is not None or test is None:
-        train_data, validation = train_data.split(options.hold_out, options.seed)
+        held_out = options.hold_out
+        train_data, validation = train_data.split(held_out, options.seed)
     else:
         validation = test
-    state = model.restore(folder / CHECKPOINT, recipe) if resume else TrainingState()
+        if "hold_out" in given and not resume:
+            raise OptionError(
+                f"{options.data} has test images, which validate, so nothing is held out: leave --hold-out out, or give --patience."
+            )
+    state = model.restore(folder / CHECKPOINT, recipe, extend=True) if resume else TrainingState()
+    model.trained_on = TrainedOn(options.data, whole.digest(), held_out, options.seed)
+    if resume and options != begun:
+        (folder / RUN).write_text(json.dumps(asdict(options), indent=1), encoding="utf-8")
     if not resume:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RUN).write_text(json.dumps(asdict(options), indent=1), encoding="utf-8")
@@ -139,6 +164,10 @@ def load_for(
         if not height.isdigit() or not (width or height).isdigit():
             raise OptionError(f"--image-size is written 32x32, got {image_size!r}.")
         size = int(height), int(width or height)
+        if data in SOURCES or Path(data).suffix == ".npz":
+            raise OptionError(
+                f"--image-size is for folders of pictures; the images of {data} have their size."
+            )
     return load_dataset(data, size=size)
 
 
@@ -154,13 +183,17 @@ def choose_network(net: str | None, data: Dataset, stages: dict[str, Any]) -> Gr
         return words.network(net, input_shape=shape, classes=classes, stages=stages)
     if len(shape) == 1:
         return words.network(
-            "(FC-RELU)*1-SOFTMAX", input_shape=shape, classes=classes, stages={"hidden": 100}
+            "(FC-RELU)*1-SOFTMAX",
+            input_shape=shape,
+            classes=classes,
+            stages={"hidden": 100, **{name: value for name, value in stages.items() if value is not None}},
         )
     depth = max(1, min(4, (min(shape[1:]) // 4).bit_length() - 1))
+    asked = {name: value for name, value in stages.items() if value is not None}
     filters = tuple(16 * 2**i for i in range(depth))
     return words.network(
         f"[(CONV-RELU)*2-POOL]*{depth}-(FC-RELU)*1-SOFTMAX", input_shape=shape, classes=classes, rounding="floor",
-        stages={"filters": filters, "hidden": 64},
+        stages={"filters": filters, "hidden": 64, **asked},
     )  # fmt: skip
 
 
@@ -190,15 +223,13 @@ def _claim(folder: Path, *, overwrite: bool) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _stored_options(folder: Path, given: TrainOptions | None) -> TrainOptions:
+def _stored_options(folder: Path) -> TrainOptions:
     if not (folder / RUN).exists() or not (folder / CHECKPOINT).exists():
         raise RunFolderError(f"{folder} holds no run to go on with (no {RUN} or no {CHECKPOINT}).")
     try:
         stored = TrainOptions(**json.loads((folder / RUN).read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise RunFolderError(f"{folder / RUN} is damaged: {error}.") from None
-    if given is not None and given.data != stored.data:
-        raise RunFolderError(f"the run in {folder} trains on {stored.data}, not on {given.data}.")
     return replace(
         stored, stages={k: tuple(v) if isinstance(v, list) else v for k, v in stored.stages.items()}
     )
@@ -260,6 +291,8 @@ def _progress(recipe: Recipe, images: int, *, enabled: bool) -> Iterator[Callabl
                     task, completed=seen, epoch=f"{event.epoch}/{recipe.epochs}",
                     figures=f"loss {done['loss'] / seen:.4f}{accuracy}  {speed:,.0f} images/s",
                 )  # fmt: skip
+            elif isinstance(event, Extended):
+                say(str(event))
             elif isinstance(event, EpochDone):
                 say(_epoch_line(event, recipe.epochs))
             if isinstance(event, (Started, EpochDone)):
