@@ -162,7 +162,7 @@ struct Plan {
       call.labels = labels.data();
     }
     call.targets = vector("targets", call.n * program.output_vectors);
-    if (call.loss != 3 && !call.labels) throw std::invalid_argument("this loss needs labels");
+    if (!call.labels && (call.loss == 2 || !call.targets)) throw std::invalid_argument("this loss needs labels");
     Optimizer& o = call.optimizer;
     o.formula = whole("formula");
     if (!o.formula) return;

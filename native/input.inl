@@ -100,17 +100,26 @@ static void loss_gradient(const Run& run, V* a, int64_t micro_batch) {
   memset(ds, 0, features * sizeof(V));
   for (int l = 0; l < run.valid(micro_batch); ++l) {
     const int64_t image = micro_batch * L + l;
-    const int64_t label = run.call.labels ? run.call.labels[image] : 0;
+    const int64_t label = run.call.labels ? run.call.labels[image] : -1;
+    const float* wanted = run.call.targets ? run.call.targets + image * features : nullptr;
     double value = 0.0;
     if (run.call.loss == 1) {
       double most = s[l], total = 0.0;
       for (int64_t i = 1; i < features; ++i) if (s[i * L + l] > most) most = s[i * L + l];
       for (int64_t i = 0; i < features; ++i) total += exp(s[i * L + l] - most);
       const double log_total = log(total), spread = parameter / static_cast<double>(features);
+      const auto truth_at = [&](int64_t i) {
+        return spread + (wanted ? (1.0 - parameter) * wanted[i] : i == label ? 1.0 - parameter : 0.0);
+      };
+      double sum = 1.0;  // of a row; one of floats need not add up to 1 in the last digits
+      if (wanted) {
+        sum = 0.0;
+        for (int64_t i = 0; i < features; ++i) sum += truth_at(i);
+      }
       for (int64_t i = 0; i < features; ++i) {
-        const double truth = spread + (i == label ? 1.0 - parameter : 0.0), log_p = s[i * L + l] - most - log_total;
+        const double truth = truth_at(i), log_p = s[i * L + l] - most - log_total;
         if (truth != 0.0) value -= truth * log_p;
-        ds[i * L + l] = static_cast<float>((exp(log_p) - truth) / count);
+        ds[i * L + l] = static_cast<float>((exp(log_p) * sum - truth) / count);
       }
     } else if (run.call.loss == 2) {
       double violated = 0.0;
@@ -129,7 +138,7 @@ static void loss_gradient(const Run& run, V* a, int64_t micro_batch) {
     } else {
       const double size = static_cast<double>(features);
       for (int64_t i = 0; i < features; ++i) {
-        const double target = run.call.targets ? run.call.targets[image * features + i] : (i == label ? 1.0 : 0.0);
+        const double target = wanted ? wanted[i] : (i == label ? 1.0 : 0.0);
         const double difference = s[i * L + l] - target;
         value += difference * difference / size;
         ds[i * L + l] = static_cast<float>(2.0 * difference / (count * size));

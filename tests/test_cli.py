@@ -185,7 +185,10 @@ def test_regression_and_hinge_and_options(striate: Any, here: Path) -> None:
         (["train", "digits", "--net", "CONV-REUL"], "PatternError: unknown layer 'REUL'; did you mean RELU?"),
         (["train", "digits", "--optimizer", "lion"], "OptionError: there is no optimizer 'lion'"),
         (["train", "digits", "--schedule", "linear"], "OptionError: there is no schedule 'linear'"),
-        (["train", "digits", "--loss", "mse"], "OptionError: there is no loss 'mse'"),
+        (
+            ["train", "digits", "--loss", "l1"],
+            "OptionError: there is no loss 'l1'; there are cross-entropy, hinge, mse.",
+        ),
         (["train", "digits", "--augment", "rotate=3"], "OptionError: unknown augmentation 'rotate'"),
         (
             ["train", "digits", "--augment", "shift=x"],

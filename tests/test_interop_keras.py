@@ -144,7 +144,10 @@ def test_half_precision_is_said(keras: Any, policy: str, suffix: str, striate: A
     ):
         interop.load(path)
     assert f"2 layer(s) are {policy}" in striate("import", path.name).out
-    assert f"2 layer(s) are {policy}" in striate("import", path.name, "--json", "--overwrite").records[0]["notes"][0]
+    assert (
+        f"2 layer(s) are {policy}"
+        in striate("import", path.name, "--json", "--overwrite").records[0]["notes"][0]
+    )
     assert striate("import", "plain.keras", "--json").records[0]["notes"] == []
 
 

@@ -63,7 +63,7 @@ def test_digits_are_learned() -> None:
     data, _ = st.load_dataset("digits")
     rest, held_out = data.split(0.2)
     model = st.Model(st.zoo.build("digits"))
-    epochs = model.fit(rest, validation=held_out, epochs=5, batch_size=32, verbose=False)
+    epochs = model.fit(rest, validation=held_out, epochs=5, batch_size=32, keep_best=True, verbose=False)
     assert epochs[-1].validation_accuracy is not None
     assert epochs[-1].validation_accuracy > 0.97
     assert model.evaluate(held_out).accuracy == max(e.validation_accuracy for e in epochs)

@@ -6,8 +6,8 @@ saved model loads bit-identical. Leaves out: everything it can call: graph, plan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .data import Augmentation, Batches, Dataset, Preprocessing
+from .data import Augmentation, Batches, Dataset, Preprocessing, TrainedOn
 from .errors import DataError, ModelFileError, OptionError, ParameterError
 from .graph import Graph
 from .parameters import Parameters, Rule, initialize
 from .plan import lower, make_engine
-from .shapes import times
+from .shapes import integer, times
 from .training import (
     AnyLoss,
-    CrossEntropy,
     EpochDone,
     Evaluation,
     Event,
-    MeanSquaredError,
+    Intake,
     Optimizer,
     RateSweep,
     Recipe,
@@ -36,16 +35,21 @@ from .training import (
     TrainingState,
     alone,
     check_data,
-    check_labels,
+    check_preprocessing,
     evaluate,
     find_learning_rate,
+    interruptible,
+    loss_of,
+    missing_preprocessing,
     origin,
     read_file,
-    stop_on_signal,
+    take_in,
     train,
     warn_of_other_arithmetic,
+    with_targets,
     write_file,
 )
+from .training.fitting import check_together, compare_recipes, follow
 
 Array = npt.NDArray[Any]
 Data = Dataset | tuple[Array, Array]
@@ -68,9 +72,11 @@ class Model:
     Args:     graph; seed for initialization, shuffling, augmentation and dropout; engine
               "native", "reference", or None for the native one where it was built;
               initialization: see striate.parameters.initialize; parameters, of this graph, taken as
-              they are instead of drawing any.
+              they are instead of drawing any; preprocessing and class_names, where the network was
+              trained elsewhere.
     Fields:   graph, parameters (name → float32 array, views of one flat buffer),
-              preprocessing and class_names (set by the first fit on uint8 images), seed
+              preprocessing and class_names (learned by the first fit, on training data alone), seed,
+              trained_on (what the command line trained on, where it did)
     Threads:  any number may use one model together. A prediction, an evaluated batch and a saved file see the
               parameters before or after a training step, never half of one; steps wait for them and they for steps, in
               the order in which they came. Copies (copy.deepcopy, pickle) hold the numbers and the description.
@@ -89,7 +95,10 @@ class Model:
         if not 0 <= seed < 1 << 64:
             raise OptionError(f"seed must be from 0 to 2⁶⁴ − 1, got {seed}.")
         self.graph, self.seed = graph, seed
-        self.preprocessing, self.class_names = preprocessing, tuple(class_names)
+        if preprocessing is not None:
+            check_preprocessing(preprocessing, graph)
+        self.preprocessing, self.class_names = preprocessing, _names(graph, class_names)
+        self.trained_on: TrainedOn | None = None
         if parameters is not None and parameters.specs != dict(graph.parameter_specs):
             raise ParameterError("these parameters are those of another network.")
         self.parameters = initialize(graph, seed, initialization) if parameters is None else parameters
@@ -120,13 +129,13 @@ class Model:
         validation: Data | float | None = None,
         epochs: int = 10,
         batch_size: int = 64,
-        optimizer: Optimizer | None = None,
-        schedule: Schedule | None = None,
-        loss: AnyLoss | None = None,
+        optimizer: Optimizer | str | None = None,
+        schedule: Schedule | str | None = None,
+        loss: AnyLoss | str | None = None,
         augmentation: Augmentation | None = None,
         shuffle: bool = True,
         patience: int | None = None,
-        keep_best: bool = True,
+        keep_best: bool | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_steps: int | None = None,
         resume: bool = False,
@@ -134,47 +143,70 @@ class Model:
     ) -> tuple[EpochDone, ...]:
         """Train on images and labels.
 
-        Args:     data a Dataset, or (x, y): x (N, C, H, W) uint8 pixels, or floats taken as they are; y integer
-                  labels, or float targets; validation likewise, or the fraction of data to hold out;
-                  optimizer (default Adam at 0.003 under OneCycle) and schedule (default constant for an
-                  optimizer that you give); loss (default cross-entropy; mean squared error for float
-                  targets); checkpoint a file to save to every checkpoint_steps and at Ctrl-C, from which
-                  resume=True goes on, bit for bit; verbose prints a line an epoch.
+        Args:     data a Dataset, or (x, y): x (N, C, H, W) uint8 pixels, or floats taken as they are; y class
+                  numbers, class names, or floats: (N, classes) distributions where the network ends in
+                  Softmax, else targets like its output; validation likewise, or the fraction of data to hold out;
+                  optimizer (default Adam at 0.003 under OneCycle), schedule (default constant for an
+                  optimizer that you give) and loss (default cross-entropy for classes, mean squared error for
+                  other floats), each an object or its name on the command line; patience ends training after so
+                  many epochs without a better validation; keep_best ends with the best epoch's weights, by
+                  default where there is patience; checkpoint a file to save to every checkpoint_steps, at the
+                  end and at Ctrl-C, from which resume=True goes on, bit for bit, or with more epochs than it
+                  was begun with: the schedule is then computed anew over all of them; verbose prints a line an epoch.
         Returns:  the figures of each epoch.
-        Raises:   DataError for data that do not fit the network; DivergenceError when the loss is not
-                  finite; KeyboardInterrupt after saving at Ctrl-C.
+        Raises:   DataError for data that do not fit the network; OptionError for options that contradict each
+                  other; DivergenceError when the loss is not finite; what the program's own signal handlers
+                  raise (KeyboardInterrupt at Ctrl-C), with a checkpoint after it was saved between two steps.
         """
-        dataset, held_out = self._dataset(data), None
-        if isinstance(validation, float):
-            dataset, held_out = dataset.split(validation, self.seed)
-        elif validation is not None:
-            held_out = self._dataset(validation)
-        if loss is None:
-            loss = CrossEntropy() if np.issubdtype(dataset.labels.dtype, np.integer) else MeanSquaredError()
+        check_together(validation, patience, keep_best, checkpoint, checkpoint_steps, resume=resume)
+        dataset, chosen = with_targets(
+            self._dataset(data),
+            self.graph,
+            None if loss is None else loss_of(loss),
+            self.class_names,
+            fit=True,
+        )
         recipe = Recipe.of(
-            optimizer, schedule, epochs=epochs, batch_size=batch_size, loss=loss,
+            optimizer, schedule, epochs=epochs, batch_size=batch_size, loss=chosen,
             augmentation=augmentation or Augmentation(), shuffle=shuffle, seed=self.seed, patience=patience,
             keep_best=keep_best, checkpoint_steps=checkpoint_steps,
         )  # fmt: skip
+        dataset, held_out = self._held_out(dataset, validation)
         state = TrainingState()
-        if resume and checkpoint:
-            state = self.restore(checkpoint, recipe, dataset, held_out)
-        done = []
-        with alone(checkpoint), stop_on_signal() as stop:
-            for event in self.training(
-                dataset, recipe, validation=held_out, state=state, checkpoint=checkpoint, stop=stop
-            ):
-                if isinstance(event, EpochDone):
-                    done.append(event)
-                    if verbose:
-                        print(_epoch_line(event, epochs))  # noqa: T201
-                elif isinstance(event, Saved) and stop():
-                    raise KeyboardInterrupt(
-                        f"saved {event.path} at step {event.step}; fit(…, resume=True) goes on."
-                    )
-            if stop():
-                raise KeyboardInterrupt
-        return tuple(done)
+        if resume and checkpoint is not None:
+            state = self.restore(checkpoint, recipe, dataset, held_out, extend=True)
+            recipe = replace(recipe, keep_best=bool(state.keep_best))
+
+        saved: list[Saved | None] = []
+
+        def work(stop: Callable[[], bool]) -> tuple[EpochDone, ...]:
+            done, last = follow(
+                self.training(dataset, recipe, validation=held_out, state=state, checkpoint=checkpoint, stop=stop),
+                recipe.epochs, verbose=verbose,
+            )  # fmt: skip
+            saved.append(last)
+            return done
+
+        self.trained_on = None
+        if checkpoint is None:
+            return work(lambda: False)
+        try:
+            with alone(checkpoint):
+                return interruptible(work)
+        except KeyboardInterrupt as interrupt:
+            if saved and saved[0] is not None and not interrupt.args:
+                interrupt.args = (
+                    f"saved {saved[0].path} at step {saved[0].step}; fit(…, resume=True) goes on.",
+                )
+            raise
+
+    def _held_out(self, dataset: Dataset, validation: Data | float | None) -> tuple[Dataset, Dataset | None]:
+        if validation is None:
+            return dataset, None
+        if isinstance(validation, (float, np.floating)):
+            return dataset.split(float(validation), self.seed)
+        scale = self.preprocessing.full_scale if self.preprocessing else dataset.full_scale
+        return dataset, self._dataset(validation, scale)
 
     def training(
         self,
@@ -190,8 +222,18 @@ class Model:
 
         Args:     as striate.training.train; checkpoint is the file that `state` is saved to.
         """
-        batches = self.batches(data, recipe)
-        checks = self.batches(validation, recipe, training=False) if validation is not None else None
+        if recipe.patience is not None and validation is None:
+            raise OptionError(
+                f"patience={recipe.patience} counts epochs without a better validation, and there are no validation data."
+            )
+        taken = self._take_in(data, recipe.loss, fit=True)
+        batches, checks = _batches(taken, recipe, training=True), None
+        if validation is not None:
+            known = (taken.preprocessing, taken.class_names)
+            checks = _batches(
+                self._take_in(validation, recipe.loss, fit=False, known=known), recipe, training=False
+            )
+        self.preprocessing, self.class_names = taken.preprocessing, taken.class_names
 
         made_with = origin(data, validation, self.engine) if checkpoint else {}
 
@@ -209,47 +251,30 @@ class Model:
         )
 
     def find_learning_rate(self, data: Data, recipe: Recipe | None = None, **sweep: Any) -> RateSweep:
-        """Where the loss falls fastest as the learning rate rises; parameters are put back afterwards.
+        """Where the loss falls fastest as the learning rate rises; the model is afterwards as it was.
 
         Args:     data as for fit; recipe (its optimizer, loss and batch size count); low, high, steps.
         """
-        recipe = recipe or Recipe(seed=self.seed)
-        return find_learning_rate(self.engine, self.batches(self._dataset(data), recipe), recipe, **sweep)
+        taken = self._take_in(self._dataset(data), recipe.loss if recipe else None, fit=True)
+        recipe = recipe or Recipe(seed=self.seed, loss=taken.loss)
+        return find_learning_rate(self.engine, _batches(taken, recipe, training=True), recipe, **sweep)
 
     def batches(self, data: Dataset, recipe: Recipe, *, training: bool = True) -> Batches:
-        """Batches of a data set that fit this network; sets preprocessing and class names the first time."""
-        self._adopt(data, recipe.loss)
-        return Batches(
-            data, recipe.batch_size, self.preprocessing if data.images.dtype == np.uint8 else None,
-            recipe.augmentation if training else None, recipe.shuffle and training, recipe.seed,
-        )  # fmt: skip
+        """Batches of a data set that fit this network; training ones set preprocessing and class names the first time."""
+        taken = self._take_in(data, recipe.loss, fit=training)
+        if training:
+            self.preprocessing, self.class_names = taken.preprocessing, taken.class_names
+        return _batches(taken, recipe, training=training)
 
-    def _adopt(self, data: Dataset, loss: AnyLoss) -> None:
-        wanted, shape, border = self.graph.input_shape, data.images.shape[1:], 0
-        if data.images.dtype != np.uint8:
-            if shape != wanted:
-                raise DataError(f"the network takes {times(wanted)}, and the images are {times(shape)}.")
-        elif self.preprocessing is None:
-            border = _border(wanted, shape)
-        elif shape != (self.preprocessing.channels, self.preprocessing.height, self.preprocessing.width):
-            _border(wanted, shape)
-            raise DataError(
-                f"the model was trained on {self.preprocessing}, and {data.name} has {times(shape)}."
-            )
-        if not isinstance(loss, MeanSquaredError):
-            check_labels(data.labels, self.graph.output_shape[0])
-        # A test set that lacks the last classes may name fewer than the model knows.
-        few = len(data.class_names) < self.graph.output_shape[0] and not self.class_names
-        if data.class_names and (few or len(data.class_names) > self.graph.output_shape[0]):
-            raise DataError(
-                f"{data.name} has {len(data.class_names)} classes, and the network {self.graph.output_shape[0]} outputs."
-            )
-        if self.preprocessing is None and data.images.dtype == np.uint8:
-            self.preprocessing = Preprocessing.fitted(data.images, border=border, full_scale=data.full_scale)
-        if not self.class_names:
-            self.class_names = data.class_names
+    def _take_in(
+        self, data: Dataset, loss: AnyLoss | None, *, fit: bool,
+        known: tuple[Preprocessing | None, tuple[str, ...]] | None = None,
+    ) -> Intake:  # fmt: skip
+        preprocessing, names = known or (self.preprocessing, tuple(self.class_names))
+        return take_in(data, self.graph, preprocessing=preprocessing, class_names=names, loss=loss, fit=fit)
 
-    def _dataset(self, data: Data) -> Dataset:
+    def _dataset(self, data: Data, full_scale: float | None = None) -> Dataset:
+        """Data as a Dataset; arrays of pixels are on the scale that is known."""
         if isinstance(data, Dataset):
             return data
         try:
@@ -257,8 +282,11 @@ class Model:
         except (TypeError, ValueError):
             raise DataError("data must be a Dataset or a pair (images, labels).") from None
         if images.dtype != np.uint8:
-            images = np.ascontiguousarray(images, np.float32)
-        return Dataset("data", images, labels)
+            return Dataset("data", np.ascontiguousarray(images, np.float32), labels)
+        if self.preprocessing is not None:
+            full_scale = self.preprocessing.full_scale
+            self.preprocessing.on_this_scale(images, name="data")
+        return Dataset("data", images, labels, full_scale=full_scale or 255.0)
 
     # ── prediction ───────────────────────────────────────────────────────────────────────────────
 
@@ -266,7 +294,7 @@ class Model:
         """The network's output for each image: probabilities where it ends in Softmax.
 
         Args:     images (N, C, H, W): uint8 pixels, preprocessed as in training, or floats taken as they
-                  are; or a picture file, a PIL image, or a list of those.
+                  are; or a picture file, a PIL image, or a list of those or of arrays (C, H, W).
         Returns:  (N, outputs) float32.
         Raises:   DataError for pictures or shapes that do not fit.
         """
@@ -295,7 +323,7 @@ class Model:
         if last != "Softmax":
             raised = np.exp(rows.astype(np.float64) - rows.max(axis=1, keepdims=True))
             rows = raised / raised.sum(axis=1, keepdims=True)
-        found = []
+        top, found = integer(top, "top", 1), []
         for row in rows:
             best = np.argsort(-row, kind="stable")[:top]
             found.append([Guess(self.label(int(i)), float(row[i])) for i in best])
@@ -306,44 +334,56 @@ class Model:
         return self.class_names[index] if self.class_names else str(index)
 
     def evaluate(
-        self, data: Data, *, loss: AnyLoss | None = None, batch_size: int = _PREDICT_BATCH
+        self, data: Data, *, loss: AnyLoss | str | None = None, batch_size: int = _PREDICT_BATCH
     ) -> Evaluation:
-        """Mean loss and accuracy over labelled images.
+        """Mean loss and accuracy over labelled images; the model learns nothing from them.
 
-        Raises:   DataError for data that do not fit the network, or whose classes are others than the model's.
+        Args:     data, loss as for fit.
+        Raises:   DataError for data that do not fit the network, or whose classes are others than the model's, or for
+                  pixels where the model has no preprocessing.
         """
-        dataset = self._dataset(data)
-        if loss is None:
-            loss = CrossEntropy() if np.issubdtype(dataset.labels.dtype, np.integer) else MeanSquaredError()
-        recipe = Recipe(batch_size=batch_size, loss=loss)
-        batches = self.batches(dataset, recipe, training=False)
-        if self.class_names[: len(dataset.class_names)] != dataset.class_names and self.class_names:
-            ours, theirs = (", ".join(names[:4]) + ", …" for names in (self.class_names, dataset.class_names))
-            raise DataError(
-                f"the model tells apart {ours} and {dataset.name} holds {theirs}: these are not its classes."
-            )
-        return evaluate(self.engine, batches, loss)
+        asked = None if loss is None else loss_of(loss)
+        taken = self._take_in(self._dataset(data), asked, fit=False)
+        recipe = Recipe(batch_size=batch_size, loss=taken.loss)
+        return evaluate(self.engine, _batches(taken, recipe, training=False), taken.loss)
 
     def _inputs(self, images: Any) -> Array:
         if not isinstance(images, np.ndarray):
-            listed = images if isinstance(images, (list, tuple)) else [images]
-            if self.preprocessing is None:
-                raise DataError(
-                    "this model has not been trained on pictures, so it cannot know how to read one; give float arrays."
-                )
-            pictures = [self.preprocessing.read(picture) for picture in listed]
-            if not pictures:
-                return np.zeros((0, *self.graph.input_shape), np.float32)
-            images = np.stack(pictures)
+            images = self._stacked(images if isinstance(images, (list, tuple)) else [images])
         if images.dtype == np.uint8:
             if self.preprocessing is None:
-                raise DataError("this model has no preprocessing for uint8 pixels; give float arrays.")
-            return self.preprocessing.normalize(images)
+                raise DataError(
+                    missing_preprocessing(images.shape[1:] if images.ndim == 4 else self.graph.input_shape)
+                )
+            return self.preprocessing.normalize(self.preprocessing.on_this_scale(images))
         if images.shape[1:] != self.graph.input_shape:
+            one = " For one image: images[None]." if images.shape == self.graph.input_shape else ""
             raise DataError(
-                f"the network takes (N, {', '.join(map(str, self.graph.input_shape))}), got {images.shape}."
+                f"the network takes (N, {', '.join(map(str, self.graph.input_shape))}), got {images.shape}.{one}"
             )
         return np.ascontiguousarray(images, np.float32)
+
+    def _stacked(self, listed: Sequence[Any]) -> Array:
+        """Arrays and pictures as one array of images."""
+        parts = [image if isinstance(image, np.ndarray) else self._read(image) for image in listed]
+        if not parts:
+            return np.zeros((0, *self.graph.input_shape), np.float32)
+        if len({(part.shape, part.dtype == np.uint8) for part in parts}) > 1:
+            told = ", ".join(sorted({f"{part.dtype} {part.shape}" for part in parts}))
+            raise DataError(f"images of one list must be alike, got {told}.")
+        return np.stack(parts)
+
+    def _read(self, picture: Any) -> Array:
+        if not isinstance(picture, (str, Path)) and not hasattr(picture, "getbands"):  # PIL's
+            raise DataError(
+                f"an image is an array (C, H, W), a picture file or a PIL image, got {type(picture).__name__}."
+            )
+        if self.preprocessing is None:
+            raise DataError(
+                "this model has not been trained on pictures, so it cannot know how to read one; give float arrays, "
+                "or model.preprocessing = Preprocessing(…)."
+            )
+        return self.preprocessing.read(picture)
 
     # ── files ────────────────────────────────────────────────────────────────────────────────────
 
@@ -352,12 +392,13 @@ class Model:
         return write_file(path, self.parameters.snapshot(), self._description())
 
     def restore(
-        self, path: str | Path, recipe: Recipe | None = None, data: Dataset | None = None, validation: Dataset | None = None
+        self, path: str | Path, recipe: Recipe | None = None, data: Dataset | None = None, validation: Dataset | None = None,
+        *, extend: bool = False,
     ) -> TrainingState:  # fmt: skip
         """Take parameters, seed and position from a checkpoint of this very network.
 
-        Args:     recipe, if given, must be the one that the checkpoint was made with; data, if given, too, and
-                  then validation (every byte of both is read).
+        Args:     recipe, if given, must be the one that the checkpoint was made with; with `extend` it may have
+                  more epochs; data, if given, the same too, and then validation (every byte of both is read).
         Raises:   ModelFileError for a file without a position, of another network, recipe or data.
         Warns:    UserWarning where the checkpoint was made by another engine, instruction set or version.
         """
@@ -367,15 +408,16 @@ class Model:
         if description.get("graph") != self._description()["graph"]:
             raise ModelFileError(f"{path} is a checkpoint of another network.")
         made_with = description["training"]["recipe"]
-        if recipe is not None and recipe.to_dict() != made_with:
-            differ = [k for k, v in recipe.to_dict().items() if made_with.get(k) != v]
-            raise ModelFileError(f"{path} was made with another recipe; different are: {', '.join(differ)}.")
+        state = TrainingState.restored(description["training"]["state"], arrays)
+        state.keep_best = bool(made_with.get("keep_best"))
+        if recipe is not None:
+            compare_recipes(path, recipe, made_with, state, extend=extend)
         if data is not None:
             check_data(path, description["training"].get("origin"), data, validation)
         warn_of_other_arithmetic(path, description["training"].get("origin"), self.engine)
         _fill(self, path, arrays, description)
         self.seed = self.engine.seed = int(description["seed"])
-        return TrainingState.restored(description["training"]["state"], arrays)
+        return state
 
     def _write(self, path: Path, recipe: Recipe, state: TrainingState, made_with: dict[str, Any]) -> Path:
         description = {
@@ -390,6 +432,7 @@ class Model:
             "preprocessing": _plain(self.preprocessing.to_dict()) if self.preprocessing else None,
             "class_names": list(self.class_names),
             "seed": self.seed,
+            "trained_on": self.trained_on.to_dict() if self.trained_on else None,
         }
 
 
@@ -416,10 +459,11 @@ def _fill(model: Model, path: str | Path, arrays: dict[str, Array], description:
         names = description.get("class_names", [])
         if not isinstance(names, list):
             raise ParameterError("class_names is no list")
-        model.class_names = tuple(str(name) for name in names)
+        model.class_names = _names(model.graph, [str(name) for name in names])
         stored = description.get("preprocessing")
         model.preprocessing = Preprocessing.from_dict(stored) if stored else None
-    except ParameterError as error:
+        model.trained_on = TrainedOn.from_dict(description.get("trained_on"))
+    except (ParameterError, OptionError) as error:
         raise ModelFileError(f"{path}: {error}") from None
 
 
@@ -430,28 +474,15 @@ def _plain(value: Any) -> Any:
     return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
-def _border(wanted: tuple[int, ...], shape: tuple[int, ...]) -> int:
-    """The border that brings images to the network's input size; DataError where none does."""
-    if len(wanted) != 3:
-        raise DataError(f"the network takes {times(wanted)} features, and the images are {times(shape)}.")
-    if shape[0] != wanted[0]:
-        raise DataError(f"the network takes {wanted[0]} channel(s), and the images have {shape[0]}.")
-    missing = {w - s for w, s in zip(wanted[1:], shape[1:], strict=True)}
-    border, odd = divmod(min(missing), 2)
-    if len(missing) > 1 or odd or border < 0:
-        raise DataError(
-            f"the network takes {times(wanted[1:])} images and these are {times(shape[1:])}: "
-            "no border of equal width makes up the difference."
-        )
-    return border
+def _names(graph: Graph, names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str) or (names and len(names) != prod(graph.output_shape)):
+        got = repr(names) if isinstance(names, str) else f"{len(names)}"
+        raise OptionError(f"class_names is one name an output, {times(graph.output_shape)} here, got {got}.")
+    return tuple(names)
 
 
-def _epoch_line(event: EpochDone, epochs: int) -> str:
-    parts = [f"epoch {event.epoch}/{epochs}", f"loss {event.loss:.4f}"]
-    if event.accuracy is not None:
-        parts.append(f"accuracy {event.accuracy:.2%}")
-    if event.validation_loss is not None:
-        parts.append(f"validation loss {event.validation_loss:.4f}")
-    if event.validation_accuracy is not None:
-        parts.append(f"validation accuracy {event.validation_accuracy:.2%}")
-    return "  ".join([*parts, f"{event.images_per_second:,.0f} images/s"])
+def _batches(taken: Intake, recipe: Recipe, *, training: bool) -> Batches:
+    return Batches(
+        taken.data, recipe.batch_size, taken.preprocessing if taken.data.images.dtype == np.uint8 else None,
+        recipe.augmentation if training else None, recipe.shuffle and training, recipe.seed,
+    )  # fmt: skip

@@ -51,6 +51,12 @@ def emit(record: dict[str, Any]) -> None:
     print(json.dumps(record), flush=True)
 
 
+def given(context: typer.Context) -> set[str]:
+    """Names of the parameters that stood on the command line."""
+    found = ((name, context.get_parameter_source(name)) for name in context.params)
+    return {name for name, source in found if source is not None and source.name == "COMMANDLINE"}
+
+
 def _stages(
     filters: str | None, kernel: str | None, stride: str | None, padding: str | None, hidden: str | None,
     pool: bool, repeat: list[str] | None,
@@ -147,9 +153,10 @@ def summary(
 
 @app.command()
 def train(
+    context: typer.Context,
     data: Annotated[str | None, typer.Argument(metavar="DATA", help="digits, mnist, fashion-mnist, cifar10, a folder of class folders, or an .npz.")] = None,
     net: Annotated[str | None, typer.Option("--net", help="A zoo name, a pattern, a model file or a .json description. Default: one that suits the data.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images. Default: 10 (digits: 20, mnist: 5).")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images. Default: 10 (digits: 20, mnist: 5). With --resume, more than before extend the run.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step. Default: 64 (digits: 32).")] = None,
     optimizer: Annotated[str | None, typer.Option(help="sgd, momentum, nesterov, adagrad, rmsprop, adadelta, adam, adamw. Default: adam at 0.003 under one-cycle.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--lr", help="Learning rate.")] = None,
@@ -157,7 +164,7 @@ def train(
     warm_up: Annotated[int | None, typer.Option(help="Steps of linear warm-up.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Weight decay, of weights alone.")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Largest Euclidean norm of the gradient.")] = None,
-    loss: Annotated[str, typer.Option(help="cross-entropy or hinge.")] = "cross-entropy",
+    loss: Annotated[str, typer.Option(help="cross-entropy, hinge or mse.")] = "cross-entropy",
     augment: Annotated[str | None, typer.Option(help="shift=2,flip,brightness=0.1,contrast=0.1 or none. Default: one that suits the data.")] = None,
     initialization: Annotated[str, typer.Option("--init", help="he, glorot, lecun, lecture or convnetjs.")] = "he",
     hold_out: Annotated[float, typer.Option(help="Fraction held out for validation where the data have no test set.")] = 0.2,
@@ -182,17 +189,24 @@ def train(
         patience=patience, seed=seed, engine=engine, image_size=image_size, checkpoint_steps=checkpoint_steps,
         stages=_stages(filters, kernel, stride, padding, hidden, pool, repeat),
     )  # fmt: skip
-    run(options, out, resume=resume, overwrite=overwrite, as_json=as_json, data_given=data is not None)
+    run(options, out, resume=resume, overwrite=overwrite, as_json=as_json, given=given(context))
 
 
 @app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.")],
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="As for train; the test images where there are any.")
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="As for train; the test images where there are any, else what was held out and the rest apart.",
+        ),
     ],
     hold_out: Annotated[
-        float | None, typer.Option(help="Evaluate on the fraction that train holds out.")
+        float | None,
+        typer.Option(
+            help="Evaluate on the fraction that train holds out, where the model does not say what it was."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -200,23 +214,28 @@ def evaluate(
     from dataclasses import asdict
 
     from ..model import load
+    from .evaluate import parts_of
     from .pictures import in_order, need
     from .render import say
-    from .train import load_for
 
     loaded = load(model)
     if Path(data).is_dir():
         need(loaded, model)
-    train_data, test = load_for(data, loaded.preprocessing)
-    chosen = test or (train_data.split(hold_out, loaded.seed)[1] if hold_out else train_data)
-    if chosen.images.dtype == "uint8":
-        need(loaded, model)
-    found = loaded.evaluate(in_order(chosen, loaded.class_names))
-    if as_json:
-        emit({"event": "evaluation", "model": str(model), "data": chosen.name, **asdict(found)})
-        return
-    accuracy = "" if found.accuracy is None else f"accuracy {found.accuracy:.2%}, "
-    say(f"{chosen.name}: {accuracy}loss {found.loss:.4f} over {found.images:,} images")
+    parts, note = parts_of(loaded, data, hold_out)
+    for part in parts:
+        if part.data.images.dtype == "uint8":
+            need(loaded, model)
+        found = loaded.evaluate(in_order(part.data, loaded.class_names))
+        if as_json:
+            emit({
+                "event": "evaluation", "model": str(model), "data": part.data.name, "part": part.part,
+                "trained_on": part.trained_on, "note": note, **asdict(found),
+            })  # fmt: skip
+            continue
+        accuracy = "" if found.accuracy is None else f"accuracy {found.accuracy:.2%}, "
+        say(f"{part.data.name}: {accuracy}loss {found.loss:.4f} over {found.images:,} images")
+    if note and not as_json:
+        say(f"{note}.")
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .app import Json, Overwrite, RoundingOption, app, emit
+from .app import Json, Overwrite, RoundingOption, app, emit, given
 from .output import check_free
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ Out = Annotated[Path | None, typer.Option(help="Write to this file instead of st
 
 @app.command()
 def explain(
+    context: typer.Context,
     what: Annotated[str, typer.Argument(metavar="NET", help="A pattern, a problem in a .toml or .json file, or a model file.")],
     picture: Annotated[str | None, typer.Argument(metavar="[PICTURE]", help="With a model file: a picture, or an .npy.")] = None,
     image: Annotated[str | None, typer.Option(help='Numbers: "1 2; 3 4", planes set apart by |; or an .npy file.')] = None,
@@ -48,6 +49,7 @@ def explain(
 
     check_form(form, FORMATS)
     check_free([out], overwrite=overwrite)
+    _check_read(what, given(context))
     if what.endswith(".safetensors"):
         if picture is None or layer is None or at is None:
             raise OptionError(
@@ -71,6 +73,31 @@ def explain(
         emit({"event": "explained", **solution.to_dict(full=full)})
     else:
         _show(solution, form, out, lang, full=full)
+
+
+_OF_A_NEURON = {"picture", "layer", "at", "depth", "terms"}
+_OF_NUMBERS = {"image", "filters", "weights", "upstream", "label", "rounding"}
+
+
+def _check_read(what: str, names: set[str]) -> None:
+    """Refuse options that this kind of NET does not read."""
+    from ..errors import OptionError
+
+    def words(found: set[str]) -> str:
+        said = {"picture": "PICTURE", "filters": "--filter"}
+        return ", ".join(sorted(said.get(name, f"--{name}") for name in found))
+
+    if what.endswith(".safetensors"):
+        ignored = names & (_OF_NUMBERS | {"backward", "full"})
+        if ignored:
+            raise OptionError(
+                f"{words(ignored)}: for a network that is worked out, and {what} is a model file."
+            )
+        return
+    if names & _OF_A_NEURON:
+        raise OptionError(f"{words(names & _OF_A_NEURON)}: for a model file, and {what} is none.")
+    if what.endswith((".toml", ".json")) and names & _OF_NUMBERS:
+        raise OptionError(f"{words(names & _OF_NUMBERS)}: not read beside {what}, which says these itself.")
 
 
 def check_form(form: str, forms: tuple[str, ...]) -> None:

@@ -65,7 +65,7 @@ class RunFolder:
                 sync_folder(self.path)
                 for name in there:
                     os.replace(self.path / name, aside / name)
-            write_file_whole(self.path / RUN, json.dumps(options, indent=1))
+            self.keep_options(options)
             self._log = Log(self.events)
         except BaseException:
             self.close()
@@ -84,6 +84,10 @@ class RunFolder:
         cut_log(self.events, step)
         self._log = Log(self.events)
         self.begun = True
+
+    def keep_options(self, options: dict[str, Any]) -> None:
+        """Put other options in place of those that the run was begun with."""
+        write_file_whole(self.path / RUN, json.dumps(options, indent=1))
 
     def add(self, record: dict[str, Any]) -> None:
         """Add an event to the log; the run must have begun."""

@@ -11,32 +11,8 @@ from ..data import Augmentation
 from ..errors import OptionError
 from ..graph import Graph
 from ..pattern import pattern
-from ..shapes import ROUNDINGS, Shape
-from ..training import (
-    SGD,
-    Adadelta,
-    Adagrad,
-    Adam,
-    AdamW,
-    AnyLoss,
-    Constant,
-    Cosine,
-    CrossEntropy,
-    Hinge,
-    OneCycle,
-    Optimizer,
-    RMSprop,
-    Schedule,
-    StepDecay,
-    WarmUp,
-)
-
-OPTIMIZER_NAMES: dict[str, type[Optimizer]] = {
-    "sgd": SGD, "momentum": SGD, "nesterov": SGD, "adagrad": Adagrad, "rmsprop": RMSprop, "adadelta": Adadelta,
-    "adam": Adam, "adamw": AdamW,
-}  # fmt: skip
-SCHEDULE_NAMES = ("constant", "step", "cosine", "one-cycle")
-LOSS_NAMES: dict[str, type[Any]] = {"cross-entropy": CrossEntropy, "hinge": Hinge}
+from ..shapes import ROUNDINGS, Shape, times
+from ..training import AnyLoss, Constant, Optimizer, Schedule, WarmUp, loss_of, optimizer_of, schedule_of
 
 
 def parse_shape(text: str) -> Shape:
@@ -71,11 +47,15 @@ def network(
     Args:     stages: filters, kernel_size, … for patterns.
     Raises:   StriateErrors of each.
     """
+    given = {name: value for name, value in (stages or {}).items() if value is not None}
+    path = Path(text)
+    from_file = path.suffix in (".safetensors", ".json") or path.is_file()
+    if text in zoo.ZOO or from_file:
+        _check_not_pattern(text, given, rounding)
     if text in zoo.ZOO:
         return zoo.build(text, input_shape=input_shape, classes=classes)
-    path = Path(text)
-    if path.suffix in (".safetensors", ".json") or path.is_file():
-        return _from_file(path, input_shape)
+    if from_file:
+        return _of_classes(_from_file(path, input_shape), text, classes)
     if (text.isidentifier() and text.islower()) or ("-" in text and text.islower() and "(" not in text):
         raise OptionError(
             f"there is no network {text!r}: expected {', '.join(zoo.ZOO)}, a pattern such as "
@@ -84,10 +64,34 @@ def network(
     if rounding is not None and rounding not in ROUNDINGS:
         raise OptionError(f"--rounding is exact, floor or ceil, got {rounding!r}.")
     chosen: Any = rounding or "exact"
-    given = {name: value for name, value in (stages or {}).items() if value is not None}
     if input_shape is None:
         raise OptionError("a pattern needs the input's shape: --input 3x32x32.")
     return pattern(text, input_shape=input_shape, classes=classes, rounding=chosen, **given)
+
+
+def _of_classes(graph: Graph, text: str, classes: int | None) -> Graph:
+    if classes is not None and graph.output_shape[-1:] != (classes,):
+        raise OptionError(
+            f"{text} gives {times(graph.output_shape)}, and {classes} classes are asked for: a file's layers are what they are."
+        )
+    return graph
+
+
+def _check_not_pattern(text: str, stages: dict[str, Any], rounding: str | None) -> None:
+    """Refuse what only a pattern reads."""
+    words = {"kernel_size": "kernel", "pool": "no-pool"}
+    given = [
+        words.get(name, name)
+        for name, value in stages.items()
+        if len(name) > 1 and (name, value) != ("pool", True)
+    ]
+    given += ["repeat"] if any(len(name) == 1 for name in stages) else []
+    given += ["rounding"] if rounding is not None else []
+    if given:
+        raise OptionError(
+            f"{text} is no pattern: its layers are what they are, and {', '.join('--' + name for name in given)} would change nothing. "
+            'Give a pattern such as "[(CONV-RELU)*2-POOL]*3-(FC-RELU)*1-SOFTMAX", or leave out what only patterns read.'
+        )
 
 
 def _from_file(path: Path, input_shape: Shape | None) -> Graph:
@@ -111,38 +115,25 @@ def optimizer(
     """The optimizer that the options describe, or None when none is given (the default recipe)."""
     if name is None and rate is None and weight_decay is None and clip_norm is None:
         return None
-    key = name or "adam"
-    if key not in OPTIMIZER_NAMES:
-        raise OptionError(f"there is no optimizer {key!r}; there are {', '.join(OPTIMIZER_NAMES)}.")
-    arguments: dict[str, Any] = {"clip_norm": clip_norm}
+    settings: dict[str, Any] = {"clip_norm": clip_norm}
     if rate is not None:
-        arguments["learning_rate"] = rate
+        settings["learning_rate"] = rate
     elif name is None:
-        arguments["learning_rate"] = 0.003
+        settings["learning_rate"] = 0.003
     if weight_decay is not None:
-        arguments["weight_decay"] = weight_decay
-    if key in ("momentum", "nesterov"):
-        arguments |= {"momentum": 0.9, "nesterov": key == "nesterov"}
-    return OPTIMIZER_NAMES[key](**arguments)
+        settings["weight_decay"] = weight_decay
+    return optimizer_of(name or "adam", **settings)
 
 
 def schedule(name: str | None, warm_up: int | None) -> Schedule | None:
     """The schedule that the options describe, or None for the default."""
-    if name is not None and name not in SCHEDULE_NAMES:
-        raise OptionError(f"there is no schedule {name!r}; there are {', '.join(SCHEDULE_NAMES)}.")
-    made: dict[str | None, Schedule | None] = {
-        None: None, "constant": Constant(), "step": StepDecay(epochs=5), "cosine": Cosine(), "one-cycle": OneCycle(),
-    }  # fmt: skip
-    chosen = made[name]
+    chosen = None if name is None else schedule_of(name)
     return WarmUp(warm_up, chosen or Constant()) if warm_up else chosen
 
 
 def loss(name: str) -> AnyLoss:
     """The loss of that name."""
-    if name not in LOSS_NAMES:
-        raise OptionError(f"there is no loss {name!r}; there are {', '.join(LOSS_NAMES)}.")
-    made: AnyLoss = LOSS_NAMES[name]()
-    return made
+    return loss_of(name)
 
 
 def augmentation(text: str | None) -> Augmentation | None:

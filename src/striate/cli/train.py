@@ -10,13 +10,13 @@ import contextlib
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..data import Augmentation, Dataset, Preprocessing, load_dataset
+from ..data import SOURCES, Augmentation, Dataset, Preprocessing, TrainedOn, load_dataset
 from ..errors import MissingDependencyError, ModelFileError, OptionError, RunFolderError
 from ..graph import Graph
 from ..model import Model
@@ -26,6 +26,7 @@ from ..training import (
     EpochDone,
     Evaluation,
     Event,
+    Extended,
     Recipe,
     Started,
     Stepped,
@@ -37,6 +38,7 @@ from .app import emit
 from .folder import RUN, RunFolder, claim
 from .log import losses
 from .render import console, say
+from .resume import going_on
 
 _DEFAULT_NETS = {"digits": "digits", "mnist": "lenet5", "fashion-mnist": "lenet5"}
 _DEFAULT_EPOCHS = {"digits": 20, "mnist": 5}
@@ -78,14 +80,23 @@ class TrainOptions:
             epochs=self.epochs or _DEFAULT_EPOCHS.get(self.data, 10), batch_size=self.batch_size or _DEFAULT_BATCH_SIZES.get(self.data, 64),
             loss=words.loss(self.loss), seed=self.seed, patience=self.patience,
             augmentation=augment if augment is not None else _DEFAULT_AUGMENTATION.get(self.data, Augmentation()),
-            keep_best=self.patience is not None, checkpoint_steps=self.checkpoint_steps,
+            checkpoint_steps=self.checkpoint_steps,
         )  # fmt: skip
 
 
 def run(
-    options: TrainOptions, out: Path | None, *, resume: bool, overwrite: bool, as_json: bool, data_given: bool
+    options: TrainOptions,
+    out: Path | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
+    given: Collection[str],
 ) -> None:
-    """Train, or go on training, and leave everything in the run's folder."""
+    """Train, or go on training, and leave everything in the run's folder.
+
+    Args:     given: names of the options that stood on the command line.
+    """
     if resume and out is None:
         raise OptionError("--resume needs the run's folder: --out FOLDER.")
     if resume and overwrite:
@@ -93,29 +104,41 @@ def run(
             "--resume goes on with the run in --out and --overwrite replaces it: name one of them."
         )
     with claim(out, Path(options.data).stem or "run", resume=resume, overwrite=overwrite) as folder:
-        if resume:
-            options = _stored_options(folder, options if data_given else None)
+        begun = _stored_options(folder) if resume else None
+        if begun is not None:
+            options = going_on(begun, options, given, folder.path, _DEFAULT_NETS.get(begun.data))
         if not as_json:
             verb = "going on with" if resume else "training on"
             say(f"Striate {__version__}: {verb} {options.data}, in {folder.path}")
-        _train(options, folder, resume=resume, as_json=as_json)
+        _train(options, folder, begun=begun, as_json=as_json, holds_out="hold_out" in given)
 
 
-def _train(options: TrainOptions, folder: RunFolder, *, resume: bool, as_json: bool) -> None:
+def _train(
+    options: TrainOptions, folder: RunFolder, *, begun: TrainOptions | None, as_json: bool, holds_out: bool
+) -> None:
     recipe = options.recipe()
     train_data, test = load_for(options.data, None, options.image_size)
     model = Model(
         choose_network(options.net, train_data, options.stages), seed=options.seed, engine=options.engine,
         initialization=options.initialization,  # type: ignore[arg-type]
     )  # fmt: skip
+    whole, held_out = train_data, None
     if recipe.patience is not None or test is None:
-        train_data, validation = train_data.split(options.hold_out, options.seed)
+        held_out = options.hold_out
+        train_data, validation = train_data.split(held_out, options.seed)
     else:
         validation = test
+        if holds_out and begun is None:
+            raise OptionError(
+                f"{options.data} has test images, which validate, so nothing is held out: leave --hold-out out, or give --patience."
+            )
     state = TrainingState()
-    if resume:
+    if begun is not None:
         state = _restored(model, folder, recipe, train_data, validation)
         folder.go_on(state.step)
+        if options != begun:
+            folder.keep_options(asdict(options))
+    model.trained_on = TrainedOn(options.data, whole.digest(), held_out, options.seed)
     _describe(model, train_data, validation, recipe, as_json=as_json)
     began = time.perf_counter()
     ended = _follow(model, train_data, validation, recipe, state, folder, options, as_json=as_json)
@@ -144,6 +167,10 @@ def load_for(
         if not height.isdigit() or not (width or height).isdigit():
             raise OptionError(f"--image-size is written 32x32, got {image_size!r}.")
         size = int(height), int(width or height)
+        if data in SOURCES or Path(data).suffix == ".npz":
+            raise OptionError(
+                f"--image-size is for folders of pictures; the images of {data} have their size."
+            )
     return load_dataset(data, size=size)
 
 
@@ -159,26 +186,28 @@ def choose_network(net: str | None, data: Dataset, stages: dict[str, Any]) -> Gr
         return words.network(net, input_shape=shape, classes=classes, stages=stages)
     if len(shape) == 1:
         return words.network(
-            "(FC-RELU)*1-SOFTMAX", input_shape=shape, classes=classes, stages={"hidden": 100}
+            "(FC-RELU)*1-SOFTMAX",
+            input_shape=shape,
+            classes=classes,
+            stages={"hidden": 100, **{name: value for name, value in stages.items() if value is not None}},
         )
     depth = max(1, min(4, (min(shape[1:]) // 4).bit_length() - 1))
+    asked = {name: value for name, value in stages.items() if value is not None}
     filters = tuple(16 * 2**i for i in range(depth))
     return words.network(
         f"[(CONV-RELU)*2-POOL]*{depth}-(FC-RELU)*1-SOFTMAX", input_shape=shape, classes=classes, rounding="floor",
-        stages={"filters": filters, "hidden": 64},
+        stages={"filters": filters, "hidden": 64, **asked},
     )  # fmt: skip
 
 
 # ── the run's folder ─────────────────────────────────────────────────────────────────────────────
 
 
-def _stored_options(folder: RunFolder, given: TrainOptions | None) -> TrainOptions:
+def _stored_options(folder: RunFolder) -> TrainOptions:
     try:
         stored = TrainOptions(**folder.options())
     except TypeError as error:
         raise RunFolderError(f"{folder.path / RUN} is damaged: {error}.") from None
-    if given is not None and given.data != stored.data:
-        raise RunFolderError(f"the run in {folder.path} trains on {stored.data}, not on {given.data}.")
     return replace(
         stored, stages={k: tuple(v) if isinstance(v, list) else v for k, v in stored.stages.items()}
     )
@@ -193,7 +222,7 @@ def _restored(
         return TrainingState()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        state = model.restore(folder.checkpoint, recipe, data, validation)
+        state = model.restore(folder.checkpoint, recipe, data, validation, extend=True)
     for warning in caught:
         say(f"warning: {warning.message}", stderr=True)
     return state
@@ -294,6 +323,8 @@ def _progress(recipe: Recipe, images: int, *, enabled: bool) -> Iterator[Callabl
                     task, completed=seen, epoch=f"{event.epoch}/{recipe.epochs}",
                     figures=f"loss {done['loss'] / seen:.4f}{accuracy}  {speed:,.0f} images/s",
                 )  # fmt: skip
+            elif isinstance(event, Extended):
+                say(str(event))
             elif isinstance(event, EpochDone):
                 say(_epoch_line(event, recipe.epochs))
             if isinstance(event, (Started, EpochDone)):

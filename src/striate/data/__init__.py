@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from .catalog import SOURCES, cache_folder, fetch_dataset, find, load_dataset, verify
-from .dataset import Dataset
+from .dataset import Dataset, TrainedOn
 from .pipeline import Augmentation, Batches, Feed
 from .preprocessing import Preprocessing
 
 __all__ = [
-    "SOURCES", "Augmentation", "Batches", "Dataset", "Feed", "Preprocessing", "cache_folder", "fetch_dataset", "find",
-    "load_dataset", "verify",
+    "SOURCES", "Augmentation", "Batches", "Dataset", "Feed", "Preprocessing", "TrainedOn", "cache_folder", "fetch_dataset",
+    "find", "load_dataset", "verify",
 ]  # fmt: skip

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DataError
+from ..errors import DataError, ModelFileError
 from ..philox import Purpose, permutation
 
 
@@ -18,10 +19,10 @@ class Dataset:
 
     Fields:  name
              images       (N, C, H, W): uint8 pixels, or float32 taken as they are; or (N, F) float32
-             labels       (N,) int64, or (N, …) float32 targets for regression
+             labels       (N,) int64; or float32 targets: (N, classes) distributions, or (N, …) for regression; or class names
              class_names  one a class; () for regression
              full_scale   the pixel value that means 1.0
-    Raises:  DataError when shapes disagree, a label has no class, or a number is NaN or infinite.
+    Raises:  DataError when shapes disagree, a label has no class, a pixel is above full_scale, or a number is NaN or infinite.
     """
 
     name: str
@@ -41,13 +42,18 @@ class Dataset:
             )
         if self.images.dtype != np.uint8:
             _check_finite(self.name, self.images)
-        if self.class_names:
+        elif self.full_scale < 255 and self.images.max() > self.full_scale:
+            raise DataError(
+                f"{self.name}: there are pixel values up to {self.images.max()}, above full_scale {self.full_scale:g}, which means white."
+            )
+        if self.class_names and self.labels.dtype.kind not in "US":
             self._check_labels()
-        else:
-            _check_finite(f"{self.name} targets", self.labels)
+        _check_finite(f"{self.name} targets", self.labels)
 
     def _check_labels(self) -> None:
         classes = len(self.class_names)
+        if self.labels.dtype.kind == "f" and self.labels.shape == (len(self), classes):
+            return
         if not np.issubdtype(self.labels.dtype, np.integer) or self.labels.ndim != 1:
             raise DataError(f"{self.name}: labels must be a vector of integers, got {self.labels.dtype}.")
         wrong = np.flatnonzero((self.labels < 0) | (self.labels >= classes))
@@ -75,7 +81,8 @@ class Dataset:
             raise DataError(f"the held-out fraction must be between 0 and 1, got {fraction}.")
         order = permutation(seed, Purpose.SPLIT, 0, len(self))
         held = np.zeros(len(self), bool)
-        groups = self.labels[order] if self.class_names else np.zeros(len(self), np.int64)
+        classes = self.labels.argmax(axis=1) if self.labels.ndim == 2 else self.labels
+        groups = classes[order] if self.class_names else np.zeros(len(self), np.int64)
         for group in np.unique(groups):
             members = order[groups == group]
             held[members[: round(fraction * len(members))]] = True
@@ -84,6 +91,52 @@ class Dataset:
                 f"{self.name}: {len(self)} images are too few to hold out {fraction:g} of each class."
             )
         return self.take(~held), self.take(held, f"{self.name} (held out)")
+
+    def digest(self) -> str:
+        """What tells these images and labels from others: BLAKE2b of all of them, in this order.
+
+        Cost:     about a second a gigabyte.
+        """
+        found = hashlib.blake2b(digest_size=16)
+        for array in (self.images, self.labels):
+            found.update(repr((array.shape, str(array.dtype))).encode())
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a model was trained on, so that nobody takes images that it has seen for new ones.
+
+    Fields:  data      name, as it was given
+             digest    of the data set before anything was held out
+             hold_out  the fraction that was held out by `seed`, or None: all of it was trained on
+             seed
+    """
+
+    data: str
+    digest: str
+    hold_out: float | None
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(record: Any) -> TrainedOn | None:
+        """What to_dict wrote; None where a file says nothing (made by another program, or before 2026-11-24).
+
+        Raises:   ModelFileError for a damaged one.
+        """
+        if record is None:
+            return None
+        kinds = {"data": str, "digest": str, "hold_out": (float, type(None)), "seed": int}
+        if not isinstance(record, dict) or record.keys() != kinds.keys() or not all(
+            isinstance(record[key], kind) for key, kind in kinds.items()  # type: ignore[arg-type]
+        ):  # fmt: skip
+            raise ModelFileError(f"this does not say what a model was trained on: {record!r}.")
+        return TrainedOn(**record)
 
 
 def _check_finite(name: str, values: npt.NDArray[Any]) -> None:

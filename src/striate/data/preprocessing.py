@@ -7,14 +7,16 @@ which training alone does.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import isfinite
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DataError, ModelFileError
-from ..shapes import times
+from ..errors import DataError, ModelFileError, OptionError
+from ..shapes import integer, times
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,6 +44,30 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
 
+    def __post_init__(self) -> None:
+        for name, least in (("channels", 1), ("height", 1), ("width", 1), ("border", 0)):
+            object.__setattr__(self, name, integer(getattr(self, name), name, least))
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, self._a_channel(name))
+        if min(self.std) <= 0:
+            raise OptionError(f"std must be above 0, got {self.std}.")
+        if not isinstance(self.full_scale, Real) or not 0 < self.full_scale < float("inf"):
+            raise OptionError(
+                f"full_scale is the pixel value that means white, above 0, got {self.full_scale!r}."
+            )
+
+    def _a_channel(self, name: str) -> tuple[float, ...]:
+        value = getattr(self, name)
+        try:
+            numbers = tuple(float(v) for v in ([value] if isinstance(value, Real) else value))
+        except (TypeError, ValueError):
+            raise OptionError(f"{name} takes a number a channel, got {value!r}.") from None
+        if len(numbers) not in (1, self.channels) or not all(isfinite(v) for v in numbers):
+            raise OptionError(
+                f"{name} takes one number for each of {self.channels} channel(s), got {value!r}."
+            )
+        return numbers
+
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Shape of the network's input."""
@@ -57,7 +83,7 @@ class Preprocessing:
         try:
             tuples = {key: tuple(record[key]) for key in ("mean", "std")}
             return Preprocessing(**{**record, **tuples})
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OptionError) as error:
             raise ModelFileError(f"this is no preprocessing description: {error}.") from None
 
     @staticmethod
@@ -74,6 +100,30 @@ class Preprocessing:
             mean.append(average / full_scale)
             std.append(max(variance**0.5 / full_scale, 1e-6))
         return Preprocessing(channels, height, width, border, full_scale, tuple(mean), tuple(std))
+
+    def on_this_scale(self, images: Array, full_scale: float | None = None, name: str = "images") -> Array:
+        """uint8 pixels brought to this full_scale, by the rule that pictures are read with: p·ours/theirs, rounded.
+
+        Args:     full_scale of the images; None where it is not known, and taken to be this one.
+        Raises:   DataError for pixels above white, or that seem to be on this scale though another is named.
+        """
+        ours, most = self.full_scale, int(images.max(initial=0))
+        if full_scale is None or full_scale == ours:
+            if most > ours:
+                raise DataError(
+                    f"{name}: there are pixel values up to {most}, and the model was trained at full_scale {ours:g}: there {ours:g} "
+                    f"means white. Say the scale, and pixels are brought to the model's: Dataset(name, images, labels, full_scale=255); "
+                    f"or do it: np.rint(images * ({ours:g} / 255)).astype(np.uint8)."
+                )
+            return images
+        if ours < full_scale and 0 < most <= ours:
+            raise DataError(
+                f"{name}: full_scale is {full_scale:g}, but no pixel value is above {most}, and the model was trained at full_scale "
+                f"{ours:g}. If {ours:g} means white here too, say so: Dataset(name, images, labels, full_scale={ours:g})."
+            )
+        levels = np.minimum(np.rint(np.arange(256) * (ours / full_scale)), 255).astype(np.uint8)
+        brought: Array = levels[images]
+        return brought
 
     def normalize(self, images: Array) -> npt.NDArray[np.float32]:
         """uint8 images (N, C, height, width) → float32 network input, border added.

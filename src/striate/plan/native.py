@@ -322,10 +322,12 @@ def _targets(targets: Array, formula: str, count: int, outputs: int) -> tuple[Ar
         if len(labels) != count or (count and not 0 <= labels.min() <= labels.max() < outputs):
             raise OptionError(f"expected {count} labels from 0 to {outputs - 1}.")
         return labels, None
-    if formula != "mean squared error":
-        raise OptionError(f"{formula} needs a vector of integer labels.")
-    if targets.size != count * outputs:
-        raise OptionError(f"mean squared error needs {count * outputs} targets, got {targets.size}.")
+    if formula == "hinge" or not np.issubdtype(targets.dtype, np.floating):
+        raise OptionError(
+            f"{formula} needs a vector of integer labels, got {targets.dtype} of shape {targets.shape}."
+        )
+    if targets.size != count * outputs or len(targets) != count:
+        raise OptionError(f"{formula} needs {count}·{outputs} targets, got {targets.shape}.")
     return None, np.ascontiguousarray(targets, np.float32).ravel()
 
 

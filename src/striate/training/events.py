@@ -28,6 +28,29 @@ class Started(Event):
 
 
 @dataclass(frozen=True)
+class Extended(Event):
+    """A run gets more epochs than it was begun with; its schedule is computed anew over all of them.
+
+    Fields:  planned_epochs, epochs; step done so far; schedule; learning_rate_before of the last step as it was planned,
+             learning_rate of the next one
+    """
+
+    planned_epochs: int
+    epochs: int
+    step: int
+    schedule: str
+    learning_rate_before: float
+    learning_rate: float
+
+    def __str__(self) -> str:
+        return (
+            f"extended from {self.planned_epochs} to {self.epochs} epochs: the schedule, {self.schedule}, is computed anew over "
+            f"{self.epochs} epochs; after step {self.step} the learning rate goes from {self.learning_rate_before:.3g} to "
+            f"{self.learning_rate:.3g}"
+        )
+
+
+@dataclass(frozen=True)
 class Stepped(Event):
     """A step is done: loss and accuracy of its batch, before the update."""
 

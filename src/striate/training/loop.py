@@ -8,7 +8,7 @@ Leaves out: files (the caller's `save`), progress bars, signals (the caller's `s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -18,8 +18,10 @@ import numpy.typing as npt
 from ..data import Augmentation, Batches
 from ..errors import ModelFileError, OptionError
 from ..plan import Engine
-from .events import Ended, EpochDone, Event, Saved, Started, Stepped
-from .losses import AnyLoss, CrossEntropy, Hinge
+from ..shapes import integer
+from .events import Ended, EpochDone, Event, Extended, Saved, Started, Stepped
+from .losses import AnyLoss, CrossEntropy, Hinge, count_right
+from .names import loss_of, optimizer_of, schedule_of
 from .optimizers import Adam, Optimizer, Update
 from .schedules import Constant, OneCycle, Schedule
 from .specs import spec_from_dict, spec_to_dict
@@ -31,10 +33,11 @@ Array = npt.NDArray[Any]
 class Recipe:
     """Everything that decides a training run besides the network and the data.
 
-    Args:     epochs, batch_size; optimizer and schedule (default: Adam at 0.003 under OneCycle); loss;
-              augmentation; shuffle; seed; patience: stop after that many epochs without a better
-              validation; keep_best: end with the best epoch's weights (where there is validation data);
-              checkpoint_steps: save every so many steps.
+    Args:     epochs, batch_size; optimizer and schedule (default: Adam at 0.003 under OneCycle) and loss, each an object
+              or its name on the command line; augmentation; shuffle; seed; patience: stop after that many epochs
+              without a better validation; keep_best: end with the best epoch's weights by validation (None: if and
+              only if there is patience); checkpoint_steps: save every so many steps.
+    Raises:   OptionError for a value out of range, or of another kind.
     """
 
     epochs: int = 10
@@ -46,26 +49,63 @@ class Recipe:
     shuffle: bool = True
     seed: int = 0
     patience: int | None = None
-    keep_best: bool = True
+    keep_best: bool | None = None
     checkpoint_steps: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience", "checkpoint_steps"):
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        for name, least in (
+            ("epochs", 1),
+            ("batch_size", 1),
+            ("patience", 1),
+            ("checkpoint_steps", 1),
+            ("seed", 0),
+        ):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise OptionError(f"{name} must be at least 1, got {value}.")
+            if value is not None or name not in ("patience", "checkpoint_steps"):
+                put(name, integer(value, name, least))
+        for name in ("shuffle", "keep_best"):
+            value = getattr(self, name)
+            if not isinstance(value, (bool, np.bool_)) and not (value is None and name == "keep_best"):
+                raise OptionError(f"{name} must be True or False, got {value!r}.")
+            put(name, None if value is None else bool(value))
+        put("optimizer", optimizer_of(self.optimizer))
+        put("schedule", schedule_of(self.schedule))
+        put("loss", loss_of(self.loss))
+        if not isinstance(self.augmentation, Augmentation):
+            raise OptionError(
+                f"augmentation is an object such as Augmentation(flip=True), got {self.augmentation!r}."
+            )
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether training ends with the best epoch's weights: as keep_best says, else where there is patience."""
+        return self.patience is not None if self.keep_best is None else self.keep_best
 
     @staticmethod
-    def of(optimizer: Optimizer | None = None, schedule: Schedule | None = None, **rest: Any) -> Recipe:
+    def of(
+        optimizer: Optimizer | str | None = None, schedule: Schedule | str | None = None, **rest: Any
+    ) -> Recipe:
         """A recipe; a given optimizer without a schedule keeps its learning rate constant."""
         if schedule is None:
             schedule = OneCycle() if optimizer is None else Constant()
-        return Recipe(optimizer=optimizer or Adam(0.003), schedule=schedule, **rest)
+        chosen = Adam(0.003) if optimizer is None else optimizer_of(optimizer)
+        return Recipe(optimizer=chosen, schedule=schedule_of(schedule), **rest)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that Recipe.from_dict reads back."""
         specs = {name: spec_to_dict(getattr(self, name)) for name in ("optimizer", "schedule", "loss")}
-        return {**{k: v for k, v in asdict(self).items() if k not in specs}, **specs}
+        rest = {k: v for k, v in asdict(self).items() if k not in specs}
+        return {**rest, "keep_best": self.keeps_best, **specs}
+
+    def differs_from(self, record: Mapping[str, Any]) -> list[str]:
+        """Names of what is not as in a record of to_dict; keep_best counts only where it was asked for."""
+        mine = self.to_dict()
+        if self.keep_best is None:
+            del mine["keep_best"]
+        return [name for name, value in mine.items() if record.get(name) != value]
 
     @staticmethod
     def from_dict(record: dict[str, Any]) -> Recipe:
@@ -87,6 +127,8 @@ class TrainingState:
              best_epoch, since_best
              optimizer        the optimizer's state vectors
              best             "flat" and "state" of the best epoch
+             planned_epochs   what the run was begun with, where it is being extended; not stored here
+             keep_best        what the checkpoint's recipe said; not stored here
     """
 
     step: int = 0
@@ -98,6 +140,8 @@ class TrainingState:
     since_best: int = 0
     optimizer: dict[str, Array] = field(default_factory=dict)
     best: dict[str, Array] = field(default_factory=dict)
+    planned_epochs: int | None = None
+    keep_best: bool | None = None
 
     def arrays(self) -> dict[str, Array]:
         """The arrays by name, for a checkpoint."""
@@ -108,7 +152,8 @@ class TrainingState:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the arrays, as plain data."""
-        return {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in ("optimizer", "best")}
+        left_out = ("optimizer", "best", "planned_epochs", "keep_best")
+        return {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in left_out}
 
     @staticmethod
     def restored(record: dict[str, Any], arrays: dict[str, Array]) -> TrainingState:
@@ -141,7 +186,7 @@ def evaluate(engine: Engine, batches: Batches, loss: AnyLoss) -> Evaluation:
         x, targets = batches.feed(0, number)
         scores = engine.scores(x)
         total += loss(scores, targets)[0] * len(x)
-        right += int((scores.argmax(axis=1) == targets).sum()) if classify else 0
+        right += count_right(scores, targets) if classify else 0
         seen += len(x)
     return Evaluation(total / seen, right / seen if classify else None, seen)
 
@@ -160,7 +205,7 @@ def train(
 
     Args:     batches, validation; state to go on from (it is changed in place); save writes a checkpoint and
               returns its path; stop is asked after every step, and True saves and ends.
-    Yields:   Started, Stepped…, EpochDone…, Saved…, Ended.
+    Yields:   Started, Extended where a run gets more epochs than it was begun with, Stepped…, EpochDone…, Saved…, Ended.
     Raises:   DivergenceError when the loss is not finite; parameters are then as before that step.
     """
     state = state or TrainingState()
@@ -175,6 +220,9 @@ def train(
         len(batches.data), len(validation.data) if validation else 0, parameters.flat.size, recipe.epochs,
         per_epoch, state.step,
     )  # fmt: skip
+    if state.planned_epochs is not None:
+        yield extension(recipe, state.planned_epochs, state.step, per_epoch)
+        state.planned_epochs = None
     reason = "stopped early" if _out_of_patience(state, recipe) else "finished"
     began, images_since = time.perf_counter(), 0
     while state.step < total and reason == "finished":
@@ -183,7 +231,7 @@ def train(
         rate = recipe.optimizer.learning_rate * recipe.schedule.factor(state.step, per_epoch, total)
         update = Update(recipe.optimizer, state.optimizer, state.step + 1, rate, decay_mask)
         result = engine.train_step(x, targets, recipe.loss, update, state.step)
-        right = int((result.scores.argmax(axis=1) == targets).sum()) if classify else 0
+        right = count_right(result.scores, targets) if classify else 0
         state.step += 1
         state.loss_sum, state.right = state.loss_sum + result.loss * len(x), state.right + right
         state.seen, images_since = state.seen + len(x), images_since + len(x)
@@ -199,6 +247,19 @@ def train(
             yield Saved(save(state), state.step)
         reason = "interrupted" if stopping else reason
     yield _end(engine, recipe, state, reason, save)
+
+
+def extension(recipe: Recipe, planned_epochs: int, step: int, steps_per_epoch: int) -> Extended:
+    """What more epochs make of the schedule, which is a function of the step and of all steps."""
+
+    def rate(at: int, epochs: int) -> float:
+        factor = recipe.schedule.factor(at, steps_per_epoch, epochs * steps_per_epoch)
+        return recipe.optimizer.learning_rate * factor
+
+    before = rate(max(0, step - 1), planned_epochs)
+    return Extended(
+        planned_epochs, recipe.epochs, step, type(recipe.schedule).__name__, before, rate(step, recipe.epochs)
+    )
 
 
 def _finish_epoch(
@@ -242,9 +303,9 @@ def _end(
     if reason != "interrupted":
         if save:
             save(state)
-        if recipe.keep_best and state.best:
+        if recipe.keeps_best and state.best:
             engine.parameters.put(state.best["flat"], state.best["state"])
-    shown = state.best_epoch if recipe.keep_best and state.best_epoch else len(state.epochs)
+    shown = state.best_epoch if recipe.keeps_best and state.best_epoch else len(state.epochs)
     figures = state.epochs[shown - 1] if shown else {}
     return Ended(
         reason, state.step, len(state.epochs), state.best_epoch, figures.get("validation_accuracy"),

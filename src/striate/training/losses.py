@@ -44,7 +44,8 @@ class CrossEntropy:
     """Softmax cross-entropy on scores.
 
     L = −mean_n Σ_c t[n,c]·log softmax(s)[n,c];  ds = (softmax(s) − t)/N
-    t is 1 at the label, and with label smoothing ε: 1 − ε + ε/classes there and ε/classes elsewhere.
+    t is 1 at the label and 0 elsewhere, or a row of floats: a distribution over the classes. With label smoothing ε it is
+    (1 − ε)·t + ε/classes. (Where a row adds up to T, ds = (T·softmax(s) − t)/N.)
 
     Args:     label_smoothing ε in [0, 1).
 
@@ -68,9 +69,17 @@ class CrossEntropy:
         log_sum = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         log_p = shifted - log_sum
         smoothing = scores.dtype.type(self.label_smoothing)
-        truth = np.full_like(scores, smoothing / classes)
-        truth[np.arange(count), targets] += 1 - smoothing
-        return float(-(truth * log_p).sum() / count), (np.exp(log_p) - truth) / scores.dtype.type(count)
+        truth, p = np.full_like(scores, smoothing / classes), np.exp(log_p)
+        if targets.ndim == 2:
+            if targets.shape != scores.shape:
+                raise ShapeError(
+                    f"distributions must be like the scores {scores.shape}, got {targets.shape}."
+                )
+            truth += (1 - smoothing) * targets.astype(scores.dtype)
+            p *= truth.sum(axis=1, keepdims=True)
+        else:
+            truth[np.arange(count), targets] += 1 - smoothing
+        return float(-(truth * log_p).sum() / count), (p - truth) / scores.dtype.type(count)
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,10 @@ class Hinge:
 
     def __call__(self, scores: Array, targets: Array) -> tuple[float, Array]:
         count, _ = _check_scores(scores, targets)
+        if not np.issubdtype(targets.dtype, np.integer) or targets.ndim != 1:
+            raise ShapeError(
+                f"the hinge takes a vector of class numbers, got {targets.dtype} of shape {targets.shape}."
+            )
         rows = np.arange(count)
         margins = np.maximum(scores - scores[rows, targets][:, None] + scores.dtype.type(self.margin), 0)
         margins[rows, targets] = 0
@@ -123,4 +136,12 @@ class MeanSquaredError:
 
 
 AnyLoss = CrossEntropy | Hinge | MeanSquaredError
+
+
+def count_right(scores: Array, targets: Array) -> int:
+    """Images whose largest score is at the label, or at a distribution's largest entry."""
+    labels = targets.argmax(axis=1) if targets.ndim == 2 else targets
+    return int((scores.argmax(axis=1) == labels).sum())
+
+
 LOSSES: dict[str, type[AnyLoss]] = {c.__name__: c for c in (CrossEntropy, Hinge, MeanSquaredError)}

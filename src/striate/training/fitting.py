@@ -1,0 +1,74 @@
+"""What fit asks before it begins and says while it trains. Leaves out: the loop, the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelFileError, OptionError
+from .events import EpochDone, Event, Extended, Saved
+from .loop import Recipe, TrainingState
+
+
+def check_together(
+    validation: Any, patience: int | None, keep_best: bool | None, checkpoint: Any, checkpoint_steps: int | None, *, resume: bool
+) -> None:  # fmt: skip
+    """Options of fit that mean nothing without another one."""
+    if resume and checkpoint is None:
+        raise OptionError("resume=True needs the file to go on from: checkpoint=PATH.")
+    if checkpoint_steps is not None and checkpoint is None:
+        raise OptionError(f"checkpoint_steps={checkpoint_steps} needs the file to save to: checkpoint=PATH.")
+    for name, value in (("patience", patience), ("keep_best", keep_best or None)):
+        if value is not None and validation is None:
+            raise OptionError(
+                f"{name}={value} needs validation data to choose by: validation=0.2, or a Dataset."
+            )
+
+
+def compare_recipes(
+    path: str | Path, recipe: Recipe, made_with: dict[str, Any], state: TrainingState, *, extend: bool
+) -> None:
+    """Raise ModelFileError unless a run may go on with this recipe; note in `state` where it is extended."""
+    differ = recipe.differs_from(made_with)
+    planned = made_with.get("epochs")
+    if extend and "epochs" in differ and isinstance(planned, int) and recipe.epochs > planned:
+        differ.remove("epochs")
+        if (
+            recipe.patience is not None
+            and state.best_epoch is not None
+            and state.since_best >= recipe.patience
+        ):
+            raise ModelFileError(
+                f"{path} stopped early, {state.since_best} epochs after its best one: with patience={recipe.patience} more epochs "
+                "change nothing. Begin a new run, with more patience or none."
+            )
+        state.planned_epochs = planned
+    if differ:
+        raise ModelFileError(f"{path} was made with another recipe; different are: {', '.join(differ)}.")
+
+
+def follow(
+    events: Iterator[Event], epochs: int, *, verbose: bool
+) -> tuple[tuple[EpochDone, ...], Saved | None]:
+    """The figures of each epoch, and the last checkpoint; with verbose, lines as they come."""
+    done, saved = [], None
+    for event in events:
+        if isinstance(event, EpochDone):
+            done.append(event)
+        if isinstance(event, Saved):
+            saved = event
+        if verbose and isinstance(event, (EpochDone, Extended)):
+            print(_epoch_line(event, epochs) if isinstance(event, EpochDone) else event)  # noqa: T201
+    return tuple(done), saved
+
+
+def _epoch_line(event: EpochDone, epochs: int) -> str:
+    parts = [f"epoch {event.epoch}/{epochs}", f"loss {event.loss:.4f}"]
+    if event.accuracy is not None:
+        parts.append(f"accuracy {event.accuracy:.2%}")
+    if event.validation_loss is not None:
+        parts.append(f"validation loss {event.validation_loss:.4f}")
+    if event.validation_accuracy is not None:
+        parts.append(f"validation accuracy {event.validation_accuracy:.2%}")
+    return "  ".join([*parts, f"{event.images_per_second:,.0f} images/s"])
