@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import unicodedata
 
-_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # controls, formats such as right-to-left marks, surrogates, line separators
+_HIDDEN = (
+    "Cc",
+    "Cf",
+    "Cs",
+    "Zl",
+    "Zp",
+)  # controls, formats such as right-to-left marks, surrogates, line separators
 _JOINERS = "\u200c\u200d"  # part of words in Persian and Hindi, and of emoji
 
 
@@ -32,3 +38,16 @@ def visible(text: object, *, lines: bool = False) -> str:
 
 def _escape(letter: str) -> str:
     return letter.encode("unicode_escape").decode("ascii")
+
+
+def brief(value: object, most: int = 80) -> str:
+    """repr(value) for an error, cut where it is long.
+
+    >>> brief("a" * 100, 10), brief(10**5000)
+    ("'aaaaaaaaa…", 'an int too long to write out')
+    """
+    try:
+        shown = repr(value)
+    except (ValueError, RecursionError):  # of an int of more than 4,300 digits, or lists without end
+        return f"an {type(value).__name__} too long to write out"
+    return shown if len(shown) <= most else f"{shown[:most]}…"

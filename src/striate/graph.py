@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import GraphError, ShapeError
 from .layers import Layer, ParameterSpec, Softmax, layer_from_dict
+from .limits import check, limit
 from .shapes import ReceptiveField, Rounding, Shape, integer, times
 
 if TYPE_CHECKING:
@@ -204,15 +205,36 @@ class Graph:
 
     @staticmethod
     def from_dict(record: Mapping[str, Any]) -> Graph:
-        """The network that to_dict wrote; GraphError or ShapeError where it makes no sense."""
-        try:
-            builder = GraphBuilder.of_tensors(tuple(record["input_shape"]))
-            for entry in record["nodes"]:
-                arguments = {k: v for k, v in entry.items() if k not in ("name", "inputs")}
-                builder.add(layer_from_dict(arguments), *entry["inputs"], name=entry["name"])
-            return builder.build(record["output"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise GraphError(f"this is no network description: {error!r}.") from None
+        """The network that to_dict wrote; GraphError or ShapeError where it makes no sense.
+
+        Types are checked before anything is made: a name is text, a size a whole number.
+        """
+        if not isinstance(record, Mapping):
+            raise GraphError(
+                f"this is no network description: expected a table, got {type(record).__name__}."
+            )
+        shape = _listed(record.get("input_shape"), "input_shape", int, "whole numbers")
+        builder = GraphBuilder.of_tensors(shape)
+        nodes = _listed(record.get("nodes"), "nodes", Mapping, "tables")
+        check("nodes", len(nodes), "this network", GraphError)
+        for number, entry in enumerate(nodes):
+            name = entry.get("name")
+            if not isinstance(name, str):
+                raise GraphError(
+                    f"this is no network description: node {number + 1} needs a name in text, got {name!r}."
+                )
+            inputs = _listed(entry.get("inputs"), f"inputs of {name!r}", str, "names")
+            try:
+                layer = layer_from_dict({k: v for k, v in entry.items() if k not in ("name", "inputs")})
+            except GraphError as error:
+                raise GraphError(f"{name!r}: {error}") from None
+            builder.add(layer, *inputs, name=name)
+        output = record.get("output")
+        if not isinstance(output, str):
+            raise GraphError(
+                f"this is no network description: output must be the name of a layer, got {output!r}."
+            )
+        return builder.build(output)
 
 
 @dataclass
@@ -284,6 +306,7 @@ class GraphBuilder:
         shapes = tuple(self.shape_of(source) for source in sources)
         try:
             shape = layer.output_shape(*shapes)
+            _countable(shape)
         except ShapeError as error:
             raise error.located(where, self._chain_to(sources[0], where)) from None
         self._nodes[name] = Node(name, layer, tuple(sources), shapes, shape)
@@ -329,7 +352,29 @@ class GraphBuilder:
         return (*lines, f"{where:<{width}}  ✗")
 
 
+def _listed(value: Any, what: str, kind: type[Any], kinds: str) -> tuple[Any, ...]:
+    """A list or tuple of one kind; GraphError otherwise."""
+    if not isinstance(value, (list, tuple)):
+        raise GraphError(
+            f"this is no network description: {what} must be a list of {kinds}, got {type(value).__name__}."
+        )
+    for part in value:
+        if not isinstance(part, kind) or isinstance(part, bool):
+            raise GraphError(
+                f"this is no network description: {what} must be a list of {kinds}, and it holds {type(part).__name__}."
+            )
+    return tuple(value)
+
+
+def _countable(shape: Shape) -> None:
+    """Refuse shapes past the limits: of more axes than arrays can have, or more numbers than three sizes give."""
+    check("axes", len(shape), "its output", ShapeError)
+    if prod(shape) > limit("size") ** 3:
+        raise ShapeError(f"its output would be {times(shape)}, more numbers than a network can have.")
+
+
 def _checked(shape: Shape) -> Shape:
+    check("axes", len(shape), "input_shape", GraphError)
     return tuple(integer(size, "input_shape", 1) for size in shape)
 
 

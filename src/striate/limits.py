@@ -92,4 +92,6 @@ def check_unpacked(
     Raises:   `error`, as check does.
     """
     if unpacked_bytes > unpackable(packed_bytes):
-        raise error(f"{too_much('unpacked_bytes', unpacked_bytes, where)} It holds {packed_bytes:,} bytes packed.")
+        raise error(
+            f"{too_much('unpacked_bytes', unpacked_bytes, where)} It holds {packed_bytes:,} bytes packed."
+        )

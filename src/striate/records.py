@@ -20,7 +20,9 @@ _BITS_A_DIGIT = 3.3219280948873623  # log₂ 10
 Error = type[StriateError]
 
 
-def read_json(path: str | Path, *, error: Error = DataError, parse_float: Callable[[str], Any] = float) -> Any:
+def read_json(
+    path: str | Path, *, error: Error = DataError, parse_float: Callable[[str], Any] = float
+) -> Any:
     """The data of a JSON file.
 
     Args:     error, the class that is raised; parse_float, what a number with a point or an exponent becomes.
@@ -29,7 +31,9 @@ def read_json(path: str | Path, *, error: Error = DataError, parse_float: Callab
     return parse_json(read_text(path, error=error), str(path), error=error, parse_float=parse_float)
 
 
-def read_toml(path: str | Path, *, error: Error = DataError, parse_float: Callable[[str], Any] = float) -> Any:
+def read_toml(
+    path: str | Path, *, error: Error = DataError, parse_float: Callable[[str], Any] = float
+) -> Any:
     """The data of a TOML file; arguments and errors as for read_json."""
     text = read_text(path, error=error)
     try:
