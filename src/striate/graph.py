@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .summary import Summary
 
 INPUT = "input"
+_FIELD_BITS = 1024  # of a receptive field's size
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,20 @@ class Graph:
         """Multiply-accumulates of one forward pass over one image."""
         return sum(node.macs for node in self.nodes)
 
+    @property
+    def activation_count(self) -> int:
+        """Numbers that one image becomes: the input's and each layer's output's."""
+        return prod(self.input_shape) + sum(prod(node.output_shape) for node in self.nodes)
+
+    def check_runnable(self) -> None:
+        """Refuse a network whose numbers cannot be held, before any is made; shapes alone have no such limit.
+
+        Raises:   GraphError, with the limit.
+        """
+        check("activations", self.activation_count, "this network", GraphError)
+        count = sum(prod(spec.shape) for spec in self.parameter_specs.values())
+        check("parameters", count, "this network", GraphError)
+
     @cached_property
     def consumers(self) -> Mapping[str, tuple[str, ...]]:
         """For each node and "input", the nodes that read it."""
@@ -147,16 +162,21 @@ class Graph:
         if len(self.input_shape) != 3:
             return ()
         self.shape_of(name)
+        return (self._fields if path is None else self._fields_along(self._check_path(name, path)))[name]
+
+    @cached_property
+    def _fields(self) -> Mapping[str, tuple[ReceptiveField, ...]]:
+        return self._fields_along({node.name for node in self.nodes})
+
+    def _fields_along(self, allowed: set[str]) -> Mapping[str, tuple[ReceptiveField, ...]]:
         fields: dict[str, tuple[ReceptiveField, ...]] = {INPUT: (ReceptiveField(), ReceptiveField())}
-        allowed = None if path is None else self._check_path(name, path)
         for node in self.nodes:
             sources = [s for s in node.inputs if s in fields]
-            if not sources or (allowed is not None and node.name not in allowed):
-                continue
-            fields[node.name] = self._field_after(node, [fields[s] for s in sources])
-            if node.name == name:
-                break
-        return fields[name]
+            if sources and node.name in allowed:
+                found = fields[node.name] = self._field_after(node, [fields[s] for s in sources])
+                if any(axis.size.bit_length() > _FIELD_BITS for axis in found):
+                    raise ShapeError("it would see more positions than can be written out.", where=node.where)
+        return fields
 
     def _check_path(self, name: str, path: Sequence[str]) -> set[str]:
         steps = [step for step in path if step != INPUT]

@@ -21,6 +21,7 @@ LIMITS: dict[str, tuple[int, str]] = {
     "digits": (400, "digits of one number"),
     "answer_characters": (20_000, "characters of one answer"),
     "cells": (1_000_000, "numbers of one array that is worked with by hand"),
+    "hand_macs": (50_000_000, "multiplications worked out one by one"),
     "size": (10**12, "as a size, a count or a position in a network"),
     "axes": (32, "axes of an array"),
     "nodes": (20_000, "layers of a network in a file"),

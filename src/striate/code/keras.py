@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from ..graph import Graph, Node
 
 
-_AROUND = frozenset({"inputs", "keras", "layers", "model", *dir(builtins)})  # names that the code around uses, or will
+_AROUND = frozenset(
+    {"inputs", "keras", "layers", "model", *dir(builtins)}
+)  # names that the code around uses, or will
 _OF_KERAS = re.compile(
     r"(input_layer|keras_tensor|zero_padding2d|cropping2d)(_\d+)?$"
 )  # names that Keras gives by itself

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from numbers import Real
+from operator import index
 from typing import Any
 
 from ..errors import OptionError
@@ -54,13 +56,17 @@ def _flat(value: Any) -> list[Any]:
 
 
 def _int(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    try:
+        return None if isinstance(value, bool) else index(value)
+    except TypeError:
+        return None
 
 
 def _float(value: Any) -> float | int | None:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value if abs(value) <= _LARGEST else None
-    return value if isinstance(value, float) else None
+    whole = _int(value)
+    if whole is not None:
+        return whole if abs(whole) <= _LARGEST else None
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
 
 
 def _bool(value: Any) -> bool | None:
@@ -90,6 +96,7 @@ def _either(*converts: Callable[[Any], Any]) -> Callable[[Any], Any]:
 _PAIR = _either(_int, _tuple_of(_int, 2))
 # How a type is written in the layers' classes → what errors call it, and the value in it, or None.
 _TYPES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "dict[str, Any]": ("a table", lambda value: value if isinstance(value, dict) else None),
     "int": ("a whole number", _int),
     "float": ("a number", _float),
     "bool": ("true or false", _bool),
