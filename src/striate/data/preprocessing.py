@@ -6,7 +6,7 @@ which training alone does.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError, ModelFileError
+from ..foreign import brief
 from ..shapes import times
+from .pictures import eight_bits, open_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Array = npt.NDArray[Any]
+_MOST_PIXELS = 1_000_000  # along a side
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,37 @@ class Preprocessing:
 
     @staticmethod
     def from_dict(record: dict[str, Any]) -> Preprocessing:
-        """What to_dict wrote."""
-        try:
-            tuples = {key: tuple(record[key]) for key in ("mean", "std")}
-            return Preprocessing(**{**record, **tuples})
-        except (KeyError, TypeError) as error:
-            raise ModelFileError(f"this is no preprocessing description: {error}.") from None
+        """What to_dict wrote; ModelFileError for other fields, or values that make no picture."""
+        what = "this is no preprocessing description"
+        known = {f.name: f.default for f in fields(Preprocessing)}
+        if not isinstance(record, dict) or not set(record) <= set(known):
+            raise ModelFileError(f"{what}: its fields are {', '.join(known)}.")
+        record = {**known, **record}
+        for name in ("channels", "height", "width", "border"):
+            value = record[name]
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int)
+                or not (name != "border") <= value <= _MOST_PIXELS
+            ):
+                raise ModelFileError(f"{what}: {name} is {brief(value)}.")
+        numbers = [record["full_scale"]]
+        for name in ("mean", "std"):
+            if not isinstance(record[name], (list, tuple)) or len(record[name]) not in (
+                1,
+                record["channels"],
+            ):
+                raise ModelFileError(
+                    f"{what}: {name} is {brief(record[name])}, with {record['channels']} channels."
+                )
+            numbers += record[name]
+        if any(
+            isinstance(n, bool) or not isinstance(n, (int, float)) or not -1e30 < n < 1e30 for n in numbers
+        ):
+            raise ModelFileError(f"{what}: full_scale, mean and std must be finite numbers.")
+        if min(record["full_scale"], *record["std"]) <= 0:
+            raise ModelFileError(f"{what}: full_scale and std must be above 0.")
+        return Preprocessing(**{**record, "mean": tuple(record["mean"]), "std": tuple(record["std"])})
 
     @staticmethod
     def fitted(images: Array, *, border: int = 0, full_scale: float = 255.0) -> Preprocessing:
@@ -100,24 +128,11 @@ class Preprocessing:
 
         Raises:   DataError for a file that is no picture; FileNotFoundError.
         """
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import Image, ImageOps
 
-        try:
-            if isinstance(picture, (str, Path)):
-                with Image.open(picture) as opened:
-                    image = _flat(ImageOps.exif_transpose(opened), "L" if self.channels == 1 else "RGB")
-            else:
-                image = _flat(picture, "L" if self.channels == 1 else "RGB")
-        except FileNotFoundError:
-            raise
-        except (
-            UnidentifiedImageError,
-            OSError,
-            SyntaxError,
-            ValueError,
-            Image.DecompressionBombError,
-        ) as error:
-            raise DataError(f"{picture} is not a picture that can be read: {error}.") from None
+        name = picture if isinstance(picture, (str, Path)) else "the picture"
+        opened = open_picture(picture) if isinstance(picture, (str, Path)) else eight_bits(picture, str(name))
+        image = flat(opened, "L" if self.channels == 1 else "RGB", str(name))
         if image.size != (self.width, self.height):
             image = ImageOps.fit(image, (self.width, self.height), Image.Resampling.BILINEAR)
         pixels = np.asarray(image, np.uint8)
@@ -130,17 +145,15 @@ class Preprocessing:
         return f"{times((self.height, self.width))} {'grey' if self.channels == 1 else 'RGB'}{border}"
 
 
-def _flat(image: Image, mode: str) -> Image:
-    """In one mode, transparency laid over white."""
+def flat(image: Image, mode: str, name: str) -> Image:
+    """In one mode, transparency laid over white; DataError where Pillow does not know how."""
     from PIL import Image as PillowImage
 
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        ground = PillowImage.new("RGBA", rgba.size, "white")
-        return PillowImage.alpha_composite(ground, rgba).convert(mode)
-    if image.mode.startswith("I") or image.mode == "F":
-        wide = np.asarray(image, np.float64)
-        image = PillowImage.fromarray(
-            np.clip(wide / max(1.0, 257.0 if wide.max() > 255 else 1.0), 0, 255).astype(np.uint8)
-        )
-    return image.convert(mode)
+    try:
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            rgba = image.convert("RGBA")
+            ground = PillowImage.new("RGBA", rgba.size, "white")
+            return PillowImage.alpha_composite(ground, rgba).convert(mode)
+        return image.convert(mode)
+    except (ValueError, OSError, TypeError, KeyError) as error:
+        raise DataError(f"{name} is not a picture that can be read: {error}.") from None
