@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from .data import Augmentation, Batches, Dataset, Preprocessing
 from .errors import DataError, ModelFileError, OptionError, ParameterError
+from .foreign import brief
 from .graph import Graph
-from .parameters import Parameters, Rule, initialize
+from .parameters import Parameters, Rule, initialize, mismatches
 from .plan import lower, make_engine
 from .shapes import times
 from .training import (
@@ -78,6 +79,7 @@ class Model:
     ) -> None:  # fmt: skip
         if not 0 <= seed < 1 << 64:
             raise OptionError(f"seed must be from 0 to 2⁶⁴ − 1, got {seed}.")
+        graph.check_runnable()
         self.graph, self.seed = graph, seed
         self.preprocessing, self.class_names = preprocessing, tuple(class_names)
         self.parameters: Parameters = initialize(graph, seed, initialization)
@@ -348,27 +350,42 @@ def load(path: str | Path, *, engine: str | None = None) -> Model:
     Raises:   ModelFileError for a damaged or foreign file, with what differs; FileNotFoundError.
     """
     arrays, description = read_file(path)
+    seed = description.get("seed")
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise ModelFileError(f"{path} does not describe a network: its seed is {brief(seed)}.")
     try:
-        graph = Graph.from_dict(description["graph"])
-        seed = int(description["seed"])
-    except (KeyError, TypeError, ValueError) as error:
+        graph = Graph.from_dict(description.get("graph", {}))
+        graph.check_runnable()
+    except ValueError as error:
         raise ModelFileError(f"{path} does not describe a network: {error}") from None
+    problems = mismatches(graph.parameter_specs, _own(arrays))
+    if problems:  # before anything as large as the file claims is made
+        raise ModelFileError(f"{path}: {problems}")
     model = Model(graph, seed=seed, engine=engine)
     _fill(model, path, arrays, description)
     return model
 
 
+def _own(arrays: dict[str, Array]) -> dict[str, Array]:
+    return {name: array for name, array in arrays.items() if not name.startswith(_TRAINING)}
+
+
 def _fill(model: Model, path: str | Path, arrays: dict[str, Array], description: dict[str, Any]) -> None:
-    own = {name: array for name, array in arrays.items() if not name.startswith(_TRAINING)}
     try:
-        model.parameters.assign(own)
+        model.parameters.assign(_own(arrays))
         names = description.get("class_names", [])
-        if not isinstance(names, list):
-            raise ParameterError("class_names is no list")
-        model.class_names = tuple(str(name) for name in names)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ParameterError("class_names is no list of names")
+        if names and len(names) != model.graph.output_shape[0]:
+            raise ParameterError(f"{len(names)} class_names for {model.graph.output_shape[0]} outputs")
+        model.class_names = tuple(names)
         stored = description.get("preprocessing")
         model.preprocessing = Preprocessing.from_dict(stored) if stored else None
-    except ParameterError as error:
+        if stored and model.preprocessing and model.preprocessing.input_shape != model.graph.input_shape:
+            raise ParameterError(
+                f"its preprocessing makes {times(model.preprocessing.input_shape)}, and the network takes {times(model.graph.input_shape)}"
+            )
+    except (ParameterError, ModelFileError) as error:
         raise ModelFileError(f"{path}: {error}") from None
 
 
