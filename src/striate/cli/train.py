@@ -20,7 +20,9 @@ from .. import __version__
 from ..data import Augmentation, Dataset, Preprocessing, load_dataset
 from ..errors import MissingDependencyError, OptionError, RunFolderError
 from ..graph import Graph
+from ..layers.options import options_of
 from ..model import Model
+from ..records import parse_json, read_json
 from ..shapes import times
 from ..training import (
     Ended,
@@ -136,7 +138,9 @@ def load_for(
     size = None
     if image_size:
         height, _, width = image_size.lower().partition("x")
-        if not height.isdigit() or not (width or height).isdigit():
+        if not all(
+            part.isascii() and part.isdecimal() and len(part) < 6 for part in (height, width or height)
+        ):
             raise OptionError(f"--image-size is written 32x32, got {image_size!r}.")
         size = int(height), int(width or height)
     return load_dataset(data, size=size)
@@ -193,9 +197,10 @@ def _claim(folder: Path, *, overwrite: bool) -> None:
 def _stored_options(folder: Path, given: TrainOptions | None) -> TrainOptions:
     if not (folder / RUN).exists() or not (folder / CHECKPOINT).exists():
         raise RunFolderError(f"{folder} holds no run to go on with (no {RUN} or no {CHECKPOINT}).")
+    record = read_json(folder / RUN, error=RunFolderError)
     try:
-        stored = TrainOptions(**json.loads((folder / RUN).read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        stored = TrainOptions(**options_of(TrainOptions, record))
+    except (OptionError, TypeError, AttributeError) as error:
         raise RunFolderError(f"{folder / RUN} is damaged: {error}.") from None
     if given is not None and given.data != stored.data:
         raise RunFolderError(f"the run in {folder} trains on {stored.data}, not on {given.data}.")
@@ -241,8 +246,8 @@ def _progress(recipe: Recipe, images: int, *, enabled: bool) -> Iterator[Callabl
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("epoch {task.fields[epoch]}"), BarColumn(bar_width=28), MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"), TimeRemainingColumn(),
+        TextColumn("epoch {task.fields[epoch]}", markup=False), BarColumn(bar_width=28), MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}", markup=False), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console(stderr=True), disable=not enabled, transient=True) as bar:
         task = bar.add_task("", total=images, epoch="", figures="")
@@ -327,7 +332,7 @@ def _draw(folder: Path, state: TrainingState, title: str, *, as_json: bool) -> P
 
     steps: dict[int, float] = {}
     for line in (folder / EVENTS).read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
+        record = parse_json(line, str(folder / EVENTS), error=RunFolderError)
         if record["event"] == "stepped":
             steps[record["step"]] = record["loss"]
     if not steps:
