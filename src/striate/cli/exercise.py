@@ -15,6 +15,7 @@ exercise_app = typer.Typer(
 )
 app.add_typer(exercise_app, name="exercise")
 
+_LONGEST = 60  # letters of a student's name in a file's
 _SUFFIX = {"text": "txt", "html": "html", "latex": "tex", "json": "json"}
 
 
@@ -35,6 +36,7 @@ def new(
     """
     from ..explain import Exercise, exercises, key, read_roster, sheet
     from ..explain.sheets import FORMATS
+    from .render import say
 
     form = "json" if as_json else form
     check_form(form, FORMATS)
@@ -55,14 +57,14 @@ def new(
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for number, (name, every) in enumerate(sheets.items(), 1):
-        safe = "".join(letter if letter.isalnum() else "-" for letter in name)
+        safe = "".join(letter if letter.isalnum() else "-" for letter in name)[:_LONGEST]
         files.append(folder / f"{number:03d}-{safe}.{_SUFFIX[form]}")
         files[-1].write_text(sheet(every, form, lang, student=name, answers=answers), encoding="utf-8")
     (folder / "key.json").write_text(key(dict(sheets), lang), encoding="utf-8")
     if as_json:
         emit({"event": "sheets", "files": [str(file) for file in files], "key": str(folder / "key.json")})
     else:
-        print(f"{len(files)} sheets and key.json are in {folder}")
+        say(f"{len(files)} sheets and key.json are in {folder}")
 
 
 @exercise_app.command("topics")
@@ -90,6 +92,7 @@ def check(
 ) -> None:  # fmt: skip
     """Mark one answer: right, or wrong with the likely mistake."""
     from ..explain import read_exercise
+    from .render import say
 
     asked = read_exercise(exercise)
     verdict = asked.check(answer, lang)
@@ -103,9 +106,9 @@ def check(
             }
         )
     else:
-        print(verdict.sentence)
+        say(verdict.sentence)
         if show:
-            print(asked.explained(lang), end="")
+            write(asked.explained(lang), None)
 
 
 @exercise_app.command("grade")
@@ -121,7 +124,7 @@ def grade_answers(
     found = grade(answers, key, lang)
     if as_json:
         for one in found:
-            emit({"event": "graded", "student": one.student, "exercise": one.exercise, "answer": one.given, "right": one.verdict.right,
+            emit({"event": "graded", "student": one.student, "exercise": one.exercise, "answer": one.given, "right": one.verdict.right, "counted": one.counted,
                   "mistake": one.verdict.mistake, "sentence": one.verdict.sentence})  # fmt: skip
     else:
         console().print(grade_table(found))

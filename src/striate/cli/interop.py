@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..foreign import visible
 from .app import Classes, Input, Json, Net, RoundingOption, app, emit
 
 
@@ -91,4 +92,4 @@ def code(
     if as_json:
         emit({"event": "code", "for": to, "code": text})
     else:
-        print(text, end="")
+        print(visible(text, lines=True), end="")

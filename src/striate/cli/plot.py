@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingDependencyError
+from ..foreign import visible
 from ..training import RateSweep
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def draw_curve(
         axes[1].legend(frameon=False)
     for axis in axes:
         axis.locator_params(axis="x", integer=True)
-    axes[0].set_title(title, fontsize=10, loc="left")
+    axes[0].set_title(visible(title), fontsize=10, loc="left", parse_math=False)
     figure.savefig(path, dpi=120)
 
 
