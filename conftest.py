@@ -27,10 +27,11 @@ settings.load_profile("striate")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--torch", action="store_true", help="run the comparisons with PyTorch too")
+    parser.addoption("--slow", action="store_true", help="run what takes long too")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = {"torch": not config.getoption("--torch"), "data": "STRIATE_DATA" not in os.environ}
+    left_out = {"torch": not config.getoption("--torch"), "slow": not config.getoption("--slow"), "data": "STRIATE_DATA" not in os.environ}
     dropped = [item for item in items if any(left_out.get(mark.name) for mark in item.iter_markers())]
     if dropped:
         config.hook.pytest_deselected(items=dropped)
