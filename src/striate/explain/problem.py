@@ -124,7 +124,8 @@ def _read(path: Path) -> dict[str, Any]:
         ("backward", bool, "true or false"),
     ):
         value = record.get(name)
-        if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is int)):
+        given = name in record and not (name == "label" and value is None)
+        if given and (not isinstance(value, kind) or (isinstance(value, bool) and kind is int)):
             raise DataError(f"{path.name}: {name} must be {what}, got {brief(value)}.")
     return record
 
