@@ -320,13 +320,41 @@ class Model:
             raise ModelFileError(f"{path} is a model, not a checkpoint: it has no position to go on from.")
         if description.get("graph") != self._description()["graph"]:
             raise ModelFileError(f"{path} is a checkpoint of another network.")
-        made_with = description["training"]["recipe"]
+        training = description["training"]
+        if not isinstance(training, dict) or not isinstance(training.get("recipe"), dict):
+            raise ModelFileError(f"{path} has a damaged position: {brief(training)}.")
+        made_with = training["recipe"]
         if recipe is not None and recipe.to_dict() != made_with:
             differ = [k for k, v in recipe.to_dict().items() if made_with.get(k) != v]
             raise ModelFileError(f"{path} was made with another recipe; different are: {', '.join(differ)}.")
+        state = TrainingState.restored(training.get("state", {}), arrays)
+        self._check_state(path, state, recipe)
+        seed = _seed(path, description)
         _fill(self, path, arrays, description)
-        self.seed = self.engine.seed = int(description["seed"])
-        return TrainingState.restored(description["training"]["state"], arrays)
+        self.seed = self.engine.seed = seed
+        return state
+
+    def _check_state(self, path: str | Path, state: TrainingState, recipe: Recipe | None) -> None:
+        """Arrays of a checkpoint that are laid out as this network's parameters, and those that the optimizer has."""
+        flat, own = self.parameters.flat, self.parameters.state
+        for name, array in state.arrays().items():
+            wanted = own if name == "best.state" else flat
+            if array.shape != wanted.shape or array.dtype != wanted.dtype:
+                raise ModelFileError(
+                    f"{path}: {name} is {array.dtype} {array.shape}, expected {wanted.dtype} {wanted.shape}."
+                )
+        if set(state.best) not in (set(), {"flat", "state"}):
+            raise ModelFileError(
+                f"{path}: of the best epoch's arrays, there are {', '.join(state.best)} alone."
+            )
+        if (
+            recipe is not None
+            and state.optimizer
+            and set(state.optimizer) != set(recipe.optimizer.new_state(flat[:0]))
+        ):
+            raise ModelFileError(
+                f"{path}: its optimizer's arrays are {', '.join(state.optimizer)}, of another optimizer."
+            )
 
     def _write(self, path: Path, recipe: Recipe, state: TrainingState) -> Path:
         description = {
@@ -350,9 +378,7 @@ def load(path: str | Path, *, engine: str | None = None) -> Model:
     Raises:   ModelFileError for a damaged or foreign file, with what differs; FileNotFoundError.
     """
     arrays, description = read_file(path)
-    seed = description.get("seed")
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise ModelFileError(f"{path} does not describe a network: its seed is {brief(seed)}.")
+    seed = _seed(path, description)
     try:
         graph = Graph.from_dict(description.get("graph", {}))
         graph.check_runnable()
@@ -364,6 +390,13 @@ def load(path: str | Path, *, engine: str | None = None) -> Model:
     model = Model(graph, seed=seed, engine=engine)
     _fill(model, path, arrays, description)
     return model
+
+
+def _seed(path: str | Path, description: dict[str, Any]) -> int:
+    seed = description.get("seed")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 64:
+        raise ModelFileError(f"{path} does not describe a network: its seed is {brief(seed)}.")
+    return seed
 
 
 def _own(arrays: dict[str, Array]) -> dict[str, Array]:

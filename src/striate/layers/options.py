@@ -39,6 +39,8 @@ def _typed(value: Any, declared: str, name: str) -> Any:
         return None
     if kind.startswith("Literal"):
         kind = "str"
+    if kind not in _TYPES:
+        raise OptionError(f"{name} does not stand in a file.")
     what, convert = _TYPES[kind]
     found = convert(value)
     if found is None:
@@ -93,9 +95,14 @@ def _either(*converts: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: next((found for convert in converts if (found := convert(value)) is not None), None)
 
 
+def _tables(value: Any) -> list[Any] | None:
+    return value if isinstance(value, list) and all(isinstance(part, dict) for part in value) else None
+
+
 _PAIR = _either(_int, _tuple_of(_int, 2))
 # How a type is written in the layers' classes → what errors call it, and the value in it, or None.
 _TYPES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "list[dict[str, Any]]": ("a list of tables", _tables),
     "dict[str, Any]": ("a table", lambda value: value if isinstance(value, dict) else None),
     "int": ("a whole number", _int),
     "float": ("a number", _float),

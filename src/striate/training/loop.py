@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from ..data import Augmentation, Batches
 from ..errors import ModelFileError, OptionError
+from ..foreign import brief
+from ..layers.options import options_of
 from ..plan import Engine
 from .events import Ended, EpochDone, Event, Saved, Started, Stepped
 from .losses import AnyLoss, CrossEntropy, Hinge
@@ -112,11 +114,23 @@ class TrainingState:
 
     @staticmethod
     def restored(record: dict[str, Any], arrays: dict[str, Array]) -> TrainingState:
-        """What to_dict and arrays wrote."""
+        """What to_dict and arrays wrote; ModelFileError for anything else."""
         try:
-            state = TrainingState(**record)
-        except TypeError as error:
+            state = TrainingState(**options_of(TrainingState, record))
+        except (OptionError, TypeError, AttributeError) as error:
             raise ModelFileError(f"this checkpoint's position cannot be read: {error}.") from None
+        figures = {"epoch", "loss", "accuracy", "validation_loss", "validation_accuracy"}
+        for entry in state.epochs:
+            if not figures <= set(entry) or not all(
+                value is None or isinstance(value, (int, float)) for value in entry.values()
+            ):
+                raise ModelFileError(
+                    f"this checkpoint's position cannot be read: epochs hold {brief(entry)}."
+                )
+        if min(state.step, state.right, state.seen, state.since_best) < 0 or not 0 <= (
+            state.best_epoch or 0
+        ) <= len(state.epochs):
+            raise ModelFileError(f"this checkpoint's position cannot be read: {brief(record)}.")
         for name, array in arrays.items():
             group, _, short = name.partition(".")
             if group in ("optimizer", "best"):
