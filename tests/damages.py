@@ -131,7 +131,7 @@ def _model_file(folder: Path) -> Path:
     model = st.Model(st.Graph.from_dict(_network()), seed=1)
     rng = np.random.default_rng(0)
     model.fit((rng.integers(0, 255, (12, 1, 8, 8), np.uint8), np.arange(12) % 3), epochs=1, batch_size=6, verbose=False,
-              checkpoint=folder / "checkpoint.safetensors")  # fmt: skip
+              checkpoint=folder / "checkpoint.safetensors", checkpoint_steps=1)  # fmt: skip
     return model.save(folder / "model.safetensors")
 
 
@@ -146,7 +146,11 @@ def _retold(path: Path) -> Callable[[random.Random], bytes]:
 
     def draw(rng: random.Random) -> bytes:
         kind, own = rng.random(), dict(arrays)
-        told = edited(description, rng) if kind < 0.7 else description
+        told = description
+        if kind < 0.35 and "training" in description:
+            told = {**description, "training": edited(description["training"], rng)}
+        elif kind < 0.7:
+            told = edited(description, rng)
         if kind >= 0.7:
             name = rng.choice(list(own))
             array = own.pop(name)
@@ -322,7 +326,17 @@ def kinds(folder: Path) -> list[Kind]:
         read_folder(folder / "pictures")
 
     def restored(path: Path) -> None:
-        st.Model(st.Graph.from_dict(described), seed=1).restore(path)
+        one = st.Model(st.Graph.from_dict(described), seed=1)
+        rng = np.random.default_rng(0)
+        one.fit(
+            (rng.integers(0, 255, (12, 1, 8, 8), np.uint8), np.arange(12) % 3),
+            epochs=1,
+            batch_size=6,
+            verbose=False,
+            checkpoint=path,
+            checkpoint_steps=1,
+            resume=True,
+        )
 
     return [
         ("a.safetensors", lambda rng: flipped(whole, rng) if rng.random() < 0.3 else retold(rng), loaded),
