@@ -328,33 +328,11 @@ class Model:
             differ = [k for k, v in recipe.to_dict().items() if made_with.get(k) != v]
             raise ModelFileError(f"{path} was made with another recipe; different are: {', '.join(differ)}.")
         state = TrainingState.restored(training.get("state", {}), arrays)
-        self._check_state(path, state, recipe)
+        state.check(str(path), self.parameters.flat, self.parameters.state, recipe)
         seed = _seed(path, description)
         _fill(self, path, arrays, description)
         self.seed = self.engine.seed = seed
         return state
-
-    def _check_state(self, path: str | Path, state: TrainingState, recipe: Recipe | None) -> None:
-        """Arrays of a checkpoint that are laid out as this network's parameters, and those that the optimizer has."""
-        flat, own = self.parameters.flat, self.parameters.state
-        for name, array in state.arrays().items():
-            wanted = own if name == "best.state" else flat
-            if array.shape != wanted.shape or array.dtype != wanted.dtype:
-                raise ModelFileError(
-                    f"{path}: {name} is {array.dtype} {array.shape}, expected {wanted.dtype} {wanted.shape}."
-                )
-        if set(state.best) not in (set(), {"flat", "state"}):
-            raise ModelFileError(
-                f"{path}: of the best epoch's arrays, there are {', '.join(state.best)} alone."
-            )
-        if (
-            recipe is not None
-            and state.optimizer
-            and set(state.optimizer) != set(recipe.optimizer.new_state(flat[:0]))
-        ):
-            raise ModelFileError(
-                f"{path}: its optimizer's arrays are {', '.join(state.optimizer)}, of another optimizer."
-            )
 
     def _write(self, path: Path, recipe: Recipe, state: TrainingState) -> Path:
         description = {

@@ -20,10 +20,11 @@ from ..foreign import brief
 from .answers import Answer, differing, read_answer, same, shown
 from .catalog import say
 from .expressions import to_text
+from .given import check_data
 from .numbers import approximately, show
 from .solve import Solution, solve
 from .steps import Section
-from .topics import TOPICS, Topic, check_data
+from .topics import TOPICS, Topic
 
 _ARRAYS = ("image", "filter", "weights", "upstream", "scores")
 _TRIES = 2000  # in a row that bring nothing new, before giving up

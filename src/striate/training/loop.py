@@ -112,6 +112,27 @@ class TrainingState:
         """Everything but the arrays, as plain data."""
         return {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in ("optimizer", "best")}
 
+    def check(self, where: str, flat: Array, own: Array, recipe: Recipe | None) -> None:
+        """Whether the arrays are laid out as a network's parameters and state, and are those of the recipe's optimizer.
+
+        Raises:   ModelFileError, with the array.
+        """
+        for name, array in self.arrays().items():
+            wanted = own if name == "best.state" else flat
+            if array.shape != wanted.shape or array.dtype != wanted.dtype:
+                raise ModelFileError(
+                    f"{where}: {name} is {array.dtype} {array.shape}, expected {wanted.dtype} {wanted.shape}."
+                )
+        if set(self.best) not in (set(), {"flat", "state"}):
+            raise ModelFileError(
+                f"{where}: of the best epoch's arrays, there are {', '.join(self.best)} alone."
+            )
+        needed = set() if recipe is None else set(recipe.optimizer.new_state(flat[:0]))
+        if recipe is not None and self.optimizer and set(self.optimizer) != needed:
+            raise ModelFileError(
+                f"{where}: its optimizer's arrays are {', '.join(self.optimizer)}, of another optimizer."
+            )
+
     @staticmethod
     def restored(record: dict[str, Any], arrays: dict[str, Array]) -> TrainingState:
         """What to_dict and arrays wrote; ModelFileError for anything else."""
