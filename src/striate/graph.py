@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import GraphError, ShapeError
 from .layers import Layer, ParameterSpec, layer_from_dict
+from .limits import check, limit
 from .shapes import ReceptiveField, Rounding, Shape, integer, times
 
 if TYPE_CHECKING:
     from .summary import Summary
 
 INPUT = "input"
+_FIELD_BITS = 1024  # of a receptive field's size
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,20 @@ class Graph:
         """Multiply-accumulates of one forward pass over one image."""
         return sum(node.macs for node in self.nodes)
 
+    @property
+    def activation_count(self) -> int:
+        """Numbers that one image becomes: the input's and each layer's output's."""
+        return prod(self.input_shape) + sum(prod(node.output_shape) for node in self.nodes)
+
+    def check_runnable(self) -> None:
+        """Refuse a network whose numbers cannot be held, before any is made; shapes alone have no such limit.
+
+        Raises:   GraphError, with the limit.
+        """
+        check("activations", self.activation_count, "this network", GraphError)
+        count = sum(prod(spec.shape) for spec in self.parameter_specs.values())
+        check("parameters", count, "this network", GraphError)
+
     @cached_property
     def consumers(self) -> Mapping[str, tuple[str, ...]]:
         """For each node and "input", the nodes that read it."""
@@ -146,16 +162,21 @@ class Graph:
         if len(self.input_shape) != 3:
             return ()
         self.shape_of(name)
+        return (self._fields if path is None else self._fields_along(self._check_path(name, path)))[name]
+
+    @cached_property
+    def _fields(self) -> Mapping[str, tuple[ReceptiveField, ...]]:
+        return self._fields_along({node.name for node in self.nodes})
+
+    def _fields_along(self, allowed: set[str]) -> Mapping[str, tuple[ReceptiveField, ...]]:
         fields: dict[str, tuple[ReceptiveField, ...]] = {INPUT: (ReceptiveField(), ReceptiveField())}
-        allowed = None if path is None else self._check_path(name, path)
         for node in self.nodes:
             sources = [s for s in node.inputs if s in fields]
-            if not sources or (allowed is not None and node.name not in allowed):
-                continue
-            fields[node.name] = self._field_after(node, [fields[s] for s in sources])
-            if node.name == name:
-                break
-        return fields[name]
+            if sources and node.name in allowed:
+                found = fields[node.name] = self._field_after(node, [fields[s] for s in sources])
+                if any(axis.size.bit_length() > _FIELD_BITS for axis in found):
+                    raise ShapeError("it would see more positions than can be written out.", where=node.where)
+        return fields
 
     def _check_path(self, name: str, path: Sequence[str]) -> set[str]:
         steps = [step for step in path if step != INPUT]
@@ -204,15 +225,36 @@ class Graph:
 
     @staticmethod
     def from_dict(record: Mapping[str, Any]) -> Graph:
-        """The network that to_dict wrote; GraphError or ShapeError where it makes no sense."""
-        try:
-            builder = GraphBuilder.of_tensors(tuple(record["input_shape"]))
-            for entry in record["nodes"]:
-                arguments = {k: v for k, v in entry.items() if k not in ("name", "inputs")}
-                builder.add(layer_from_dict(arguments), *entry["inputs"], name=entry["name"])
-            return builder.build(record["output"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise GraphError(f"this is no network description: {error!r}.") from None
+        """The network that to_dict wrote; GraphError or ShapeError where it makes no sense.
+
+        Types are checked before anything is made: a name is text, a size a whole number.
+        """
+        if not isinstance(record, Mapping):
+            raise GraphError(
+                f"this is no network description: expected a table, got {type(record).__name__}."
+            )
+        shape = _listed(record.get("input_shape"), "input_shape", int, "whole numbers")
+        builder = GraphBuilder.of_tensors(shape)
+        nodes = _listed(record.get("nodes"), "nodes", Mapping, "tables")
+        check("nodes", len(nodes), "this network", GraphError)
+        for number, entry in enumerate(nodes):
+            name = entry.get("name")
+            if not isinstance(name, str):
+                raise GraphError(
+                    f"this is no network description: node {number + 1} needs a name in text, got {name!r}."
+                )
+            inputs = _listed(entry.get("inputs"), f"inputs of {name!r}", str, "names")
+            try:
+                layer = layer_from_dict({k: v for k, v in entry.items() if k not in ("name", "inputs")})
+            except GraphError as error:
+                raise GraphError(f"{name!r}: {error}") from None
+            builder.add(layer, *inputs, name=name)
+        output = record.get("output")
+        if not isinstance(output, str):
+            raise GraphError(
+                f"this is no network description: output must be the name of a layer, got {output!r}."
+            )
+        return builder.build(output)
 
 
 @dataclass
@@ -284,6 +326,7 @@ class GraphBuilder:
         shapes = tuple(self.shape_of(source) for source in sources)
         try:
             shape = layer.output_shape(*shapes)
+            _countable(shape)
         except ShapeError as error:
             raise error.located(where, self._chain_to(sources[0], where)) from None
         self._nodes[name] = Node(name, layer, tuple(sources), shapes, shape)
@@ -329,7 +372,29 @@ class GraphBuilder:
         return (*lines, f"{where:<{width}}  ✗")
 
 
+def _listed(value: Any, what: str, kind: type[Any], kinds: str) -> tuple[Any, ...]:
+    """A list or tuple of one kind; GraphError otherwise."""
+    if not isinstance(value, (list, tuple)):
+        raise GraphError(
+            f"this is no network description: {what} must be a list of {kinds}, got {type(value).__name__}."
+        )
+    for part in value:
+        if not isinstance(part, kind) or isinstance(part, bool):
+            raise GraphError(
+                f"this is no network description: {what} must be a list of {kinds}, and it holds {type(part).__name__}."
+            )
+    return tuple(value)
+
+
+def _countable(shape: Shape) -> None:
+    """Refuse shapes past the limits: of more axes than arrays can have, or more numbers than three sizes give."""
+    check("axes", len(shape), "its output", ShapeError)
+    if prod(shape) > limit("size") ** 3:
+        raise ShapeError(f"its output would be {times(shape)}, more numbers than a network can have.")
+
+
 def _checked(shape: Shape) -> Shape:
+    check("axes", len(shape), "input_shape", GraphError)
     return tuple(integer(size, "input_shape", 1) for size in shape)
 
 

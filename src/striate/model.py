@@ -42,7 +42,6 @@ from .training import (
     loss_of,
     missing_preprocessing,
     origin,
-    read_file,
     take_in,
     train,
     warn_of_other_arithmetic,
@@ -50,12 +49,12 @@ from .training import (
     write_file,
 )
 from .training.fitting import check_together, compare_recipes, follow
+from .training.stored import Stored, check_names, describe_model, read_stored
 
 Array = npt.NDArray[Any]
 Data = Dataset | tuple[Array, Array]
 
 _PREDICT_BATCH = 256
-_TRAINING = ("optimizer.", "best.")  # arrays of a checkpoint that are not parameters
 
 
 @dataclass(frozen=True)
@@ -94,10 +93,11 @@ class Model:
     ) -> None:  # fmt: skip
         if not 0 <= seed < 1 << 64:
             raise OptionError(f"seed must be from 0 to 2⁶⁴ − 1, got {seed}.")
+        graph.check_runnable()
         self.graph, self.seed = graph, seed
         if preprocessing is not None:
             check_preprocessing(preprocessing, graph)
-        self.preprocessing, self.class_names = preprocessing, _names(graph, class_names)
+        self.preprocessing, self.class_names = preprocessing, check_names(graph, class_names)
         self.trained_on: TrainedOn | None = None
         if parameters is not None and parameters.specs != dict(graph.parameter_specs):
             raise ParameterError("these parameters are those of another network.")
@@ -241,14 +241,8 @@ class Model:
             return str(self._write(Path(checkpoint or ""), recipe, now, made_with))
 
         return train(
-            self.engine,
-            batches,
-            recipe,
-            validation=checks,
-            state=state,
-            save=save if checkpoint else None,
-            stop=stop,
-        )
+            self.engine, batches, recipe, validation=checks, state=state, save=save if checkpoint else None, stop=stop
+        )  # fmt: skip
 
     def find_learning_rate(self, data: Data, recipe: Recipe | None = None, **sweep: Any) -> RateSweep:
         """Where the loss falls fastest as the learning rate rises; the model is afterwards as it was.
@@ -402,22 +396,28 @@ class Model:
         Raises:   ModelFileError for a file without a position, of another network, recipe or data.
         Warns:    UserWarning where the checkpoint was made by another engine, instruction set or version.
         """
-        arrays, description = read_file(path)
-        if "training" not in description:
+        stored = read_stored(path)
+        if not stored.training:
             raise ModelFileError(f"{path} is a model, not a checkpoint: it has no position to go on from.")
-        if description.get("graph") != self._description()["graph"]:
+        if stored.graph.to_dict() != self.graph.to_dict():
             raise ModelFileError(f"{path} is a checkpoint of another network.")
-        made_with = description["training"]["recipe"]
-        state = TrainingState.restored(description["training"]["state"], arrays)
+        made_with, made_from = stored.training["recipe"], stored.training.get("origin")
+        state = TrainingState.restored(stored.training.get("state", {}), stored.arrays)
+        state.check(str(path), self.parameters.flat, self.parameters.state, recipe)
         state.keep_best = bool(made_with.get("keep_best"))
         if recipe is not None:
             compare_recipes(path, recipe, made_with, state, extend=extend)
         if data is not None:
-            check_data(path, description["training"].get("origin"), data, validation)
-        warn_of_other_arithmetic(path, description["training"].get("origin"), self.engine)
-        _fill(self, path, arrays, description)
-        self.seed = self.engine.seed = int(description["seed"])
+            check_data(path, made_from, data, validation)
+        warn_of_other_arithmetic(path, made_from, self.engine)
+        self._take(stored)
+        self.seed = self.engine.seed = stored.seed
         return state
+
+    def _take(self, stored: Stored) -> None:
+        self.parameters.assign(stored.parameters)
+        self.preprocessing, self.class_names = stored.preprocessing, stored.class_names
+        self.trained_on = stored.trained_on
 
     def _write(self, path: Path, recipe: Recipe, state: TrainingState, made_with: dict[str, Any]) -> Path:
         description = {
@@ -427,13 +427,7 @@ class Model:
         return write_file(path, {**self.parameters.snapshot(), **state.arrays()}, description)
 
     def _description(self) -> dict[str, Any]:
-        return {
-            "graph": _plain(self.graph.to_dict()),
-            "preprocessing": _plain(self.preprocessing.to_dict()) if self.preprocessing else None,
-            "class_names": list(self.class_names),
-            "seed": self.seed,
-            "trained_on": self.trained_on.to_dict() if self.trained_on else None,
-        }
+        return describe_model(self.graph, self.seed, self.preprocessing, self.class_names, self.trained_on)
 
 
 def load(path: str | Path, *, engine: str | None = None) -> Model:
@@ -441,44 +435,12 @@ def load(path: str | Path, *, engine: str | None = None) -> Model:
 
     Raises:   ModelFileError for a damaged or foreign file, with what differs; FileNotFoundError.
     """
-    arrays, description = read_file(path)
-    try:
-        graph = Graph.from_dict(description["graph"])
-        seed = int(description["seed"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{path} does not describe a network: {error}") from None
-    model = Model(graph, seed=seed, engine=engine, parameters=Parameters(graph.parameter_specs))
-    _fill(model, path, arrays, description)
+    stored = read_stored(path)
+    model = Model(
+        stored.graph, seed=stored.seed, engine=engine, parameters=Parameters(stored.graph.parameter_specs)
+    )
+    model._take(stored)
     return model
-
-
-def _fill(model: Model, path: str | Path, arrays: dict[str, Array], description: dict[str, Any]) -> None:
-    own = {name: array for name, array in arrays.items() if not name.startswith(_TRAINING)}
-    try:
-        model.parameters.assign(own)
-        names = description.get("class_names", [])
-        if not isinstance(names, list):
-            raise ParameterError("class_names is no list")
-        model.class_names = _names(model.graph, [str(name) for name in names])
-        stored = description.get("preprocessing")
-        model.preprocessing = Preprocessing.from_dict(stored) if stored else None
-        model.trained_on = TrainedOn.from_dict(description.get("trained_on"))
-    except (ParameterError, OptionError) as error:
-        raise ModelFileError(f"{path}: {error}") from None
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, the way JSON gives them back."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
-
-
-def _names(graph: Graph, names: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(names, str) or (names and len(names) != prod(graph.output_shape)):
-        got = repr(names) if isinstance(names, str) else f"{len(names)}"
-        raise OptionError(f"class_names is one name an output, {times(graph.output_shape)} here, got {got}.")
-    return tuple(names)
 
 
 def _batches(taken: Intake, recipe: Recipe, *, training: bool) -> Batches:

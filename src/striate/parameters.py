@@ -110,16 +110,9 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
 
         Raises:   ParameterError that lists every difference.
         """
-        problems = [f"missing {name} {times(self.specs[name].shape)}" for name in self if name not in arrays]
-        for name, array in arrays.items():
-            if name not in self:
-                problems.append(f"unexpected {name} {times(array.shape)}")
-            elif array.shape != self.specs[name].shape:
-                problems.append(f"{name} is {times(array.shape)}, expected {times(self.specs[name].shape)}")
-            elif array.dtype != self[name].dtype:
-                problems.append(f"{name} is {array.dtype}, expected {self[name].dtype}")
+        problems = mismatches(self.specs, arrays, self.flat.dtype)
         if problems:
-            raise ParameterError("the parameters do not match the network:\n  " + "\n  ".join(problems))
+            raise ParameterError(problems)
         with self.turns.writing:
             for name, array in arrays.items():
                 self[name][...] = array
@@ -133,6 +126,23 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
         """A copy of every array by name, of one moment between two training steps."""
         with self.turns.reading:
             return {name: array.copy() for name, array in self.items()}
+
+
+def mismatches(
+    specs: Mapping[str, ParameterSpec],
+    arrays: Mapping[str, npt.NDArray[Any]],
+    dtype: npt.DTypeLike = np.float32,
+) -> str:
+    """Every difference between arrays and what a network needs, a line each; "" where there is none."""
+    problems = [f"missing {name} {times(spec.shape)}" for name, spec in specs.items() if name not in arrays]
+    for name, array in arrays.items():
+        if name not in specs:
+            problems.append(f"unexpected {name} {times(array.shape)}")
+        elif array.shape != specs[name].shape:
+            problems.append(f"{name} is {times(array.shape)}, expected {times(specs[name].shape)}")
+        elif array.dtype != dtype:
+            problems.append(f"{name} is {array.dtype}, expected {np.dtype(dtype)}")
+    return "the parameters do not match the network:\n  " + "\n  ".join(problems) if problems else ""
 
 
 def initialize(graph: Graph, seed: int = 0, rule: Rule = "he") -> Parameters:
@@ -187,11 +197,15 @@ def _feeds_relu(graph: Graph, node: Node) -> bool:
         "Add",
         "Concat",
     )
-    ahead = [graph[name] for name in graph.consumers[node.name]]
+    ahead, seen = [*graph.consumers[node.name]], set(graph.consumers[node.name])
     while ahead:
-        if any(after.layer.kind in ("ReLU", "LeakyReLU") for after in ahead):
+        after = graph[ahead.pop()]
+        if after.layer.kind in ("ReLU", "LeakyReLU"):
             return True
-        ahead = [
-            graph[n] for after in ahead if after.layer.kind in passing for n in graph.consumers[after.name]
-        ]
+        if (
+            after.layer.kind in passing
+        ):  # each node once: branches that meet again and again would double the work
+            new = [name for name in graph.consumers[after.name] if name not in seen]
+            seen.update(new)
+            ahead += new
     return False

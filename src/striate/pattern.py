@@ -33,6 +33,8 @@ from .layers import (
     Softmax,
     Tanh,
 )
+from .layers.options import options_of
+from .limits import limit, too_much
 from .shapes import Rounding, Shape
 
 WORDS: dict[str, type[Layer]] = {
@@ -42,6 +44,8 @@ WORDS: dict[str, type[Layer]] = {
 }  # fmt: skip
 _TOKEN = re.compile(r"\s*(?:(?P<word>[A-Za-z]+)|(?P<number>\d+)|(?P<sign>[-,()\[\]*?=])|(?P<other>\S))")
 _MOST_LAYERS = 10_000
+_MOST_TURNS = 10 * _MOST_LAYERS
+_FOLDED = 120  # words of a chain that repeats are looked for in
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class _Parser:
         self.tokens = [(m.lastgroup or "", m.group(m.lastgroup or 0), m.start(m.lastgroup or 0))
                        for m in _TOKEN.finditer(text)]  # fmt: skip
         self.tokens.append(("end", "", len(text)))
-        self.at = 0
+        self.at = self.depth = 0
 
     def fail(self, what: str, position: int | None = None) -> PatternError:
         return PatternError(what, self.text, self.tokens[self.at][2] if position is None else position)
@@ -104,7 +108,11 @@ class _Parser:
         what: _Word | _Group
         if kind == "sign" and text in "([":
             self.at += 1
+            self.depth += 1
+            if self.depth > limit("depth"):
+                raise self.fail(too_much("depth", self.depth, "brackets"), position)
             what = _Group(self.chain())
+            self.depth -= 1
             if not self.take(")" if text == "(" else "]"):
                 raise self.fail(
                     f"expected {')' if text == '(' else ']'} to close the bracket opened at {position + 1}."
@@ -120,6 +128,8 @@ class _Parser:
         if self.take("*"):
             kind, text, _ = self.tokens[self.at]
             if kind == "number":
+                if len(text) > len(str(_MOST_LAYERS)):
+                    raise self.fail(f"a repeat may be at most {_MOST_LAYERS:,} times.")
                 count = int(text)
             elif kind == "word" and len(text) == 1:
                 count = text.upper()
@@ -179,6 +189,7 @@ class _Expanded:
     words: list[_Word] = field(default_factory=list)
     stages: list[int] = field(default_factory=list)
     stage: int = -1
+    turns: int = 0  # of all brackets and words, with those that are left out
 
 
 def _expand(
@@ -196,6 +207,9 @@ def _expand(
                 raise parser.fail(f"how many is {count}? Give {count}=… beside the pattern.", item.position)
             count = letters[count]
         for _ in range(count):
+            out.turns += 1
+            if len(out.words) > _MOST_LAYERS or out.turns > _MOST_TURNS:
+                raise parser.fail(f"the pattern has more than {_MOST_LAYERS:,} layers.", item.position)
             is_stage = depth == 0 and _holds_conv(item.what)
             if is_stage:
                 out.stage += 1
@@ -206,8 +220,6 @@ def _expand(
             else:
                 out.words.append(item.what)
                 out.stages.append(max(0, out.stage))
-            if len(out.words) > _MOST_LAYERS:
-                raise parser.fail(f"the pattern has more than {_MOST_LAYERS:,} layers.", item.position)
 
 
 def _holds_conv(what: _Word | _Group) -> bool:
@@ -359,7 +371,12 @@ def _layer(word: _Word, arguments: dict[str, Any], parser: _Parser) -> Layer:
     known = [f.name for f in fields(kind)]
     for name, value in word.options.items():
         full = name if name in known else _SHORT_OPTIONS.get(name, name)
-        if full not in known:
+        if full in known:
+            try:
+                value = options_of(kind, {full: value})[full]  # noqa: PLW2901
+            except OptionError as error:
+                raise parser.fail(f"{word.word}: {error}", word.position) from None
+        else:
             possible = ", ".join(known) or "none"
             raise parser.fail(f"{word.word} has no option {name!r}; it has {possible}.", word.position)
         arguments[full] = value
@@ -375,7 +392,7 @@ _SPELLED = {kind: word for word, kind in reversed(WORDS.items())}
 
 
 def pattern_of(graph: Graph) -> str | None:
-    """The shortest pattern of a chain's layers; None for a network with branches or layers without a word.
+    """The shortest pattern of a chain's layers (written out where it has more than 120); None for a network with branches or layers without a word.
 
     Hyperparameters are not written; Flatten, and the last FC before SOFTMAX, are left out as pattern()
     puts them in.
@@ -398,6 +415,8 @@ def pattern_of(graph: Graph) -> str | None:
         for i, word in enumerate(words)
         if not (word == "FLATTEN" and words[i + 1 : i + 2] in (["FC"], ["SOFTMAX"]))
     ]
+    if len(words) > _FOLDED:
+        return "-".join(words)
     if words[-1:] == ["SOFTMAX"] and len(words) > 1:
         return f"{_fold(tuple(words[:-1]), {})},SOFTMAX"
     return _fold(tuple(words), {})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from .foreign import visible
 from .graph import INPUT, Graph
 from .shapes import Shape, shape_bytes, times
 
@@ -53,6 +54,7 @@ class Summary:
     def __rich__(self) -> Group:
         from rich.console import Group
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(box=None, pad_edge=False, show_footer=True, header_style="bold", footer_style="bold")
         inference = f"{_bytes(self.inference_bytes)} to run, {_bytes(self.training_bytes)} to train"
@@ -65,7 +67,7 @@ class Summary:
         table.add_column("memory", justify="right")
         for row in self.rows:
             table.add_row(
-                row.name, row.kind, times(row.output_shape), f"{row.parameters:,}", f"{row.macs:,}",
+                Text(visible(row.name)), row.kind, times(row.output_shape), f"{row.parameters:,}", f"{row.macs:,}",
                 times(row.receptive_field), _bytes(row.activation_bytes),
             )  # fmt: skip
         memory = f"memory: float32 activations of one image, {inference}; parameters {_bytes(self.parameter_bytes)}"
@@ -109,13 +111,18 @@ def _live_bytes(graph: Graph) -> int:
     for step, node in enumerate(graph.nodes):
         for source in node.inputs:
             last_use[owner[source]] = max(last_use.get(owner[source], 0), step)
-    alive = {INPUT: shape_bytes(graph.input_shape)}
-    most = alive[INPUT]
+    ends: dict[int, list[str]] = {}
+    for name, step in last_use.items():
+        ends.setdefault(step, []).append(name)
+    sizes = {INPUT: shape_bytes(graph.input_shape)}
+    alive = most = sizes[INPUT]
     for step, node in enumerate(graph.nodes):
         if not node.layer.is_view:
-            alive[node.name] = shape_bytes(node.output_shape)
-        most = max(most, sum(alive.values()))
-        alive = {name: size for name, size in alive.items() if last_use.get(name, 0) > step}
+            sizes[node.name] = shape_bytes(node.output_shape)
+            alive += sizes[node.name]
+        most = max(most, alive)
+        over = [*ends.get(step, ()), *([] if node.layer.is_view or node.name in last_use else [node.name])]
+        alive -= sum(sizes[name] for name in over)
     return most
 
 

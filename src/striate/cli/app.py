@@ -70,7 +70,7 @@ def _stages(
     }  # fmt: skip
     for entry in repeat or []:
         letter, _, count = entry.partition("=")
-        if len(letter) != 1 or not count.isdigit():
+        if len(letter) != 1 or not (count.isascii() and count.isdecimal() and len(count) < 10):
             raise OptionError(f"--repeat is written N=2, got {entry!r}.")
         stages[letter] = int(count)
     return stages
@@ -121,6 +121,7 @@ def summary(
     """The table of a network: output shape, parameters, MACs, receptive field, memory, totals."""
     from dataclasses import asdict
 
+    from ..limits import limit
     from ..pattern import pattern_of
     from ..plan import default_engine, describe_plan, lower, why_not_native, work_memory
     from .render import console, memory_line, plan_table, say
@@ -130,7 +131,8 @@ def summary(
     )
     written = pattern_of(graph)
     program = lower(graph)
-    native = default_engine() == "native" and not why_not_native(program)
+    small = graph.activation_count <= limit("activations")  # larger ones have a table, and no plan
+    native = small and default_engine() == "native" and not why_not_native(program)
     memory = work_memory(program, batch_size, macs=graph.macs) if native else None
     if as_json:
         told = None if memory is None else asdict(memory)
@@ -143,6 +145,7 @@ def summary(
         say(memory_line(memory))
     if not plan:
         return
+    graph.check_runnable()
     rows, arena_bytes = describe_plan(graph)
     if as_json:
         emit({"event": "plan", "arena_bytes": arena_bytes, "ops": [asdict(row) for row in rows]})

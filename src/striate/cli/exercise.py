@@ -16,6 +16,7 @@ exercise_app = typer.Typer(
 )
 app.add_typer(exercise_app, name="exercise")
 
+_LONGEST = 60  # letters of a student's name in a file's
 _SUFFIX = {"text": "txt", "html": "html", "latex": "tex", "json": "json"}
 
 
@@ -37,6 +38,7 @@ def new(
     from ..explain import Exercise, exercises, key, read_roster, sheet
     from ..explain.sheets import FORMATS
     from ..files import write_file_whole
+    from .render import say
 
     form = "json" if as_json else form
     check_form(form, FORMATS)
@@ -57,7 +59,7 @@ def new(
     folder = out or Path("sheets")
     files = []
     for number, name in enumerate(sheets, 1):
-        safe = "".join(letter if letter.isalnum() else "-" for letter in name)
+        safe = "".join(letter if letter.isalnum() else "-" for letter in name)[:_LONGEST]
         files.append(folder / f"{number:03d}-{safe}.{_SUFFIX[form]}")
     check_free([*files, folder / "key.json"], overwrite=overwrite)
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +69,7 @@ def new(
     if as_json:
         emit({"event": "sheets", "files": [str(file) for file in files], "key": str(folder / "key.json")})
     else:
-        print(f"{len(files)} sheets and key.json are in {folder}")
+        say(f"{len(files)} sheets and key.json are in {folder}")
 
 
 @exercise_app.command("topics")
@@ -95,6 +97,7 @@ def check(
 ) -> None:  # fmt: skip
     """Mark one answer: right, or wrong with the likely mistake."""
     from ..explain import read_exercise
+    from .render import say
 
     asked = read_exercise(exercise)
     verdict = asked.check(answer, lang)
@@ -108,9 +111,9 @@ def check(
             }
         )
     else:
-        print(verdict.sentence)
+        say(verdict.sentence)
         if show:
-            print(asked.explained(lang), end="")
+            write(asked.explained(lang), None)
 
 
 @exercise_app.command("grade")
@@ -126,7 +129,7 @@ def grade_answers(
     found = grade(answers, key, lang)
     if as_json:
         for one in found:
-            emit({"event": "graded", "student": one.student, "exercise": one.exercise, "answer": one.given, "right": one.verdict.right,
+            emit({"event": "graded", "student": one.student, "exercise": one.exercise, "answer": one.given, "right": one.verdict.right, "counted": one.counted,
                   "mistake": one.verdict.mistake, "sentence": one.verdict.sentence})  # fmt: skip
     else:
         console().print(grade_table(found))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..foreign import visible
 from .app import Json, Overwrite, RoundingOption, app, emit, given
 from .output import check_free
 
@@ -135,7 +136,7 @@ def write(text: str, out: Path | None) -> None:
     from ..files import write_file_whole
 
     if out is None:
-        print(text, end="" if text.endswith("\n") else "\n")
+        print(visible(text, lines=True), end="" if text.endswith("\n") else "\n")
     else:
         write_file_whole(out, text)
 
@@ -145,12 +146,11 @@ def _show(solution: Solution, form: str, out: Path | None, lang: str, *, full: b
 
     if form == "text" and out is None:
         from ..explain.render.text import lines
-        from .render import console
+        from .render import say
 
         styles = {"part": "bold underline", "heading": "bold", "said": "dim", "more": "italic dim"}
-        terminal = console()
         for kind, line in lines(solution, lang, full=full):
-            terminal.print(line, style=styles.get(kind), markup=False, soft_wrap=True)
+            say(line, style=styles.get(kind))
         return
     texts = {
         "text": lambda: solution.to_text(lang=lang, full=full), "html": lambda: solution.to_html(lang=lang, full=full),
@@ -168,11 +168,12 @@ def _neuron(
     from ..explain import explain_neuron
     from ..explain.problem import read_npy
     from ..model import load
+    from ..shapes import integer
     from .pictures import need
 
     model = load(file)
     try:
-        place = tuple(int(part) for part in at.split(","))
+        place = tuple(integer(int(part), "--at", 0) for part in at.split(",")[:4])
     except ValueError:
         raise OptionError(f"--at is written channel,row,column, got {at!r}.") from None
     if picture.endswith(".npy"):

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..errors import RunFolderError
 from ..files import clear_temporaries, held, sync_folder, write_file_whole
+from ..records import read_json
 from .log import Log, cut_log
 
 RUN, EVENTS, CHECKPOINT, MODEL, CURVE = (
@@ -47,10 +48,7 @@ class RunFolder:
 
         Raises:   RunFolderError where they cannot be read.
         """
-        try:
-            stored = json.loads((self.path / RUN).read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise RunFolderError(f"{self.path / RUN} is damaged: {error}.") from None
+        stored = read_json(self.path / RUN, error=RunFolderError)
         if not isinstance(stored, dict):
             raise RunFolderError(f"{self.path / RUN} is damaged: expected an object.")
         return stored

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..foreign import visible
 from .app import Classes, Input, Json, Net, Overwrite, RoundingOption, app, emit
 from .output import check_free
 
@@ -127,4 +128,4 @@ def code(
     if as_json:
         emit({"event": "code", "for": to, "code": text})
     else:
-        print(text, end="")
+        print(visible(text, lines=True), end="")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,11 @@ from ..data import Augmentation
 from ..errors import OptionError
 from ..graph import Graph
 from ..pattern import pattern
+from ..records import read_json
 from ..shapes import ROUNDINGS, Shape, times
 from ..training import AnyLoss, Constant, Optimizer, Schedule, WarmUp, loss_of, optimizer_of, schedule_of
+
+_MOST_DIGITS = 18
 
 
 def parse_shape(text: str) -> Shape:
@@ -22,11 +24,16 @@ def parse_shape(text: str) -> Shape:
     (3, 32, 32)
     """
     parts = text.replace("×", "x").replace(",", "x").lower().split("x")
-    if not all(part.strip().isdigit() for part in parts) or len(parts) not in (1, 3):
+    if not all(_is_whole(part.strip()) for part in parts) or len(parts) not in (1, 3):
         raise OptionError(
             f"expected a shape such as 3x32x32 (channels, height, width) or 3072, got {text!r}."
         )
     return tuple(int(part) for part in parts)
+
+
+def _is_whole(text: str) -> bool:
+    """Whether it is a whole number in plain digits, of a size that any option can have."""
+    return text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
 
 
 def numbers(text: str | None) -> Any:
@@ -34,7 +41,7 @@ def numbers(text: str | None) -> Any:
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
-    values = tuple(int(part) if part.lstrip("-").isdigit() else part for part in parts)
+    values = tuple(int(part) if _is_whole(part.removeprefix("-")) else part for part in parts)
     return values if len(values) > 1 else values[0]
 
 
@@ -96,10 +103,11 @@ def _check_not_pattern(text: str, stages: dict[str, Any], rounding: str | None) 
 
 def _from_file(path: Path, input_shape: Shape | None) -> Graph:
     if path.suffix == ".json":
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise OptionError(f"{path} is not JSON: {error}.") from None
+        record = read_json(path, error=OptionError)
+        if not isinstance(record, dict):
+            raise OptionError(
+                f"{path} is no network description: expected a table, got {type(record).__name__}."
+            )
         return Graph.from_dict({**record, **({"input_shape": input_shape} if input_shape else {})})
     from ..model import load
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingDependencyError, OptionError
 from ..files import write_file_whole
+from ..foreign import visible
 from ..training import RateSweep
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def draw_curve(
         axes[1].legend(frameon=False)
     for axis in axes:
         axis.locator_params(axis="x", integer=True)
-    axes[0].set_title(title, fontsize=10, loc="left")
+    axes[0].set_title(visible(title), fontsize=10, loc="left", parse_math=False)
     _save(figure, path)
 
 

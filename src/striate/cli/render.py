@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from .. import zoo
 from ..data import SOURCES, find
-from ..data.readers import PICTURES
+from ..data.pictures import PICTURES
 from ..errors import DataError
+from ..foreign import visible
 from ..graph import Graph
 from ..model import Guess
 from ..plan import PlanRow, WorkMemory
@@ -25,20 +27,25 @@ if TYPE_CHECKING:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Standard output (or standard error) for people."""
-    return Console(stderr=stderr, highlight=False)
+    """Standard output (or standard error) for people; brackets are no markup."""
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
-def say(text: str, *, stderr: bool = False) -> None:
-    """A line of prose, as it is: brackets are no markup, and the terminal wraps it."""
-    console(stderr=stderr).print(text, markup=False, soft_wrap=True)
+def say(text: str, *, stderr: bool = False, style: str | None = None) -> None:
+    """A line of prose, as it is: what others wrote in it moves no cursor, and the terminal wraps it."""
+    console(stderr=stderr).print(Text(visible(text, lines=True), style=style or ""), soft_wrap=True)
 
 
 def _table(*headers: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for header in headers:
-        table.add_column(header, overflow="fold")
+        table.add_column(Text(header), overflow="fold")
     return table
+
+
+def _add(table: Table, *cells: str, style: str | None = None) -> None:
+    """A row of plain text."""
+    table.add_row(*(Text(visible(cell, lines=True)) for cell in cells), style=style)
 
 
 def shape_rows(graph: Graph) -> list[dict[str, Any]]:
@@ -51,7 +58,7 @@ def shape_rows(graph: Graph) -> list[dict[str, Any]]:
             "input_shapes": [list(shape) for shape in node.input_shapes], "output_shape": list(node.output_shape),
             "arithmetic": list(dict.fromkeys(_arithmetic(axis) for axis in axes)),
             "padding": [[axis.before, axis.after] for axis in axes],
-            "unread": [len(axis.unread) for axis in axes if isinstance(axis, WindowAxis)],
+            "unread": [axis.unread_count for axis in axes if isinstance(axis, WindowAxis)],
             "parameters": node.parameter_count,
         })  # fmt: skip
     return rows
@@ -75,8 +82,8 @@ def shape_table(graph: Graph) -> Table:
         if any(row["unread"]):
             rows, columns = row["unread"]
             remarks.append(f"{_count(rows, 'row')} and {_count(columns, 'column')} unread")
-        table.add_row(
-            row["layer"], row["kind"], " + ".join(times(tuple(s)) for s in row["input_shapes"]),
+        _add(
+            table, visible(row["layer"]), row["kind"], " + ".join(times(tuple(s)) for s in row["input_shapes"]),
             times(tuple(row["output_shape"])), "\n".join(row["arithmetic"]), "; ".join(remarks),
         )  # fmt: skip
     return table
@@ -107,7 +114,7 @@ def speed_table(speed: Speed) -> Table:
         limits = [
             "" if value is None else f"{value:.0%}" for value in (row.forward_of_peak, row.backward_of_peak)
         ]
-        table.add_row(row.name, f"{row.forward_share:.1%}", limits[0], f"{row.backward_share:.1%}", limits[1])
+        _add(table, row.name, f"{row.forward_share:.1%}", limits[0], f"{row.backward_share:.1%}", limits[1])
     return table
 
 
@@ -115,8 +122,8 @@ def plan_table(rows: Sequence[PlanRow]) -> Table:
     """What the native engine does, op by op."""
     table = _table("layer", "op", "how and why", "reads at", "writes at", "bytes", "MACs")
     for row in rows:
-        table.add_row(
-            row.name, row.op, row.why, f"{row.reads:,}", f"{row.writes:,}", f"{row.bytes_an_image:,}",
+        _add(
+            table, row.name, row.op, row.why, f"{row.reads:,}", f"{row.writes:,}", f"{row.bytes_an_image:,}",
             f"{row.macs_share:.1%}",
         )  # fmt: skip
     return table
@@ -149,7 +156,7 @@ def prediction_table(files: Sequence[Path], guesses: Sequence[Sequence[Guess]]) 
     """A picture a line, the most probable classes beside it."""
     table = _table("picture", *(f"#{i + 1}" for i in range(max(len(row) for row in guesses))))
     for file, row in zip(files, guesses, strict=True):
-        table.add_row(str(file), *(f"{guess.label} {guess.probability:.1%}" for guess in row))
+        _add(table, visible(file), *(f"{visible(guess.label)} {guess.probability:.1%}" for guess in row))
     return table
 
 
@@ -169,9 +176,7 @@ def data_table() -> Table:
     """data_rows as a table."""
     table = _table("name", "what", "where")
     for row in data_rows():
-        table.add_row(
-            row["name"], row["title"], row["where"] or f"not here: striate data fetch {row['name']}"
-        )
+        _add(table, row["name"], row["title"], row["where"] or f"not here: striate data fetch {row['name']}")
     return table
 
 
@@ -191,7 +196,7 @@ def topic_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Topics of exercises and their levels."""
     table = _table("topic", "level 1", "level 2", "level 3")
     for row in rows:
-        table.add_row(row["topic"], *row["levels"])
+        _add(table, row["topic"], *row["levels"])
     return table
 
 
@@ -200,10 +205,11 @@ def grade_table(found: Sequence[Graded]) -> Table:
     table = _table("student", "exercise", "answer", "verdict")
     right: dict[str, list[bool]] = {}
     for one in found:
-        table.add_row(one.student, one.exercise, one.given, one.verdict.sentence)
-        right.setdefault(one.student, []).append(one.verdict.right)
+        _add(table, visible(one.student), visible(one.exercise), visible(one.given), one.verdict.sentence)
+        if one.counted:
+            right.setdefault(one.student, []).append(one.verdict.right)
     for student, every in right.items():
-        table.add_row(student, "", "", f"{sum(every)}/{len(every)}", style="bold")
+        _add(table, visible(student), "", "", f"{sum(every)}/{len(every)}", style="bold")
     return table
 
 
@@ -211,7 +217,8 @@ def zoo_table() -> Table:
     """zoo_rows as a table."""
     table = _table("name", "input", "parameters", "MACs", "source")
     for row in zoo_rows():
-        table.add_row(
+        _add(
+            table,
             row["name"],
             times(tuple(row["input"])),
             f"{row['parameters']:,}",
@@ -226,13 +233,18 @@ def fetch_progress(*, enabled: bool) -> Iterator[Callable[[str, int, int | None]
     """A progress bar a file, on standard error."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
     with Progress(*columns, console=console(stderr=True), disable=not enabled) as bar:
         tasks: dict[str, Any] = {}
 
         def report(file: str, have: int, total: int | None) -> None:
             if file not in tasks:
-                tasks[file] = bar.add_task(file, total=total)
+                tasks[file] = bar.add_task(visible(file), total=total)
             bar.update(tasks[file], completed=have)
 
         yield report

@@ -19,6 +19,7 @@ from .. import __version__
 from ..data import SOURCES, Augmentation, Dataset, Preprocessing, TrainedOn, load_dataset
 from ..errors import MissingDependencyError, ModelFileError, OptionError, RunFolderError
 from ..graph import Graph
+from ..layers.options import options_of
 from ..model import Model
 from ..shapes import times
 from ..training import (
@@ -164,7 +165,9 @@ def load_for(
     size = None
     if image_size:
         height, _, width = image_size.lower().partition("x")
-        if not height.isdigit() or not (width or height).isdigit():
+        if not all(
+            part.isascii() and part.isdecimal() and len(part) < 6 for part in (height, width or height)
+        ):
             raise OptionError(f"--image-size is written 32x32, got {image_size!r}.")
         size = int(height), int(width or height)
         if data in SOURCES or Path(data).suffix == ".npz":
@@ -205,8 +208,8 @@ def choose_network(net: str | None, data: Dataset, stages: dict[str, Any]) -> Gr
 
 def _stored_options(folder: RunFolder) -> TrainOptions:
     try:
-        stored = TrainOptions(**folder.options())
-    except TypeError as error:
+        stored = TrainOptions(**options_of(TrainOptions, folder.options()))
+    except (OptionError, TypeError, AttributeError) as error:
         raise RunFolderError(f"{folder.path / RUN} is damaged: {error}.") from None
     return replace(
         stored, stages={k: tuple(v) if isinstance(v, list) else v for k, v in stored.stages.items()}
@@ -304,8 +307,8 @@ def _progress(recipe: Recipe, images: int, *, enabled: bool) -> Iterator[Callabl
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("epoch {task.fields[epoch]}"), BarColumn(bar_width=28), MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"), TimeRemainingColumn(),
+        TextColumn("epoch {task.fields[epoch]}", markup=False), BarColumn(bar_width=28), MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}", markup=False), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console(stderr=True), disable=not enabled, transient=True) as bar:
         task = bar.add_task("", total=images, epoch="", figures="")

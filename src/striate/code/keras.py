@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import builtins
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
 from ..shapes import pair, unpair
-from .common import arguments, different, pads, steps_of, variables, windows
+from .common import arguments, different, identifiers, pads, shown, steps_of, variables, windows
 
 if TYPE_CHECKING:
     from ..graph import Graph, Node
+
+
+_AROUND = frozenset(
+    {"inputs", "keras", "layers", "model", *dir(builtins)}
+)  # names that the code around uses, or will
+_OF_KERAS = re.compile(
+    r"(input_layer|keras_tensor|zero_padding2d|cropping2d)(_\d+)?$"
+)  # names that Keras gives by itself
 
 
 class Step:
@@ -34,7 +44,7 @@ def keras_code(graph: Graph) -> str:
         bad.append(f"an input of {len(graph.input_shape)} axes")
     if bad:
         raise OptionError(f"Keras has no counterpart for {', '.join(bad)}.")
-    names = variables(graph)
+    names, own = variables(graph, _AROUND), _layer_names(graph)
     shape = (
         graph.input_shape if len(graph.input_shape) == 1 else (*graph.input_shape[1:], graph.input_shape[0])
     )
@@ -51,10 +61,19 @@ def keras_code(graph: Graph) -> str:
             remark = f"  # {step.note}" if step.note not in said and i == step.named else ""
             said |= {step.note} if remark else set()
             if i == step.named:
-                made = f'{made[:-1]}{", " if not made.endswith("(") and made[-2] != "(" else ""}name="{node.name}")'  # noqa: PLW2901
+                comma = "" if made.endswith("()") else ", "
+                made = f"{made[:-1]}{comma}name={shown(own[node.name])})"  # noqa: PLW2901
             lines.append(f"{names[node.name]} = {made}({value}){remark}")
             value = names[node.name]
     return "\n".join([*lines, f"model = keras.Model(inputs, {names[graph.output]})", ""])
+
+
+def _layer_names(graph: Graph) -> dict[str, str]:
+    """What Keras calls each layer: our name where it is one word, and none that Keras gives to what we add."""
+    names = [node.name for node in graph.nodes]
+    plain = {name for name in names if re.fullmatch(r"\w+", name, re.ASCII) and not _OF_KERAS.match(name)}
+    made = identifiers([name for name in names if name not in plain], ())
+    return {name: name if name in plain else f"layer-{made[name]}" for name in names}
 
 
 def _padded(node: Node) -> tuple[tuple[str, ...], str]:
@@ -179,7 +198,7 @@ def _clip(node: Node) -> Step:
     layer: Any = node.layer
     if layer.low != 0.0 or layer.high is None:
         raise OptionError("bounds other than 0 and a number")
-    return Step(f"layers.ReLU(max_value={layer.high})")
+    return Step(f"layers.ReLU(max_value={shown(layer.high)})")
 
 
 def _concat(node: Node) -> Step:
@@ -276,10 +295,10 @@ def _gelu(node: Node) -> Step:
 _RULES: Mapping[str, Callable[[Node], Step]] = {
     "Conv2d": _conv, "MaxPool2d": _pool, "AvgPool2d": _pool, "Linear": _linear, "Flatten": _flatten, "BatchNorm2d": _batch_norm,
     "GlobalAvgPool2d": _plain("GlobalAveragePooling2D(keepdims=True)"), "ReLU": _plain("ReLU()"), "Sigmoid": _activation("sigmoid"),
-    "LeakyReLU": lambda node: Step(f"layers.LeakyReLU({node.layer.negative_slope})"),  # type: ignore[attr-defined]
+    "LeakyReLU": lambda node: Step(f"layers.LeakyReLU({shown(node.layer.negative_slope)})"),  # type: ignore[attr-defined]
     "Tanh": _activation("tanh"), "Softmax": _plain("Softmax()"), "LogSoftmax": _activation("log_softmax"), "Clip": _clip,
-    "Dropout": lambda node: Step(f"layers.Dropout({node.layer.p})"),  # type: ignore[attr-defined]
-    "ELU": lambda node: Step(f"layers.ELU({node.layer.alpha})"),  # type: ignore[attr-defined]
+    "Dropout": lambda node: Step(f"layers.Dropout({shown(node.layer.p)})"),  # type: ignore[attr-defined]
+    "ELU": lambda node: Step(f"layers.ELU({shown(node.layer.alpha)})"),  # type: ignore[attr-defined]
     "GELU": _gelu, "Mish": _activation("mish"), "HardSwish": _activation("hard_silu"), "HardSigmoid": _hard_sigmoid,
     "Softplus": _activation("softplus"), "Softsign": _activation("softsign"), "Exp": _activation("exponential"),
     "Add": _plain("Add()"), "Multiply": _plain("Multiply()"), "Subtract": _plain("Subtract()"), "Mean": _plain("Average()"),

@@ -45,19 +45,19 @@ def striate_code(graph: Graph) -> str:
         for node in graph.nodes:
             made = _layer(node.layer, usual)
             lines.append(
-                f"        {made}," if _automatic(node, counts) else f'        ("{node.name}", {made}),'
+                f"        {made}," if _automatic(node, counts) else f"        ({shown(node.name)}, {made}),"
             )
-        end = f"    input_shape={graph.input_shape},\n" + (f"    {rounding},\n" if rounding else "")
+        end = f"    input_shape={shown(graph.input_shape)},\n" + (f"    {rounding},\n" if rounding else "")
         body = "\n".join(lines)
         return f"import striate as st\n\nnet = st.Sequential(\n    [\n{body}\n    ],\n{end})\n"
     maker = "st.GraphBuilder" if simple else "st.GraphBuilder.of_tensors"
-    arguments = ", ".join(filter(None, [str(graph.input_shape), rounding if simple else ""]))
+    arguments = ", ".join(filter(None, [shown(graph.input_shape), rounding if simple else ""]))
     lines = ["import striate as st", "", f"build = {maker}({arguments})"]
     for node in graph.nodes:
-        inputs = "".join(f', "{name}"' for name in node.inputs)
+        inputs = "".join(f", {shown(name)}" for name in node.inputs)
         made = _layer(node.layer, usual if simple else "exact")
-        lines.append(f'build.add({made}{inputs}, name="{node.name}")')
-    return "\n".join([*lines, f'net = build.build("{graph.output}")', ""])
+        lines.append(f"build.add({made}{inputs}, name={shown(node.name)})")
+    return "\n".join([*lines, f"net = build.build({shown(graph.output)})", ""])
 
 
 def _is_chain(graph: Graph) -> bool:
@@ -88,11 +88,11 @@ def _layer(layer: Layer, usual_rounding: str) -> str:
     told = layer.to_dict()
     kind = told.pop("kind")
     if kind not in LAYERS:
-        raise OptionError(f"{kind} is not one of the layers of striate.layers: its source cannot be written.")
+        raise OptionError(f"{kind} is none of Striate's layers; code can be written for those alone.")
     if told.get("rounding") == usual_rounding:
         del told["rounding"]
     first = [told.pop(name) for name in _BY_POSITION if name in told]
-    arguments = [*map(repr, first), *(f"{name}={shown(value)}" for name, value in told.items())]
+    arguments = [*map(shown, first), *(f"{name}={shown(value)}" for name, value in told.items())]
     place = "st" if kind in _AT_THE_TOP else "st.layers"
     return f"{place}.{kind}({', '.join(arguments)})"
 

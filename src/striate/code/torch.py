@@ -7,26 +7,71 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
 from ..shapes import pair, unpair
-from .common import arguments, different, pads, steps_of, variables, windows
+from .common import arguments, different, identifiers, pads, shown, steps_of, variables, windows
 
 if TYPE_CHECKING:
     from ..graph import Graph, Node
 
-_TAKEN = (
-    "train",
-    "eval",
-    "type",
-    "float",
-    "half",
-    "double",
-    "cpu",
-    "cuda",
-    "forward",
-    "apply",
-    "modules",
-    "parameters",
-    "to",
+# What nn.Module has: a layer of that name gets an underscore.
+_TAKEN = frozenset(
+    [
+        "T_destination",
+        "add_module",
+        "apply",
+        "bfloat16",
+        "buffers",
+        "call_super_init",
+        "children",
+        "compile",
+        "cpu",
+        "cuda",
+        "double",
+        "dump_patches",
+        "eval",
+        "extra_repr",
+        "float",
+        "forward",
+        "get_buffer",
+        "get_extra_state",
+        "get_parameter",
+        "get_submodule",
+        "half",
+        "ipu",
+        "load_state_dict",
+        "modules",
+        "mtia",
+        "named_buffers",
+        "named_children",
+        "named_modules",
+        "named_parameters",
+        "parameters",
+        "register_backward_hook",
+        "register_buffer",
+        "register_forward_hook",
+        "register_forward_pre_hook",
+        "register_full_backward_hook",
+        "register_full_backward_pre_hook",
+        "register_load_state_dict_post_hook",
+        "register_load_state_dict_pre_hook",
+        "register_module",
+        "register_parameter",
+        "register_state_dict_post_hook",
+        "register_state_dict_pre_hook",
+        "requires_grad_",
+        "set_extra_state",
+        "set_submodule",
+        "share_memory",
+        "state_dict",
+        "to",
+        "to_empty",
+        "train",
+        "training",
+        "type",
+        "xpu",
+        "zero_grad",
+    ]
 )
+_AROUND = ("F", "Net", "float", "nn", "self", "super", "torch")  # names that the code of forward uses
 
 
 class Step:
@@ -47,10 +92,11 @@ def torch_code(graph: Graph) -> str:
     if bad:
         raise OptionError(f"PyTorch has no counterpart for {', '.join(bad)}.")
     made, calls, said = [], [], {""}  # each remark once
-    names = variables(graph)
+    names = variables(graph, _AROUND)
+    attributes = identifiers([node.name for node in graph.nodes], _TAKEN)
     for node in graph.nodes:
         step = steps[node.name]
-        attribute = f"{node.name}_" if node.name in _TAKEN else node.name
+        attribute = attributes[node.name]
         remark = f"  # {step.note}" if step.note not in said else ""
         said.add(step.note)
         if step.made:
@@ -85,13 +131,9 @@ def _conv(node: Node) -> Step:
     )  # fmt: skip
     if even:
         return Step(f"nn.Conv2d({told})")
-    mode = "" if layer.padding_mode == "zeros" else f', mode="{layer.padding_mode}"'
+    mode = "" if layer.padding_mode == "zeros" else f", mode={shown(layer.padding_mode)}"
     call = f"{{self}}(F.pad({{0}}, ({left}, {right}, {top}, {bottom}){mode}))"
-    return Step(
-        f"nn.Conv2d({told})",
-        call.replace("{self}", "{{self}}").replace("{{self}}", "{self}"),
-        "padded unevenly, in forward",
-    )
+    return Step(f"nn.Conv2d({told})", call, "padded unevenly, in forward")
 
 
 def _transposed(node: Node) -> Step:
@@ -163,14 +205,14 @@ def _batch_norm(node: Node) -> Step:
 def _lrn(node: Node) -> Step:
     layer: Any = node.layer
     return Step(
-        f"nn.LocalResponseNorm({layer.size}, {layer.alpha}, {layer.beta}, {layer.k})",
+        f"nn.LocalResponseNorm({arguments([layer.size, layer.alpha, layer.beta, layer.k])})",
         note="alpha is divided by size in both",
     )
 
 
 def _module(text: str, *names: str) -> Callable[[Node], Step]:
     """A module made with hyperparameters of the layer."""
-    return lambda node: Step(f"nn.{text}({', '.join(repr(getattr(node.layer, name)) for name in names)})")
+    return lambda node: Step(f"nn.{text}({', '.join(shown(getattr(node.layer, name)) for name in names)})")
 
 
 def _call(text: str, note: str = "") -> Callable[[Node], Step]:
@@ -208,7 +250,7 @@ def _clip(node: Node) -> Step:
     return (
         Step("nn.ReLU6()")
         if (layer.low, layer.high) == (0.0, 6.0)
-        else Step("", f"{{0}}.clamp({layer.low}, {layer.high})")
+        else Step("", f"{{0}}.clamp({shown(layer.low)}, {shown(layer.high)})")
     )
 
 
@@ -234,7 +276,7 @@ def _selu(node: Node) -> Step:
     layer: Any = node.layer
     if layer == type(layer)():
         return Step("nn.SELU()")
-    return Step("", f"{layer.gamma} * F.elu({{0}}, {layer.alpha})")
+    return Step("", f"{shown(layer.gamma)} * F.elu({{0}}, {shown(layer.alpha)})")
 
 
 def _lp_pool(node: Node) -> Step:
@@ -270,7 +312,7 @@ def _pad(node: Node) -> Step:
     sides = tuple(side for pair_ in reversed(layer.sides) for side in pair_)
     while len(sides) > 2 and sides[-2:] == (0, 0):
         sides = sides[:-2]
-    return Step("", f"F.pad({{0}}, {sides}{f', value={layer.value}' if layer.value else ''})")
+    return Step("", f"F.pad({{0}}, {sides}{f', value={shown(layer.value)}' if layer.value else ''})")
 
 
 def _part(node: Node) -> Step:
@@ -280,8 +322,8 @@ def _part(node: Node) -> Step:
         return Step("", f"{{0}}[{ahead}{list(layer.indices)}]")
     size = node.input_shapes[0][layer.axis]
     if layer.step > 0:
-        ends = ["" if end is None else str(end) for end in (layer.start, layer.stop)]
-        return Step("", f"{{0}}[{ahead}{':'.join(ends)}{f':{layer.step}' if layer.step > 1 else ''}]")
+        ends = ["" if end is None else shown(end) for end in (layer.start, layer.stop)]
+        return Step("", f"{{0}}[{ahead}{':'.join(ends)}{f':{shown(layer.step)}' if layer.step > 1 else ''}]")
     start, stop, step = slice(layer.start, layer.stop, layer.step).indices(size)
     return Step(
         "", f"{{0}}[{ahead}torch.arange({start}, {stop}, {step})]", "no negative steps in PyTorch's slices"
@@ -347,7 +389,9 @@ def _hard_sigmoid(node: Node) -> Step:
     if abs(layer.alpha - 1 / 6) < 1e-7 and layer.beta == 0.5:
         return Step("nn.Hardsigmoid()")
     return Step(
-        "", f"({layer.alpha} * {{0}} + {layer.beta}).clamp(0, 1)", "PyTorch's nn.Hardsigmoid has slope 1/6"
+        "",
+        f"({shown(layer.alpha)} * {{0}} + {shown(layer.beta)}).clamp(0, 1)",
+        "PyTorch's nn.Hardsigmoid has slope 1/6",
     )
 
 
@@ -357,7 +401,7 @@ _RULES: Mapping[str, Callable[[Node], Step]] = {
     "Flatten": _call("torch.flatten({0}, 1)"), "ReLU": _call("F.relu({0})"), "LeakyReLU": _module("LeakyReLU", "negative_slope"),
     "Sigmoid": _call("torch.sigmoid({0})"), "Tanh": _call("torch.tanh({0})"), "Softmax": _call("F.softmax({0}, dim=1)"),
     "LogSoftmax": _call("F.log_softmax({0}, dim=1)"), "Dropout": _module("Dropout", "p"), "Add": _joined(" + "), "Concat": _concat,
-    "ELU": _module("ELU", "alpha"), "GELU": lambda node: Step(f"nn.GELU({node.layer.approximate!r})"),  # type: ignore[attr-defined]
+    "ELU": _module("ELU", "alpha"), "GELU": lambda node: Step(f"nn.GELU({shown(node.layer.approximate)})"),  # type: ignore[attr-defined]
     "Mish": _module("Mish"), "HardSwish": _module("Hardswish"), "HardSigmoid": _hard_sigmoid, "Softplus": _module("Softplus"),
     "Softsign": _module("Softsign"), "Clip": _clip, "Multiply": _joined(" * "), "Subtract": _joined(" - "), "Divide": _joined(" / "),
     "Power": _joined(" ** "), "MatMul": _joined(" @ "), "Maximum": _extreme("maximum"), "Minimum": _extreme("minimum"),
@@ -368,5 +412,5 @@ _RULES: Mapping[str, Callable[[Node], Step]] = {
     "Cast": lambda node: Step("", f"{{0}}.to(torch.{node.layer.to})"),  # type: ignore[attr-defined]
     "IntoBatch": _call("{0}.flatten(0, 1)"),
     "OutOfBatch": lambda node: Step("", f"{{0}}.unflatten(0, (-1, {node.layer.count}))"),  # type: ignore[attr-defined]
-    "InstanceNorm2d": lambda node: Step(f"nn.InstanceNorm2d({node.input_shapes[0][0]}, eps={node.layer.epsilon}, affine=True)"),  # type: ignore[attr-defined]
+    "InstanceNorm2d": lambda node: Step(f"nn.InstanceNorm2d({node.input_shapes[0][0]}, eps={shown(node.layer.epsilon)}, affine=True)"),  # type: ignore[attr-defined]
 }  # fmt: skip

@@ -6,7 +6,7 @@ which training alone does.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from numbers import Real
 from pathlib import Path
@@ -16,12 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError, ModelFileError, OptionError
+from ..foreign import brief
 from ..shapes import integer, times
+from .pictures import eight_bits, open_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Array = npt.NDArray[Any]
+_MOST_PIXELS = 1_000_000  # along a side
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,18 @@ class Preprocessing:
 
     @staticmethod
     def from_dict(record: dict[str, Any]) -> Preprocessing:
-        """What to_dict wrote."""
+        """What to_dict wrote; ModelFileError for other fields, or values that make no picture."""
+        what = "this is no preprocessing description"
+        known = {f.name for f in fields(Preprocessing)}
+        if not isinstance(record, dict) or not set(record) <= known:
+            raise ModelFileError(f"{what}: its fields are {', '.join(sorted(known))}.")
         try:
-            tuples = {key: tuple(record[key]) for key in ("mean", "std")}
-            return Preprocessing(**{**record, **tuples})
-        except (KeyError, TypeError, OptionError) as error:
-            raise ModelFileError(f"this is no preprocessing description: {error}.") from None
+            found = Preprocessing(**record)
+        except (TypeError, OptionError, OverflowError) as error:
+            raise ModelFileError(f"{what}: {error}") from None
+        if max(found.channels, found.height, found.width, found.border) > _MOST_PIXELS:
+            raise ModelFileError(f"{what}: a picture of {brief(found.input_shape)} is no picture.")
+        return found
 
     @staticmethod
     def fitted(images: Array, *, border: int = 0, full_scale: float = 255.0) -> Preprocessing:
@@ -150,24 +159,11 @@ class Preprocessing:
 
         Raises:   DataError for a file that is no picture; FileNotFoundError.
         """
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import Image, ImageOps
 
-        try:
-            if isinstance(picture, (str, Path)):
-                with Image.open(picture) as opened:
-                    image = _flat(ImageOps.exif_transpose(opened), "L" if self.channels == 1 else "RGB")
-            else:
-                image = _flat(picture, "L" if self.channels == 1 else "RGB")
-        except FileNotFoundError:
-            raise
-        except (
-            UnidentifiedImageError,
-            OSError,
-            SyntaxError,
-            ValueError,
-            Image.DecompressionBombError,
-        ) as error:
-            raise DataError(f"{picture} is not a picture that can be read: {error}.") from None
+        name = picture if isinstance(picture, (str, Path)) else "the picture"
+        opened = open_picture(picture) if isinstance(picture, (str, Path)) else eight_bits(picture, str(name))
+        image = flat(opened, "L" if self.channels == 1 else "RGB", str(name))
         if image.size != (self.width, self.height):
             image = ImageOps.fit(image, (self.width, self.height), Image.Resampling.BILINEAR)
         pixels = np.asarray(image, np.uint8)
@@ -180,17 +176,15 @@ class Preprocessing:
         return f"{times((self.height, self.width))} {'grey' if self.channels == 1 else 'RGB'}{border}"
 
 
-def _flat(image: Image, mode: str) -> Image:
-    """In one mode, transparency laid over white."""
+def flat(image: Image, mode: str, name: str) -> Image:
+    """In one mode, transparency laid over white; DataError where Pillow does not know how."""
     from PIL import Image as PillowImage
 
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        ground = PillowImage.new("RGBA", rgba.size, "white")
-        return PillowImage.alpha_composite(ground, rgba).convert(mode)
-    if image.mode.startswith("I") or image.mode == "F":
-        wide = np.asarray(image, np.float64)
-        image = PillowImage.fromarray(
-            np.clip(wide / max(1.0, 257.0 if wide.max() > 255 else 1.0), 0, 255).astype(np.uint8)
-        )
-    return image.convert(mode)
+    try:
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            rgba = image.convert("RGBA")
+            ground = PillowImage.new("RGBA", rgba.size, "white")
+            return PillowImage.alpha_composite(ground, rgba).convert(mode)
+        return image.convert(mode)
+    except (ValueError, OSError, TypeError, KeyError) as error:
+        raise DataError(f"{name} is not a picture that can be read: {error}.") from None

@@ -6,18 +6,25 @@ Leaves out: fetching (download.py) and the names of data sets (catalog.py).
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError, MissingDependencyError
+from ..limits import check, check_unpacked
+from ..shapes import times
+from .arrays import read_arrays
 from .dataset import Dataset
-from .preprocessing import Preprocessing
+from .pictures import PICTURES, open_picture
+from .preprocessing import Preprocessing, flat
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+if TYPE_CHECKING:
+    import gzip
+
 _IDX_UINT8 = 8
 
 
@@ -30,18 +37,28 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     import zlib
 
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return _idx(file, path)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is damaged or cut off: {error}.") from None
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _IDX_UINT8:
+
+
+def _idx(file: IO[bytes] | gzip.GzipFile, path: Path) -> npt.NDArray[np.uint8]:
+    """The header first: what it claims is checked against the file before more is read."""
+    head = file.read(4)
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] != _IDX_UINT8:
         raise DataError(f"{path} is not an IDX file of bytes.")
-    rank = content[3]
-    shape = (
-        tuple(int(n) for n in np.frombuffer(content, ">u4", rank, 4)) if len(content) >= 4 + 4 * rank else ()
-    )
-    if not shape or len(content) != 4 + 4 * rank + prod(shape):
-        raise DataError(f"{path} is cut off: {len(content):,} bytes for an array of shape {shape}.")
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
+    rank = head[3]
+    check("axes", rank, str(path))
+    sizes = file.read(4 * rank)
+    shape = tuple(int(n) for n in np.frombuffer(sizes, ">u4")) if len(sizes) == 4 * rank else ()
+    check_unpacked(prod(shape), path.stat().st_size, str(path))
+    content = file.read(prod(shape) + 1) if shape else b""
+    if not shape or len(content) != prod(shape):
+        have = len(head) + len(sizes) + len(content)
+        how = "longer than it says" if len(content) > prod(shape) else "cut off"
+        raise DataError(f"{path} is {how}: {have:,} bytes for an array of shape {shape}.")
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def read_mnist(folder: Path, stem: str, name: str, class_names: tuple[str, ...]) -> Dataset:
@@ -109,15 +126,10 @@ def read_folder(folder: Path, size: tuple[int, int] | None = None, channels: int
 
 
 def _guess(path: Path, size: tuple[int, int] | None, channels: int | None) -> tuple[tuple[int, int], int]:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            grey = image.mode in ("1", "L", "LA", "I", "I;16", "F")
-            shrink = max(1.0, max(image.size) / 64)
-            guessed = round(image.height / shrink), round(image.width / shrink)
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f"{path} is not a picture that can be read: {error}.") from None
+    image = open_picture(path)
+    shrink = max(1.0, max(image.size) / 64)
+    guessed = max(1, round(image.height / shrink)), max(1, round(image.width / shrink))
+    grey = image.mode in ("1", "L", "LA")
     return size or guessed, channels or (1 if grey else 3)
 
 
@@ -128,25 +140,21 @@ def read_npz(path: Path) -> tuple[Dataset, Dataset | None]:
     (N, H, W, C) with 1 or 3 channels; names, class_names or classes for the classes. Also pictures as
     files end to end: bytes, offsets, label, and n_train for where the test images begin.
     """
-    import zlib
-    from zipfile import BadZipFile
-
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} is not a readable .npz: {error}.") from None
+    arrays = read_arrays(path)
     if {"bytes", "offsets", "label"} <= arrays.keys():
         return _encoded(path, arrays)
     x, y = arrays.get("x", arrays.get("images")), arrays.get("y", arrays.get("labels"))
     if x is None or y is None:
         raise DataError(f"{path} needs arrays x and y (or images and labels); it has {', '.join(arrays)}.")
-    names = _names(arrays, y)
-    train = Dataset(path.stem, _as_images(path, x), _as_labels(y, names), names)
+    names = _names(path, arrays, y)
+    train = Dataset(path.stem, _as_images(path, x), _as_labels(path, y, names), names)
     if "x_test" not in arrays or "y_test" not in arrays:
         return train, None
     test = Dataset(
-        f"{path.stem} (test)", _as_images(path, arrays["x_test"]), _as_labels(arrays["y_test"], names), names
+        f"{path.stem} (test)",
+        _as_images(path, arrays["x_test"]),
+        _as_labels(path, arrays["y_test"], names),
+        names,
     )
     return train, test
 
@@ -154,48 +162,80 @@ def read_npz(path: Path) -> tuple[Dataset, Dataset | None]:
 def _encoded(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> tuple[Dataset, Dataset | None]:
     import io
 
-    from PIL import Image, UnidentifiedImageError
-
-    content, offsets, labels = arrays["bytes"].tobytes(), arrays["offsets"], arrays["label"].astype(np.int64)
-    if len(offsets) != len(labels) + 1 or offsets[-1] > len(content):
+    content, offsets, labels = arrays["bytes"].tobytes(), arrays["offsets"], arrays["label"]
+    for name, array in (("offsets", offsets), ("label", labels)):
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise DataError(
+                f"{path}: {name} must be a row of whole numbers, got {array.dtype} of shape {array.shape}."
+            )
+    ends = offsets.tolist()
+    if len(ends) != len(labels) + 1 or any(not 0 <= a <= b <= len(content) for a, b in pairwise(ends)):
         raise DataError(
             f"{path}: {len(labels)} labels need {len(labels) + 1} offsets inside {len(content)} bytes."
         )
-    pictures = []
-    for i in range(len(labels)):
-        try:
-            with Image.open(io.BytesIO(content[offsets[i] : offsets[i + 1]])) as image:
-                pictures.append(np.asarray(image.convert("RGB"), np.uint8))
-        except (UnidentifiedImageError, OSError) as error:
-            raise DataError(f"{path}: picture {i} cannot be read: {error}.") from None
+    names = _names(path, arrays, labels)
+    pictures: list[npt.NDArray[np.uint8]] = []
+    for i, (begin, end) in enumerate(pairwise(ends)):
+        image = open_picture(io.BytesIO(content[begin:end]), f"{path}: picture {i}")
+        pictures.append(np.asarray(flat(image, "RGB", f"{path}: picture {i}"), np.uint8))
+        if pictures[i].shape != pictures[0].shape:
+            raise DataError(
+                f"{path}: picture {i} is {image.height}×{image.width}, picture 0 {times(pictures[0].shape[:2])}."
+            )
+        check_unpacked(pictures[0].size * len(labels), len(content), str(path))
+    if not pictures:
+        raise DataError(f"{path}: there are no pictures.")
     images = np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2))
-    names = _names(arrays, labels)
-    cut = int(arrays.get("n_train", np.array(len(labels))))
-    whole = Dataset(path.stem, images, labels, names)
+    cut = _count(path, arrays["n_train"]) if "n_train" in arrays else len(labels)
+    whole = Dataset(path.stem, images, labels.astype(np.int64), names)
     if not 0 < cut < len(labels):
         return whole, None
     return whole.take(slice(0, cut)), whole.take(slice(cut, None), f"{path.stem} (test)")
 
 
-def _names(arrays: dict[str, npt.NDArray[Any]], labels: npt.NDArray[Any]) -> tuple[str, ...]:
-    if np.issubdtype(labels.dtype, np.floating):
+def _count(path: Path, array: npt.NDArray[Any]) -> int:
+    if array.size != 1 or array.dtype.kind not in "iu":
+        raise DataError(
+            f"{path}: n_train must be one whole number, got {array.dtype} of shape {array.shape}."
+        )
+    return int(array.reshape(()))
+
+
+def _names(path: Path, arrays: dict[str, npt.NDArray[Any]], labels: npt.NDArray[Any]) -> tuple[str, ...]:
+    """The classes' names: those given, the different words among the labels, or numbers up to the largest label."""
+    if labels.dtype.kind == "f":
         return ()
     for key in ("class_names", "names", "classes"):
         if key in arrays and arrays[key].ndim == 1:
+            check("classes", len(arrays[key]), str(path))
             return tuple(str(name) for name in arrays[key])
     if labels.dtype.kind in "US":
-        return tuple(sorted({str(label) for label in labels}))
-    return tuple(str(i) for i in range(int(labels.max(initial=0)) + 1))
+        different = sorted({str(label) for label in labels.ravel()})
+        check("classes", len(different), str(path))
+        return tuple(different)
+    largest = int(labels.max(initial=0))
+    check("classes", largest + 1, f"{path}: labels up to {largest}")
+    return tuple(str(i) for i in range(largest + 1))
 
 
-def _as_labels(y: npt.NDArray[Any], names: tuple[str, ...]) -> npt.NDArray[Any]:
+def _as_labels(path: Path, y: npt.NDArray[Any], names: tuple[str, ...]) -> npt.NDArray[Any]:
+    if y.dtype.kind not in "fiubUS" or not y.ndim:
+        raise DataError(
+            f"{path}: labels must be whole numbers, words, or targets, got {y.dtype} of shape {y.shape}."
+        )
     if y.dtype.kind in "US":
         number = {name: i for i, name in enumerate(names)}
-        return np.array([number.get(str(label), -1) for label in y], np.int64)
-    return y.astype(np.float32) if np.issubdtype(y.dtype, np.floating) else y.astype(np.int64)
+        return np.array([number.get(str(label), -1) for label in y.ravel()], np.int64).reshape(y.shape)
+    if y.dtype.kind == "f":
+        return y.astype(np.float32)
+    if y.size and int(y.max()) > np.iinfo(np.int64).max:
+        raise DataError(f"{path}: label {y.max()} is larger than any whole number of 64 bits.")
+    return y.astype(np.int64)
 
 
 def _as_images(path: Path, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if x.dtype.kind not in "fiub":
+        raise DataError(f"{path}: x must hold real numbers, got {x.dtype}.")
     if x.ndim == 3:
         x = x[:, None]
     elif x.ndim == 4 and x.shape[1] not in (1, 3) and x.shape[3] in (1, 3):

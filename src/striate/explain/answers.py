@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..errors import OptionError
-from .numbers import Array, exact, parse_grid, show
+from ..limits import check
+from .numbers import Array, approximately, exact, parse_grid, show
 
 Answer: TypeAlias = Array | None  # None: it does not fit
 
@@ -41,6 +42,7 @@ def read_answer(text: str, like: Answer) -> Answer:
     >>> read_answer("[[1, -2], [3, 1/2]]", None).tolist()
     [[[1, -2], [3, Fraction(1, 2)]]]
     """
+    check("answer_characters", len(text), "the answer", OptionError)
     words = text.strip().strip(".!").lower().replace("’", "'")
     if words in _NO:
         return None
@@ -85,7 +87,7 @@ def _squeezed(answer: Array) -> Array:
 
 def _close(x: Any, y: Any) -> bool:
     if isinstance(x, float) or isinstance(y, float):
-        return abs(float(x) - float(y)) <= TOLERANCE
+        return abs(approximately(x) - approximately(y)) <= TOLERANCE
     return bool(x == y)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..shapes import WindowAxis
-from .numbers import Array, Number, zeros
+from .numbers import Array, Number, approximately, zeros
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def average_counts(windows: Windows, include_pad: bool) -> dict[tuple[int, int],
 def softmax(scores: Array) -> Array:
     """Probabilities, in decimals: exp(s − max s), divided by their sum."""
     most = max(scores.tolist())
-    powers = [exp(float(score - most)) for score in scores.tolist()]
+    powers = [exp(approximately(score - most)) for score in scores.tolist()]
     out = np.empty(len(powers), object)
     total = sum(powers)
     out[...] = [power / total for power in powers]
@@ -134,13 +134,13 @@ def softmax(scores: Array) -> Array:
 
 def sigmoid(value: Number) -> float:
     """1/(1 + e^−x)."""
-    small = exp(-abs(float(value)))
+    small = exp(-abs(approximately(value)))
     return (1.0 if value >= 0 else small) / (1.0 + small)
 
 
 def tangent(value: Number) -> float:
     """Tanh x."""
-    return tanh(float(value))
+    return tanh(approximately(value))
 
 
 def cross_entropy(probabilities: Array, label: int) -> float:

@@ -17,7 +17,7 @@ from ..graph import Node
 from .arithmetic import Windows, average_counts, conv_gradients, winners
 from .expressions import Eq, Expr, Frac, Num, Product, Sum, Sym
 from .forward import Done, exact_slope, shortened
-from .numbers import Array, divided, plain, zeros
+from .numbers import Array, approximately, divided, plain, zeros
 from .steps import Cells, Grid, Region, Section, Step
 
 MOST_JACOBIAN = 144  # entries of a Jacobian that is written out
@@ -87,7 +87,7 @@ def _jacobian(node: Node, x: Array, y: Array, dy: Array, dx: Array, back: Any) -
         unit[at] = 1
         rows[at] = back(unit.reshape(y.shape)).ravel()
     implicit, explicit = dx.ravel(), rows.T.dot(dy.ravel())
-    agree = all(abs(float(a - b)) < 1e-12 for a, b in zip(implicit, explicit, strict=True))
+    agree = all(abs(approximately(a - b)) < 1e-12 for a, b in zip(implicit, explicit, strict=True))
     steps = (Step("jacobian.rule", {"outputs": y.size, "inputs": x.size}),
              Step("jacobian.product" if agree else "jacobian.differs", {}))  # fmt: skip
     grids = (

@@ -16,10 +16,12 @@ from random import Random
 from typing import Any
 
 from ..errors import DataError, OptionError
+from ..foreign import brief
 from .answers import Answer, differing, read_answer, same, shown
 from .catalog import say
 from .expressions import to_text
-from .numbers import show
+from .given import check_data
+from .numbers import approximately, show
 from .solve import Solution, solve
 from .steps import Section
 from .topics import TOPICS, Topic
@@ -141,14 +143,19 @@ class Exercise:
         if answer is not None and self.answer is not None and answer.size != self.answer.size:
             return say(lang, "check.shape", {"given": answer.size, "wanted": self.answer.size})
         solution = self.solution()
+        if solution is not None and (answer is None or self.answer is None):
+            return f"{say(lang, 'check.wrong')} {say(lang, 'check.expected', {'answer': self.answer_text(lang)})}"
         if solution is None or answer is None or self.answer is None:
             return f"{say(lang, 'check.wrong')} {say(lang, 'check.first', {'step': self._arithmetic(lang)})}"
         flat, right = answer.ravel().tolist(), self.answer.ravel().tolist()
-        at = next(
+        differ = (
             i
             for i, (one, other) in enumerate(zip(flat, right, strict=True))
-            if not abs(float(one) - float(other)) < 1e-9
+            if not abs(approximately(one) - approximately(other)) < 1e-9
         )
+        at = next(differ, None)
+        if at is None:  # the right numbers, in another form
+            return f"{say(lang, 'check.wrong')} {say(lang, 'check.expected', {'answer': self.answer_text(lang)})}"
         section = _section_of(solution, right)
         expression = section.cells[at].expression if section else None
         step = self.answer_text(lang) if expression is None else to_text(expression)
@@ -179,15 +186,24 @@ class Exercise:
 
         Raises:   DataError for anything else.
         """
+        if not isinstance(record, Mapping):
+            raise DataError(f"this is no exercise: expected a table, got {type(record).__name__}.")
+        topic, level, data = (record.get(name) for name in ("topic", "level", "data"))
+        if not isinstance(topic, str) or topic not in TOPICS:
+            raise DataError(
+                f"this is no exercise: its topic is {brief(topic)}; there are {', '.join(TOPICS)}."
+            )
+        if isinstance(level, bool) or level not in (1, 2, 3):
+            raise DataError(f"this is no exercise: level must be 1, 2 or 3, got {brief(level)}.")
+        exercise = Exercise(topic, int(level), check_data(TOPICS[topic], int(level), data))
         try:
-            exercise = Exercise(record["topic"], int(record["level"]), dict(record["data"]))
             exercise.answer  # noqa: B018 — computed, so that damage shows here
-            claimed = record.get("id", exercise.identity)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, ArithmeticError) as error:
             raise DataError(f"this is no exercise: {type(error).__name__}: {error}.") from None
+        claimed = record.get("id", exercise.identity)
         if claimed != exercise.identity:
             raise DataError(
-                f"the exercise calls itself {claimed}, and its numbers make it {exercise.identity}: it was changed."
+                f"the exercise calls itself {brief(claimed)}, and its numbers make it {exercise.identity}: it was changed."
             )
         return exercise
 
@@ -212,7 +228,7 @@ def _section_of(solution: Solution, right: list[Any]) -> Section | None:
     """The section whose cells are the answer's numbers."""
     for section in reversed(solution.sections):
         if len(section.cells) == len(right) and all(
-            abs(float(cell.value) - float(value)) < 1e-9
+            abs(approximately(cell.value) - approximately(value)) < 1e-9
             for cell, value in zip(section.cells, right, strict=True)
         ):
             return section

@@ -9,12 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from fractions import Fraction
+from math import inf, prod
+from sys import float_info
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError
+from ..foreign import brief
+from ..limits import check
 
 Number: TypeAlias = int | Fraction | float
 Array: TypeAlias = npt.NDArray[Any]  # of objects: int, Fraction or float
@@ -33,20 +37,48 @@ def plain(value: Any) -> Number:
     return float(value)
 
 
+_WRITTEN = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d+))?(?:/(\d+))?")
+
+
 def parse_number(text: str) -> int | Fraction:
     """One number, exactly.
 
-    Raises:   ValueError if it is none.
+    Raises:   ValueError if it is none; OptionError (a ValueError) for one of more digits than the limit "digits", or too
+              large for a decimal.
 
     >>> parse_number("−1/2"), parse_number("0.25"), parse_number("3.0")
     (Fraction(-1, 2), Fraction(1, 4), 3)
+    >>> parse_number("1e999999999")
+    Traceback (most recent call last):
+    striate.errors.OptionError: 1e999999999: 1,000,000,000 digits of one number are more than 400.
+      400 is the limit "digits"; where this is meant, set STRIATE_LIMITS=digits=1000000000.
     """
     cleaned = text.strip().replace("−", "-").replace("–", "-").replace("⁄", "/")
-    try:
-        value = Fraction(cleaned)
-    except ZeroDivisionError:
-        raise ValueError(text) from None
+    check("digits", len(cleaned), brief(cleaned), OptionError)
+    found = _WRITTEN.fullmatch(cleaned)
+    if found is None or not (found[2] or found[3]) or (found[5] and (found[3] is not None or found[4])):
+        raise ValueError(text)
+    exponent = int(found[4] or 0)
+    check("digits", abs(exponent) + 1, cleaned, OptionError)
+    if found[5] and not int(found[5]):
+        raise ValueError(text)
+    whole, part = int(f"{found[1]}{found[2] or 0}{found[3] or ''}"), len(found[3] or "")
+    value = Fraction(whole, int(found[5] or 1)) * Fraction(10) ** (exponent - part)
+    if abs(value) > float_info.max:
+        raise OptionError(f"{cleaned} is larger than any decimal, about 1.8·10³⁰⁸.")
     return value.numerator if value.denominator == 1 else value
+
+
+def approximately(value: Any) -> float:
+    """The nearest decimal; infinity for what is larger than any.
+
+    >>> approximately(Fraction(1, 4)), approximately(-(10**400))
+    (0.25, -inf)
+    """
+    try:
+        return float(value)
+    except OverflowError:
+        return inf if value > 0 else -inf
 
 
 def parse_grid(text: str, what: str) -> Array:
@@ -84,12 +116,13 @@ def _count(row: list[Any]) -> str:
 def _row(text: str, place: str, row: int) -> list[int | Fraction]:
     found = []
     for column, part in enumerate(re.split(r"[\s,]+", text.strip().strip("[]").strip())):
+        at = f"{place}: row {row + 1}, column {column + 1}"
         try:
             found.append(parse_number(part))
+        except OptionError as error:
+            raise OptionError(f"{at}: {error}") from None
         except ValueError:
-            raise OptionError(
-                f"{place}: row {row + 1}, column {column + 1}: {part!r} is no number."
-            ) from None
+            raise OptionError(f"{at}: {brief(part)} is no number.") from None
     return found
 
 
@@ -102,10 +135,12 @@ def exact(values: Any, what: str) -> Array:
     [[1, Fraction(1, 10)]]
     """
     if isinstance(values, np.ndarray):
+        check("cells", values.size, what, OptionError)
         out = np.empty(values.shape, object)
         out.ravel()[...] = [_exact(v, what, ()) for v in values.ravel().tolist()]
         return out
     shape = _shape(values, what, ())
+    check("cells", prod(shape), what, OptionError)
     out = np.empty(shape, object)
     for index in np.ndindex(*shape):
         value = values
@@ -118,6 +153,7 @@ def exact(values: Any, what: str) -> Array:
 def _shape(values: Any, what: str, at: tuple[int, ...]) -> tuple[int, ...]:
     if not isinstance(values, (list, tuple)):
         return ()
+    check("axes", len(at) + 1, what, OptionError)
     if not values:
         raise OptionError(f"{what}{_place(at)} is empty.")
     shapes = [_shape(value, what, (*at, i)) for i, value in enumerate(values)]
@@ -142,8 +178,10 @@ def _exact(value: Any, what: str, at: tuple[int, ...]) -> int | Fraction:
         if isinstance(value, (int, Fraction)) and not isinstance(value, bool):
             return plain(value)  # type: ignore[return-value]
         return parse_number(value if isinstance(value, str) else repr(float(value)))
-    except (TypeError, ValueError):
-        raise OptionError(f"{what}{_place(at)}: {value!r} is no number.") from None
+    except OptionError as error:
+        raise OptionError(f"{what}{_place(at)}: {error}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise OptionError(f"{what}{_place(at)}: {brief(value)} is no number.") from None
 
 
 def show(value: Any) -> str:

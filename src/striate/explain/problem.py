@@ -6,9 +6,7 @@ everything is checked before anything is solved. Leaves out: solving.
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,15 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from ..data.arrays import read_array
 from ..errors import DataError, OptionError, ShapeError
+from ..foreign import brief
 from ..graph import Graph
 from ..layers import Conv2d, Linear
 from ..pattern import pattern
+from ..records import read_json, read_toml
 from ..shapes import Rounding, times
-from .numbers import Array, exact, parse_grid
+from .numbers import Array, exact, parse_grid, parse_number
 
 _FIELDS = ("network", "image", "weights", "label", "upstream", "rounding", "backward")
-_MOST_BYTES = 50_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,23 +114,19 @@ def read_problem(path: str | Path) -> tuple[Problem, bool]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > _MOST_BYTES:
-        raise DataError(
-            f"{path.name} is larger than {_MOST_BYTES // 10**6} MB; that is no problem to work out by hand."
-        )
-    try:
-        text = path.read_text(encoding="utf-8")
-        record = (
-            tomllib.loads(text, parse_float=Fraction)
-            if path.suffix == ".toml"
-            else json.loads(text, parse_float=Fraction)
-        )
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, json.JSONDecodeError, ValueError) as error:
-        raise DataError(
-            f"{path.name} is not a {path.suffix[1:].upper()} file that can be read: {error}."
-        ) from None
+    record = (read_toml if path.suffix == ".toml" else read_json)(path, parse_float=parse_number)
     if not isinstance(record, dict):
         raise DataError(f"{path.name}: expected a table of {', '.join(_FIELDS)}.")
+    for name, kind, what in (
+        ("network", str, "text"),
+        ("label", int, "a whole number"),
+        ("rounding", str, "text"),
+        ("backward", bool, "true or false"),
+    ):
+        value = record.get(name)
+        given = name in record and not (name == "label" and value is None)
+        if given and (not isinstance(value, kind) or (isinstance(value, bool) and kind is int)):
+            raise DataError(f"{path.name}: {name} must be {what}, got {brief(value)}.")
     return record
 
 
@@ -156,10 +152,7 @@ def _resolved(value: Any, path: Path) -> Any:
 
 def read_npy(path: str | Path) -> Any:
     """An array of numbers from an .npy file; never pickled objects."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise DataError(f"{Path(path).name} is not an .npy file of numbers: {error}.") from None
+    array = read_array(Path(path))
     if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
         raise DataError(f"{Path(path).name} holds {array.dtype}, not real numbers.")
     return array

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, OptionError
+from ..foreign import brief, visible
+from ..records import read_json, read_text
 from .catalog import say
 from .exercises import Exercise, Verdict, described
 from .numbers import exact
@@ -30,12 +32,13 @@ FORMATS = ("text", "html", "latex", "json")
 
 @dataclass(frozen=True)
 class Graded:
-    """One answer, marked. Fields: student, exercise (its id), given, verdict."""
+    """One answer, marked. Fields: student, exercise (its id), given, verdict; counted: not for a row that repeats one."""
 
     student: str
     exercise: str
     given: str
     verdict: Verdict
+    counted: bool = True
 
 
 def sheet(
@@ -58,7 +61,11 @@ def sheet(
 
 
 def _title(lang: str, student: str) -> str:
-    return say(lang, "exercise.sheet_for", {"student": student}) if student else say(lang, "exercise.sheet")
+    return (
+        say(lang, "exercise.sheet_for", {"student": visible(student)})
+        if student
+        else say(lang, "exercise.sheet")
+    )
 
 
 def _heading(one: Exercise, number: int, lang: str) -> str:
@@ -164,8 +171,8 @@ def read_roster(path: str | Path) -> list[str]:
 
 def _rows(path: str | Path) -> list[list[str]]:
     try:
-        return list(csv.reader(StringIO(Path(path).read_text(encoding="utf-8-sig"))))
-    except (UnicodeDecodeError, csv.Error) as error:
+        return list(csv.reader(StringIO(read_text(path, encoding="utf-8-sig"))))
+    except csv.Error as error:
         raise DataError(f"{Path(path).name} is no CSV file in UTF-8: {error}.") from None
 
 
@@ -194,10 +201,7 @@ def read_exercise(path: str | Path) -> Exercise:
 
 
 def _json(path: str | Path) -> dict[str, Any]:
-    try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{Path(path).name} is no JSON file: {error}.") from None
+    record = read_json(path)
     if not isinstance(record, dict):
         raise DataError(f"{Path(path).name}: expected an object.")
     return record
@@ -206,15 +210,15 @@ def _json(path: str | Path) -> dict[str, Any]:
 def grade(answers: str | Path, key_file: str | Path, lang: str = "en") -> list[Graded]:
     """Mark a CSV file of answers, columns student, exercise and answer, with a key.
 
-    Raises:   DataError where columns are missing, or a row's exercise is not in the key; OptionError where an answer
-              cannot be read, with its row.
+    An answer that cannot be read is marked so, and the others go on. Where a row repeats a student and exercise, the first
+    one counts.
+
+    Raises:   DataError where columns are missing, or a row's exercise is not in the key.
     """
     records = _json(key_file).get("key")
     if not isinstance(records, list) or not records:
         raise DataError(f"{Path(key_file).name} is no key: striate exercise new --students writes one.")
-    known = {
-        (record.get("student", ""), record.get("id", "")): Exercise.from_dict(record) for record in records
-    }
+    known = {_place(record, key_file): Exercise.from_dict(record) for record in records}
     rows = _rows(answers)
     heads = [cell.strip().lower() for cell in rows[0]] if rows else []
     missing = [name for name in ("student", "exercise", "answer") if name not in heads]
@@ -223,7 +227,8 @@ def grade(answers: str | Path, key_file: str | Path, lang: str = "en") -> list[G
             f"{Path(answers).name}: there is no column {', '.join(missing)}; it needs student, exercise and answer."
         )
     at = [heads.index(name) for name in ("student", "exercise", "answer")]
-    found = []
+    found: list[Graded] = []
+    seen: dict[tuple[str, str], int] = {}
     for number, row in enumerate(rows[1:], 2):
         if not any(cell.strip() for cell in row):
             continue
@@ -232,9 +237,25 @@ def grade(answers: str | Path, key_file: str | Path, lang: str = "en") -> list[G
             raise DataError(
                 f"{Path(answers).name}, row {number}: the key has no exercise {identity or '(none)'} for {student or '(no name)'}."
             )
-        try:
-            verdict = known[student, identity].check(given, lang)
-        except OptionError as error:
-            raise OptionError(f"{Path(answers).name}, row {number}: {error}") from None
-        found.append(Graded(student, identity, given, verdict))
+        before = seen.setdefault((student, identity), number)
+        if before != number:
+            verdict = Verdict(False, "repeated", None, say(lang, "check.repeated", {"row": before}))
+        else:
+            verdict = _marked(known[student, identity], given, lang)
+        found.append(Graded(student, identity, given, verdict, counted=before == number))
     return found
+
+
+def _place(record: Any, key_file: str | Path) -> tuple[str, str]:
+    """The student and the exercise that a record of the key is for."""
+    place = (record.get("student", ""), record.get("id", "")) if isinstance(record, dict) else None
+    if place is None or not all(isinstance(part, str) for part in place):
+        raise DataError(f"{Path(key_file).name} is no key: it holds {brief(record)}.")
+    return place
+
+
+def _marked(asked: Exercise, given: str, lang: str) -> Verdict:
+    try:
+        return asked.check(given, lang)
+    except OptionError as error:
+        return Verdict(False, "unreadable", None, say(lang, "check.unreadable", {"reason": error}))

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
 from typing import Any
 
 from ..errors import OptionError
 from ..graph import INPUT, Graph
+from ..limits import check
 from ..shapes import Rounding
 from .arithmetic import cross_entropy, softmax
 from .backward import loss_gradient, send_back
@@ -20,6 +23,9 @@ from .forward import Done, work_out
 from .numbers import Array
 from .problem import Problem, problem
 from .steps import Grid, Section, Step
+
+_DIGITS = 4000  # Python writes integers of 4,300
+_BITS = int(_DIGITS * 3.32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,12 +125,33 @@ def solve(
         raise OptionError("an image is needed.")
     else:
         asked = problem(network, image, weights, label=label, upstream=upstream, rounding=rounding)
+    _check_size(asked.graph)
+    try:
+        return _solved(asked, backward=backward)
+    except OverflowError:
+        raise OptionError(
+            "the numbers become larger than any decimal, about 1.8·10³⁰⁸; give smaller ones."
+        ) from None
+
+
+def _check_size(graph: Graph) -> None:
+    """Refuse what cannot be worked out number by number, before anything is made."""
+    work = graph.macs
+    for node in graph.nodes:
+        check("cells", prod(node.output_shape), f"the output of {node.where}", OptionError)
+        taps = prod(axis.kernel_size for axis in node.layer.windows(*node.input_shapes))
+        work += prod(node.output_shape) * taps if not node.macs else 0
+    check("hand_macs", work, "this problem", OptionError)
+
+
+def _solved(asked: Problem, *, backward: bool) -> Solution:
     values: dict[str, Array] = {INPUT: asked.image}
     done: dict[str, Done] = {}
     sections = []
     for node in asked.graph.nodes:
         done[node.name] = work_out(node, [values[name] for name in node.inputs], asked.parameters)
         values[node.name] = done[node.name].y
+        _check_digits(node.where, done[node.name].y)
         sections.append(done[node.name].section)
     loss = None
     if asked.label is not None:
@@ -132,7 +159,19 @@ def solve(
         sections.append(section)
     gradients: dict[str, Array] = {}
     back = _backward(asked, values, done, gradients) if backward else ()
+    for name, array in gradients.items():
+        _check_digits(f"the gradient of {name}", array)
     return Solution(asked, values, tuple(sections), gradients, tuple(back), loss)
+
+
+def _check_digits(where: str, values: Array) -> None:
+    """Refuse numbers that Python would not write out."""
+    for value in values.ravel().tolist():
+        if (
+            isinstance(value, (int, Fraction))
+            and max(value.numerator.bit_length(), value.denominator.bit_length()) > _BITS
+        ):
+            raise OptionError(f"{where}: a number of more than {_DIGITS:,} digits; give shorter ones.")
 
 
 def _probabilities(asked: Problem, values: Mapping[str, Array]) -> Array:

@@ -9,6 +9,7 @@ from ..errors import GraphError, OptionError
 from .base import Layer, ParameterSpec
 from .convolution import Conv2d, ConvTranspose2d
 from .normalization import BatchNorm2d, InstanceNorm2d, LocalResponseNorm
+from .options import options_of
 from .pointwise import (
     Add,
     Concat,
@@ -96,7 +97,7 @@ def __dir__() -> list[str]:
 def layer_from_dict(record: dict[str, Any]) -> Layer:
     """The layer that Layer.to_dict wrote.
 
-    Raises:   GraphError for an unknown kind or hyperparameter.
+    Raises:   GraphError for an unknown kind or hyperparameter, or one of another type.
 
     >>> layer_from_dict({"kind": "Conv2d", "out_channels": 6, "kernel_size": 5})
     Conv2d(out_channels=6, kernel_size=5, stride=1, padding=0, dilation=1, groups=1, bias=True, \
@@ -104,10 +105,11 @@ padding_mode='zeros', rounding=None)
     """
     arguments = dict(record)
     kind = arguments.pop("kind", None)
-    if kind not in LAYERS:
+    if not isinstance(kind, str) or kind not in LAYERS:
         raise GraphError(f"unknown layer {kind!r}; known are {', '.join(LAYERS)}.")
+    made: type[Layer] = getattr(modules[__name__], kind)
     try:
-        layer: Layer = getattr(modules[__name__], kind)(**arguments)
+        layer = made(**options_of(made, arguments))
     except (TypeError, OptionError) as error:
         raise GraphError(f"{kind}: {error}") from None
     return layer

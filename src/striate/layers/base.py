@@ -8,9 +8,11 @@ Leaves out: arrays and compute. A layer holds no numbers but its hyperparameters
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from sys import float_info
 from typing import Any, ClassVar, Literal, Self
 
 from ..errors import OptionError, ShapeError
+from ..foreign import brief
 from ..shapes import ReceptiveField, Rounding, Shape, TransposedAxis, WindowAxis, times
 
 _PACKAGE = __name__.rpartition(".")[0] + "."
@@ -123,7 +125,8 @@ def need_image(kind: str, shape: Shape) -> tuple[int, int, int]:
 
 def need_number(value: Any, name: str, low: float, high: float = float("inf")) -> float:
     """`value` as a float in [low, high); OptionError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value < high:
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value < high
+    if not fits or abs(value) > float_info.max:
         limit = f"at least {low:g}" if high == float("inf") else f"in [{low:g}, {high:g})"
-        raise OptionError(f"{name} must be a number {limit}, got {value!r}.")
+        raise OptionError(f"{name} must be a number {limit}, got {brief(value)}.")
     return float(value)

@@ -7,7 +7,7 @@ Promises: shape, parameters and MACs for every hyperparameter. Leaves out: the s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
+from math import gcd, prod
 from typing import ClassVar, Literal
 
 from ..errors import OptionError, ShapeError
@@ -60,7 +60,9 @@ def _check_groups(layer: Conv2d | ConvTranspose2d) -> None:
 
 def _check_channels(layer: Conv2d | ConvTranspose2d, channels: int) -> None:
     if channels % layer.groups:
-        possible = [g for g in range(1, channels + 1) if channels % g == layer.out_channels % g == 0]
+        common = gcd(channels, layer.out_channels)
+        small = [g for g in range(1, min(common, 1000) + 1) if common % g == 0]
+        possible = sorted({*small, *(common // g for g in small)})
         raise ShapeError(
             f"{channels} input channels cannot be split into {layer.groups} groups "
             f"({channels}/{layer.groups} is not whole). Groups that work: {', '.join(map(str, possible))}."

@@ -6,25 +6,30 @@ from operator import index
 from typing import Any, Literal
 
 from ..errors import OptionError
+from ..foreign import brief
+from ..limits import check
 
 Rounding = Literal["exact", "floor", "ceil"]
 IntOrPair = int | tuple[int, int]
 Padding = int | tuple[int, int] | tuple[int, int, int, int] | Literal["same"]
 Shape = tuple[int, ...]
 
+_SMALL = 1 << 31
 ROUNDINGS = ("exact", "floor", "ceil")
 
 
 def integer(value: Any, name: str, least: int) -> int:
-    """`value` as an int of at least `least`; OptionError otherwise."""
+    """`value` as an int of at least `least`, within the limit "size"; OptionError otherwise."""
     try:
         if isinstance(value, bool):
             raise TypeError
         number = index(value)
     except TypeError:
-        raise OptionError(f"{name} must be a whole number, got {value!r}.") from None
+        raise OptionError(f"{name} must be a whole number, got {brief(value)}.") from None
     if number < least:
-        raise OptionError(f"{name} must be at least {least}, got {number}.")
+        raise OptionError(f"{name} must be at least {least}, got {brief(number)}.")
+    if number > _SMALL:  # looked at here, so that the limit is not read for every 3
+        check("size", number, name, OptionError)
     return number
 
 

@@ -7,6 +7,7 @@ when it does not fit (fixes.py) and the transposed direction (transposed.py).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 from typing import Any, overload
 
 from ..errors import OptionError
@@ -44,11 +45,11 @@ class WindowAxis:
 
     @property
     def unread(self) -> tuple[int, ...]:
-        """Input positions that no window reads.
+        """Input positions that no window reads, one by one.
 
         >>> output = window_axes((7,), 3, 3, rounding="floor")[0]
-        >>> output.output_size, output.unread
-        (2, (6,))
+        >>> output.output_size, output.unread, output.unread_count
+        (2, (6,), 1)
         """
         read = {
             p * self.stride + tap * self.dilation - self.before
@@ -58,18 +59,117 @@ class WindowAxis:
         return tuple(i for i in range(self.size) if i not in read)
 
     @property
+    def unread_count(self) -> int:
+        """How many positions unread has, by arithmetic alone: sizes may be huge."""
+        if self.dilation == 1 and self.kernel_size < self.stride:
+            return self.size - self._read_apart()
+        if self.dilation == 1 or self.kernel_size == 1:
+            step = 1 if self.kernel_size > 1 or self.stride == 1 else self.stride
+            return self.size - _within(-self.before, self._end, step, 0, self.size)
+        return self.size - self._read_dilated()
+
+    @property
+    def _end(self) -> int:
+        """The last position that the last window looks at, inside the input or not."""
+        return (self.output_size - 1) * self.stride + self.span - 1 - self.before
+
+    @property
+    def trailing(self) -> bool:
+        """Whether what is unread is the end of the input, in one piece."""
+        return self.unread_count == min(self.size, max(0, self.size - 1 - self._end))
+
+    def _read_apart(self) -> int:
+        """Positions read by windows that do not touch one another: whole ones, and those cut at the two ends."""
+        first = -(-self.before // self.stride)  # the first window that begins inside
+        last = min(self.output_size - 1, (self.size - self.kernel_size + self.before) // self.stride)
+        whole = max(0, last - first + 1) * self.kernel_size
+        cut = {first - 1, max(first, last + 1)}
+        starts = [p * self.stride - self.before for p in cut if 0 <= p < self.output_size]
+        return whole + sum(_within(at, at + self.kernel_size - 1, 1, 0, self.size) for at in starts)
+
+    def _read_dilated(self) -> int:
+        """Positions p·stride + t·dilation: of taps whose positions agree modulo the stride, each reads a run of every
+        stride-th position. Windows and taps may change places, and whichever takes fewer runs is counted.
+        """
+        windows, taps = (self.output_size, self.stride), (self.kernel_size, self.dilation)
+        one, other = _Runs(*windows, *taps, -self.before), _Runs(*taps, *windows, -self.before)
+        return min(one, other, key=lambda runs: runs.cost).inside(self.size)
+
+    @property
     def blind_window(self) -> int | None:
         """The first window that reads padding alone, or None."""
-        for p in range(self.output_size):
-            start = p * self.stride - self.before
-            if not any(0 <= start + t * self.dilation < self.size for t in range(self.kernel_size)):
-                return p
-        return None
+        if self.span - 1 < self.before:
+            return 0
+        found = [-(-(self.size + self.before) // self.stride)]  # the first that begins behind the input
+        if self.dilation > self.size:  # it may step over the input
+            low, high = (self.size + self.before) % self.dilation, (self.before - 1) % self.dilation
+            over = 0 if low > high else _first_multiple(self.stride % self.dilation, self.dilation, low, high)
+            if over is not None and over * self.stride < self.before:
+                found.append(over)
+        first = min(found)
+        return first if first < self.output_size else None
 
     @property
     def arithmetic(self) -> str:
         """The formula with its numbers: (7 + 2·0 − 3)/3 + 1 = 2.33."""
         return arithmetic_of(self.size, self.kernel_size, self.stride, self.before, self.after, self.dilation)
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """The positions first + i·step + j·shift for i < count and j < shifts: runs of every step-th position, shifted."""
+
+    count: int
+    step: int
+    shifts: int
+    shift: int
+    first: int
+
+    @property
+    def cycle(self) -> int:
+        """Shifts after which a run falls on the same positions modulo the step."""
+        return self.step // gcd(self.step, self.shift)
+
+    @property
+    def joined(self) -> bool:
+        """Whether the runs that fall on the same positions modulo the step touch."""
+        return self.shift // gcd(self.step, self.shift) <= self.count
+
+    @property
+    def cost(self) -> int:
+        """Runs that have to be looked at."""
+        return min(self.shifts, self.cycle) if self.joined else self.shifts
+
+    def inside(self, size: int) -> int:
+        """How many different positions lie in 0 ≤ x < size."""
+        length = (self.count - 1) * self.step
+        found = 0
+        for j in range(self.cost):
+            last = j + (self.shifts - 1 - j) // self.cycle * self.cycle if self.joined else j
+            low, high = self.first + j * self.shift, self.first + last * self.shift + length
+            found += _within(low, high, self.step, 0, size)
+        return found
+
+
+def _within(low: int, high: int, step: int, start: int, stop: int) -> int:
+    """How many of low, low + step, … up to high lie in start ≤ x < stop."""
+    if low < start:
+        low += -((low - start) // step) * step
+    high = min(high, stop - 1)
+    return 0 if high < low else (high - low) // step + 1
+
+
+def _first_multiple(factor: int, modulus: int, low: int, high: int) -> int | None:
+    """The least x ≥ 0 with low ≤ factor·x mod modulus ≤ high, by Euclid's algorithm; None where there is none."""
+    if low == 0:
+        return 0
+    if factor == 0:
+        return None
+    x = -(-low // factor)
+    if factor * x <= high:
+        return x
+    turns = _first_multiple(modulus % factor, factor, -high % factor, -low % factor)
+    return None if turns is None else -(-(low + modulus * turns) // factor)
 
 
 def arithmetic_of(size: int, kernel: int, stride: int, before: int, after: int, dilation: int) -> str:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..errors import ModelFileError
 from ..files import held, write_file_whole
+from ..records import parse_json
 
 Array = npt.NDArray[Any]
 
@@ -59,16 +60,16 @@ def read_file(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
             if metadata.get("format") != FORMAT:
                 raise ModelFileError(f"{path} is a safetensors file, but not one that Striate wrote.")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no iterator)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelFileError(f"{path} is no model file, or is damaged: {error}.") from None
     if metadata.get("version") != str(VERSION):
         raise ModelFileError(
             f"{path} has format version {metadata.get('version')}, and this Striate reads {VERSION}. Update Striate."
         )
-    try:
-        description = json.loads(metadata["description"])
-    except (KeyError, json.JSONDecodeError) as error:
-        raise ModelFileError(f"{path} has a damaged description: {error}.") from None
+    if "description" not in metadata:
+        raise ModelFileError(f"{path} has a damaged description: there is none.")
+    where = f"{path} has a damaged description; it"
+    description = parse_json(metadata["description"], where, error=ModelFileError)
     if not isinstance(description, dict):
         raise ModelFileError(f"{path} has a damaged description: expected an object.")
     return arrays, description

@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from ..data import Augmentation, Batches
 from ..errors import ModelFileError, OptionError
+from ..foreign import brief
+from ..layers.options import options_of
 from ..plan import Engine
 from ..shapes import integer
 from .events import Ended, EpochDone, Event, Extended, Saved, Started, Stepped
@@ -155,13 +157,46 @@ class TrainingState:
         left_out = ("optimizer", "best", "planned_epochs", "keep_best")
         return {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in left_out}
 
+    def check(self, where: str, flat: Array, own: Array, recipe: Recipe | None) -> None:
+        """Whether the arrays are laid out as a network's parameters and state, and are those of the recipe's optimizer.
+
+        Raises:   ModelFileError, with the array.
+        """
+        for name, array in self.arrays().items():
+            wanted = own if name == "best.state" else flat
+            if array.shape != wanted.shape or array.dtype != wanted.dtype:
+                raise ModelFileError(
+                    f"{where}: {name} is {array.dtype} {array.shape}, expected {wanted.dtype} {wanted.shape}."
+                )
+        if set(self.best) not in (set(), {"flat", "state"}):
+            raise ModelFileError(
+                f"{where}: of the best epoch's arrays, there are {', '.join(self.best)} alone."
+            )
+        needed = set() if recipe is None else set(recipe.optimizer.new_state(flat[:0]))
+        if recipe is not None and self.optimizer and set(self.optimizer) != needed:
+            raise ModelFileError(
+                f"{where}: its optimizer's arrays are {', '.join(self.optimizer)}, of another optimizer."
+            )
+
     @staticmethod
     def restored(record: dict[str, Any], arrays: dict[str, Array]) -> TrainingState:
-        """What to_dict and arrays wrote."""
+        """What to_dict and arrays wrote; ModelFileError for anything else."""
         try:
-            state = TrainingState(**record)
-        except TypeError as error:
+            state = TrainingState(**options_of(TrainingState, record))
+        except (OptionError, TypeError, AttributeError) as error:
             raise ModelFileError(f"this checkpoint's position cannot be read: {error}.") from None
+        figures = {"epoch", "loss", "accuracy", "validation_loss", "validation_accuracy"}
+        for entry in state.epochs:
+            if not figures <= set(entry) or not all(
+                value is None or isinstance(value, (int, float)) for value in entry.values()
+            ):
+                raise ModelFileError(
+                    f"this checkpoint's position cannot be read: epochs hold {brief(entry)}."
+                )
+        if min(state.step, state.right, state.seen, state.since_best) < 0 or not 0 <= (
+            state.best_epoch or 0
+        ) <= len(state.epochs):
+            raise ModelFileError(f"this checkpoint's position cannot be read: {brief(record)}.")
         for name, array in arrays.items():
             group, _, short = name.partition(".")
             if group in ("optimizer", "best"):

@@ -48,7 +48,7 @@ SCRIPT = """
 function mark(step,on){
   var regions=JSON.parse(step.dataset.regions);
   regions.forEach(function(r){
-    root.querySelectorAll('td[data-a="'+r.a+'"]').forEach(function(td){
+    root.querySelectorAll('td[data-a="'+CSS.escape(r.a)+'"]').forEach(function(td){
       if((r.c===null||td.dataset.c==r.c)&&r.i.indexOf(+td.dataset.i)>=0&&(!r.j.length||r.j.indexOf(+td.dataset.j)>=0))
         td.classList.toggle(r.k,on);
     });

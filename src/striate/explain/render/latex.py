@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...foreign import visible
 from ...shapes import times
 from ..catalog import say
 from ..expressions import Num, to_latex
@@ -28,7 +29,7 @@ def escape(text: str) -> str:
     >>> print(escape("dL/dx_1 → 50 %"))
     dL/dx\_1 $\to$ 50 \%
     """
-    return "".join(_ESCAPES.get(letter, letter) for letter in text)
+    return "".join(_ESCAPES.get(letter, letter) for letter in visible(text))
 
 
 def preamble(lang: str) -> str:

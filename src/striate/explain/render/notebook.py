@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from ...code.common import shown as literal
 from ...errors import MissingDependencyError
+from ...foreign import visible
 from ...shapes import times
 from ..catalog import say
 from ..expressions import to_latex
@@ -49,6 +52,16 @@ def notebook(solution: Solution, lang: str, *, full: bool) -> str:
     return text
 
 
+def escape(text: str) -> str:
+    r"""Text for Markdown: nothing in it is a link, a formula or HTML.
+
+    >>> print(escape("<b> [a](b) $x$"))
+    &lt;b> \[a\](b) \$x\$
+    """
+    plain = visible(text).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_\[\]$#|~!])", r"\\\1", plain)
+
+
 def _matrices(values: Array) -> str:
     return "\n\n".join(
         f"$${f'[{label}] ' if label else ''}{matrix(plane)}$$" for label, plane in planes(values)
@@ -56,9 +69,9 @@ def _matrices(values: Array) -> str:
 
 
 def _markdown(section: Section, lang: str, *, full: bool) -> str:
-    out = [f"## {say(lang, section.key, section.args)}"]
+    out = [f"## {escape(say(lang, section.key, section.args))}"]
     for step in section.steps:
-        out.append(say(lang, step.key, step.args))
+        out.append(escape(say(lang, step.key, step.args)))
         if step.expression is not None:
             out.append(f"$${to_latex(step.expression)}$$")
     steps, left = folded(section, full=full)
@@ -66,11 +79,11 @@ def _markdown(section: Section, lang: str, *, full: bool) -> str:
         if step.expression is not None:
             out.append(f"$${to_latex(step.expression)}$$")
         if said := say(lang, step.key, step.args):
-            out.append(said)
+            out.append(escape(said))
     if left:
         out.append(f"*{say(lang, 'more', {'count': left})}*")
     for grid in section.grids:
-        out.append(f"{say(lang, grid.key, grid.args)}:")
+        out.append(f"{escape(say(lang, grid.key, grid.args))}:")
         out.append(_matrices(grid.values))
     return "\n\n".join(out)
 
@@ -82,11 +95,11 @@ def _again(solution: Solution) -> str:
     asked = solution.problem
     weights = {name: nested(array) for name, array in asked.parameters.items()}
     label = "" if asked.label is None else f", label={asked.label}"
-    upstream = "" if asked.upstream is None else f", upstream={nested(asked.upstream)!r}"
+    upstream = "" if asked.upstream is None else f", upstream={literal(nested(asked.upstream))}"
     backward = ", backward=True" if solution.backward else ""
     return (
         "import striate as st\n\n"
-        f"graph = st.Graph.from_dict({asked.graph.to_dict()!r})\n"
-        f"solution = st.explain.solve(graph, {nested(asked.image)!r}, {weights!r}{label}{upstream}{backward})\n"
+        f"graph = st.Graph.from_dict({literal(asked.graph.to_dict())})\n"
+        f"solution = st.explain.solve(graph, {literal(nested(asked.image))}, {literal(weights)}{label}{upstream}{backward})\n"
         "solution"
     )

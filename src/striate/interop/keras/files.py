@@ -7,7 +7,6 @@ themselves, are refused.
 from __future__ import annotations
 
 import io
-import json
 import re
 import zipfile
 import zlib
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import MissingDependencyError, ModelFileError
+from ...records import parse_json
 from ..network import unreadable
 
 Array = npt.NDArray[Any]
@@ -82,10 +82,9 @@ class KerasFile:
         return content
 
     def _json(self, text: Any) -> dict[str, Any]:
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise unreadable(self.path, f"its description is no JSON ({error}).") from None
+        if not isinstance(text, (str, bytes)):
+            raise unreadable(self.path, f"its description is {type(text).__name__}, not text.")
+        found = parse_json(text, f"{self.path}: its description", error=ModelFileError)
         if not isinstance(found, dict) or not isinstance(found.get("config"), dict):
             raise unreadable(self.path, "its description is that of no model.")
         return found

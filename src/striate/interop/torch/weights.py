@@ -61,7 +61,7 @@ def _place(name: str) -> tuple[Any, ...]:
     """Layers by their numbers, 2 before 10, and within a layer weight, bias, then statistics."""
     layer, _, role = name.rpartition(".")
     parts = [
-        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)|\.", layer) if part
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)|\.", layer) if part
     ]
     return (parts, _ROLES.index(role) if role in _ROLES else len(_ROLES), role)
 
