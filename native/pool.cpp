@@ -34,8 +34,8 @@ using std::chrono::microseconds;
 constexpr microseconds PATIENCE{1000}, CROWDED_PATIENCE{20};
 // Two looks at the clock this far apart: the core was another's meanwhile. Believed for a while.
 constexpr microseconds GAP{300}, CROWDED_FOR{50000};
-constexpr int PAUSES = 64;      // between two looks at the clock: 1 to 4 µs
-constexpr int UNYIELDING = 16;  // looks, before the core is offered to others at each
+constexpr microseconds UNYIELDING{150};  // after this the core is offered to others between two looks; that costs a microsecond
+constexpr int PAUSES = 64;               // between two looks at the clock: 1 to 4 µs
 
 // Numbers below 1e-38 count as 0 while the executor runs: a decaying momentum would otherwise pass through them, at
 // a hundred cycles each.
@@ -66,10 +66,9 @@ class Spin {
 
  private:
   bool in_time() {
-    const int looks = turns_ / PAUSES;
-    if (looks > UNYIELDING) sched_yield();
+    if (last_ - began_ > UNYIELDING) sched_yield();
     const auto now = Clock::now();
-    if (looks == 1) began_ = last_ = now;
+    if (turns_ == PAUSES) began_ = last_ = now;
     const bool gap = now - last_ > GAP;
     if (gap) crowded_until.store((now + CROWDED_FOR).time_since_epoch().count(), std::memory_order_relaxed);
     last_ = now;
