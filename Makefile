@@ -8,7 +8,7 @@ comma := ,
 EXTRAS := dev$(if $(TORCH),$(comma)peers)
 STAMP := $(VENV)/.installed$(if $(TORCH),-torch)
 
-.PHONY: demo test test-slow lint sanitize conformance bench bench-here clean
+.PHONY: demo test test-slow lint sanitize clang conformance bench bench-here clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -30,6 +30,10 @@ lint: $(STAMP)
 # The native engine under the address, undefined-behavior and thread sanitizers; builds it twice more.
 sanitize:
 	tests/sanitize.sh $(PYTHON)
+
+# The native engine compiled by Clang, and its tests; builds it once more. Without clang++ it only says so.
+clang:
+	tests/clang.sh $(PYTHON)
 
 # The official ONNX backend tests: how many run, which rule leaves the others out, and whether all pass.
 conformance: $(STAMP)

@@ -1,18 +1,27 @@
 // Python's side of the executor: arrays in, nothing copied, the GIL released while it runs. Python has checked
 // everything (plan/native.py); here sizes are looked at once more, because a wrong one would write over memory. Arrays are
-// never converted (`false`): a copy made here would be gone before it is read.
+// never converted: a copy made here would be gone before what was written to it is read. A program's rows and its table are
+// trusted: only plan/lanes.py may write them.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <unistd.h>
+
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
+#if defined(__GLIBCXX__)
+#include <cxxabi.h>
+#endif
+
 #include "lanes.h"
+#include "pool.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -31,10 +40,54 @@ namespace {
 template <class T, int N = 1>
 using Array = nb::ndarray<T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
 
-// Best first; filled once from what the processor says.
+template <class T> constexpr const char* type_name = "?";
+template <> constexpr const char* type_name<float> = "float32";
+template <> constexpr const char* type_name<double> = "float64";
+template <> constexpr const char* type_name<uint8_t> = "uint8";
+template <> constexpr const char* type_name<int32_t> = "int32";
+template <> constexpr const char* type_name<int64_t> = "int64";
+
+// The array itself, never a converted copy of it.
+template <class T, int N = 1>
+Array<T, N> array(nb::handle given, const char* what) {
+  Array<T, N> found;
+  if (nb::try_cast(given, found, false)) return found;
+  const std::string least = std::is_const_v<T> ? "a " : "a writable ";
+  throw nb::type_error((std::string(what) + " must be " + least + "C-contiguous " + type_name<std::remove_const_t<T>> +
+                        " array with " + std::to_string(N) + (N == 1 ? " axis" : " axes")).c_str());
+}
+
+// Runs `work` without the GIL. A daemon thread that wants it back while the interpreter ends is ended by Python there and then,
+// by unwinding its stack, which nothing between here and Python lets through: it waits for the end of the process instead.
+template <class F>
+double without_gil(F work) {
+  PyThreadState* state = PyEval_SaveThread();
+  const double value = work();
+#if defined(__GLIBCXX__)
+  try {
+    PyEval_RestoreThread(state);
+  } catch (abi::__forced_unwind&) {
+    for (;;) pause();
+  }
+#else
+  PyEval_RestoreThread(state);
+#endif
+  return value;
+}
+
+// Starts the threads of a call, and says once if there may be no more.
+void warn_of(const Visit& visit, int64_t threads) {
+  if (!visit.refused()) return;
+  const std::string text = "this process may start no more threads: the native engine computes on " +
+                           std::to_string(visit.refused()) + " of " + std::to_string(threads) + ", with the same results";
+  if (PyErr_WarnEx(PyExc_RuntimeWarning, text.c_str(), 1) < 0) throw nb::python_error();
+}
+
+// Best first; filled once from what the processor says, and never destroyed: a daemon thread may read it at the end.
 const std::vector<const Isa*>& supported() {
-  static const std::vector<const Isa*> found = [] {
-    std::vector<const Isa*> list;
+  static const std::vector<const Isa*>& found = *[] {
+    auto* made = new std::vector<const Isa*>;
+    auto& list = *made;
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
@@ -43,7 +96,7 @@ const std::vector<const Isa*>& supported() {
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) list.push_back(&avx2::isa);
 #endif
     list.push_back(&baseline::isa);
-    return list;
+    return made;
   }();
   return found;
 }
@@ -61,8 +114,13 @@ struct Plan {
   std::vector<int32_t> table;
   Program program;
 
+  Plan(const std::string& isa_name, nb::object ops_given, nb::object floats_given, nb::object table_given,
+       const std::vector<int64_t>& sizes)
+      : Plan(isa_name, array<const int64_t, 2>(ops_given, "ops"), array<const double, 2>(floats_given, "floats"),
+             array<const int32_t>(table_given, "table"), sizes) {}
+
   Plan(const std::string& isa_name, Array<const int64_t, 2> ops_in, Array<const double, 2> floats_in,
-       Array<const int32_t> table_in, std::vector<int64_t> sizes)
+       Array<const int32_t> table_in, const std::vector<int64_t>& sizes)
       : isa(isa_named(isa_name)), ops(ops_in.data(), ops_in.data() + ops_in.size()),
         floats(floats_in.data(), floats_in.data() + floats_in.size()),
         table(table_in.data(), table_in.data() + table_in.size()) {
@@ -77,17 +135,20 @@ struct Plan {
     return isa.workspace_bytes(program, n, threads, training);
   }
 
-  double run(nb::object x, Array<float> parameters, Array<float> state, Array<float, 2> scores,
-             Array<uint8_t> workspace, int64_t threads, nb::object training) const {
+  double run(nb::object x, nb::object parameters_given, nb::object state_given, nb::object scores_given,
+             nb::object workspace_given, int64_t threads, nb::object training) const {
+    auto parameters = array<float>(parameters_given, "parameters"), state = array<float>(state_given, "state");
+    auto scores = array<float, 2>(scores_given, "scores");
+    auto workspace = array<uint8_t>(workspace_given, "workspace");
     Call call{};
     call.n = static_cast<int64_t>(scores.shape(0));
     if (nb::isinstance<nb::dict>(x)) {
       call.feed = read_feed(nb::cast<nb::dict>(x), call.n);
     } else {
-      auto array = nb::cast<Array<const float, 2>>(x, false);
-      if (static_cast<int64_t>(array.shape(0)) != call.n || static_cast<int64_t>(array.shape(1)) != program.input_vectors)
+      auto images = array<const float, 2>(x, "x");
+      if (static_cast<int64_t>(images.shape(0)) != call.n || static_cast<int64_t>(images.shape(1)) != program.input_vectors)
         throw std::invalid_argument("x has the wrong size");
-      call.x = array.data();
+      call.x = images.data();
     }
     call.parameters = parameters.data();
     call.state = state.data();
@@ -96,18 +157,20 @@ struct Plan {
     call.arena = workspace.data();
     if (!training.is_none()) read_training(call, nb::cast<nb::dict>(training));
     const auto check = [](bool holds, const char* what) { if (!holds) throw std::invalid_argument(what); };
+    check(threads >= 1, "a call needs at least one thread");
     check(static_cast<int64_t>(parameters.size()) == program.parameters, "parameters have the wrong size");
     check(static_cast<int64_t>(state.size()) == program.states, "state has the wrong size");
     check(static_cast<int64_t>(scores.shape(1)) == program.output_vectors, "scores have the wrong size");
     check(static_cast<int64_t>(workspace.size()) >= workspace_bytes(call.n, threads, call.training), "the workspace is too small");
-    nb::gil_scoped_release release;
-    return isa.run(program, call);
+    const Visit visit(threads);
+    warn_of(visit, threads);
+    return without_gil([&] { return isa.run(program, call); });
   }
 
   Feed read_feed(nb::dict d, int64_t n) const {
-    auto images = nb::cast<Array<const uint8_t, 4>>(d["images"], false);
-    auto chosen = nb::cast<Array<const int64_t>>(d["chosen"], false);
-    auto levels = nb::cast<Array<const float, 2>>(d["levels"], false);
+    auto images = array<const uint8_t, 4>(d["images"], "images");
+    auto chosen = array<const int64_t>(d["chosen"], "chosen");
+    auto levels = array<const float, 2>(d["levels"], "levels");
     const auto whole = [&](const char* key) { return nb::cast<int64_t>(d[key]); };
     Feed feed{images.data(), chosen.data(), levels.data(), static_cast<int64_t>(images.shape(1)),
               static_cast<int64_t>(images.shape(2)), static_cast<int64_t>(images.shape(3)), whole("border"), whole("shift"),
@@ -135,9 +198,9 @@ struct Plan {
     const auto whole = [&](const char* key) { return nb::cast<int64_t>(d[key]); };
     const auto vector = [&](const char* key, int64_t least) -> float* {
       if (d[key].is_none()) return nullptr;
-      auto array = nb::cast<Array<float>>(d[key], false);
-      if (static_cast<int64_t>(array.size()) < least) throw std::invalid_argument(std::string(key) + " is too small");
-      return array.data();
+      auto found = array<float>(d[key], key);
+      if (static_cast<int64_t>(found.size()) < least) throw std::invalid_argument(std::string(key) + " is too small");
+      return found.data();
     };
     call.training = 1;
     call.loss = whole("loss");
@@ -145,17 +208,17 @@ struct Plan {
     call.seed = nb::cast<uint64_t>(d["seed"]);
     call.step = whole("step");
     call.gradients = vector("gradients", program.parameters);
-    auto losses = nb::cast<Array<double>>(d["losses"], false);
+    auto losses = array<double>(d["losses"], "losses");
     if (static_cast<int64_t>(losses.size()) < call.n) throw std::invalid_argument("losses are too small");
     call.losses = losses.data();
     if (!d["seconds"].is_none()) {
-      auto seconds = nb::cast<Array<double, 2>>(d["seconds"], false);
+      auto seconds = array<double, 2>(d["seconds"], "seconds");
       if (static_cast<int64_t>(seconds.shape(0)) != program.n_ops || seconds.shape(1) != 2)
         throw std::invalid_argument("seconds have the wrong shape");
       call.seconds = seconds.data();
     }
     if (!d["labels"].is_none()) {
-      auto labels = nb::cast<Array<const int64_t>>(d["labels"], false);
+      auto labels = array<const int64_t>(d["labels"], "labels");
       if (static_cast<int64_t>(labels.size()) != call.n) throw std::invalid_argument("labels have the wrong size");
       for (int64_t i = 0; i < call.n; ++i)
         if (labels.data()[i] < 0 || labels.data()[i] >= program.output_vectors) throw std::invalid_argument("a label is out of range");
@@ -178,7 +241,7 @@ struct Plan {
     o.nesterov = whole("nesterov");
     o.first = vector("first", program.parameters);
     o.second = vector("second", program.parameters);
-    auto mask = nb::cast<Array<const uint8_t>>(d["decay_mask"], false);
+    auto mask = array<const uint8_t>(d["decay_mask"], "decay_mask");
     if (static_cast<int64_t>(mask.size()) != program.parameters) throw std::invalid_argument("decay_mask has the wrong size");
     o.decay_mask = mask.data();
   }
@@ -190,23 +253,23 @@ struct Plan {
 NB_MODULE(_native, m) {
   using striate::Plan;
   m.doc() = "The native executor; striate.plan.native is its only caller.";
+  nb::set_leak_warnings(false);  // a daemon thread may hold a Plan when the interpreter ends
   m.attr("COLUMNS") = static_cast<int>(striate::COLUMNS);
   m.attr("FLOATS") = striate::FLOATS;
   m.attr("WIDEST_FED") = striate::WIDEST_FED;
+  m.attr("MOST_THREADS") = striate::MOST_THREADS;
   m.def("instruction_sets", [] {
     std::vector<std::string> names;
     for (const auto* isa : striate::supported()) names.emplace_back(isa->name);
     return names;
   });
   m.def("multiply_adds", [](const std::string& isa, int64_t count) {
-    nb::gil_scoped_release release;
     const striate::Isa& chosen = striate::isa_named(isa);
-    chosen.multiply_adds(count);
+    striate::without_gil([&] { return chosen.multiply_adds(count); });
     return count * chosen.lanes;
   }, "isa"_a, "count"_a);
   nb::class_<Plan>(m, "Plan")
-      .def(nb::init<const std::string&, striate::Array<const int64_t, 2>, striate::Array<const double, 2>,
-                    striate::Array<const int32_t>, std::vector<int64_t>>(),
+      .def(nb::init<const std::string&, nb::object, nb::object, nb::object, const std::vector<int64_t>&>(),
            "isa"_a, "ops"_a, "floats"_a, "table"_a, "sizes"_a)
       .def_prop_ro("isa", [](const Plan& plan) { return std::string(plan.isa.name); })
       .def_prop_ro("lanes", [](const Plan& plan) { return plan.isa.lanes; })

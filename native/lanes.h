@@ -2,7 +2,9 @@
 //
 // One image a SIMD lane: an activation (C, H, W) of a micro-batch is C·H·W vectors of L floats. A program is plain
 // numbers (see plan/rows.py and plan/lanes.py, which write it): one row of 64-bit integers an op, and one table of 32-bit integers
-// for maps, offsets and packing. Everything here is plain data, because this header is compiled once per instruction
+// for maps, offsets and packing. **Rows and table are trusted**: nothing here checks that an offset or a map stays within the
+// work memory, and one that does not is read and written all the same. Only plan/lanes.py may write them; sizes of arrays are
+// checked (bindings.cpp). Everything here is plain data, because this header is compiled once per instruction
 // set and no function compiled for one may be linked into another.
 #pragma once
 #include <cstddef>
@@ -112,11 +114,12 @@ struct Isa {
   double (*multiply_adds)(int64_t);             // so many independent vector multiply-adds, in registers: their sum
 };
 
-// Run task(i, context) for i = 0 … tasks−1 on up to `threads` threads; returns when all are done.
+// Run task(i, thread, context) for i = 0 … tasks−1 on up to `threads` threads, the caller's among them; returns when all are
+// done. No two tasks that run at once are told the same `thread`, which is less than `threads`.
 using Task = void (*)(int64_t index, int64_t thread, void* context);
 void parallel(int64_t tasks, int64_t threads, Task task, void* context);
-// Run task(t, t, context) once on each of `threads` threads: what a thread does in one such region lies in its cache
-// for the next.
+// Run task(t, …) for t = 0 … threads−1, each on thread t if that one comes: what a thread does in one such region lies in its
+// cache for the next. Another does it for one that sleeps.
 void on_each(int64_t threads, Task task, void* context);
 
 }  // namespace striate

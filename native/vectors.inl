@@ -30,20 +30,36 @@ static inline float horizontal_sum(V v) {
   return part[0];
 }
 
+// Numbers of two vectors, by their places 0 … 2L−1 in both. (GCC 11 lacks the builtin that Clang has.)
+template <int... PLACES>
+static inline V picked(V a, V b) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, PLACES...);
+#else
+  return __builtin_shuffle(a, b, VI{PLACES...});
+#endif
+}
+
+template <int... J> struct Lanes {};
+template <int N, int... J> struct AllLanes : AllLanes<N - 1, N - 1, J...> {};
+template <int... J> struct AllLanes<0, J...> { using Type = Lanes<J...>; };
+constexpr AllLanes<L>::Type ALL_LANES;
+
+// Of two rows of blocks of 2·HALF lanes, the first halves of all blocks, or the second ones.
+template <int HALF, int... J>
+static inline V first_halves(V a, V b, Lanes<J...>) { return picked<(J & HALF ? L + J - HALF : J)...>(a, b); }
+template <int HALF, int... J>
+static inline V second_halves(V a, V b, Lanes<J...>) { return picked<(J & HALF ? L + J : J + HALF)...>(a, b); }
+
 // Turn L vectors of L floats over: blocks of half the width change places, then quarters, and so on.
 template <int HALF>
 static inline void turn_over_step(V (&rows)[L]) {
-  VI low, high;
-  for (int j = 0; j < L; ++j) {
-    low[j] = j & HALF ? L + j - HALF : j;
-    high[j] = j & HALF ? L + j : j + HALF;
-  }
 #pragma GCC unroll 16
   for (int i = 0; i < L; ++i)
     if (!(i & HALF)) {
       const V a = rows[i], b = rows[i + HALF];
-      rows[i] = __builtin_shuffle(a, b, low);
-      rows[i + HALF] = __builtin_shuffle(a, b, high);
+      rows[i] = first_halves<HALF>(a, b, ALL_LANES);
+      rows[i + HALF] = second_halves<HALF>(a, b, ALL_LANES);
     }
   if constexpr (HALF > 1) turn_over_step<HALF / 2>(rows);
 }
@@ -52,16 +68,11 @@ static inline void turn_over_step(V (&rows)[L]) {
 // to one another, two rows to a vector, until one vector is left.
 template <int COUNT, int HALF = L / 2>
 static inline V sums_of_rows(V (&rows)[L]) {
-  VI low, high;
-  for (int j = 0; j < L; ++j) {
-    low[j] = j & HALF ? L + j - HALF : j;
-    high[j] = j & HALF ? L + j : j + HALF;
-  }
 #pragma GCC unroll 16
   for (int i = 0; i < HALF; ++i)
     if (i < COUNT) {
       const V a = rows[i], b = i + HALF < COUNT ? rows[i + HALF] : a;
-      rows[i] = __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, high);
+      rows[i] = first_halves<HALF>(a, b, ALL_LANES) + second_halves<HALF>(a, b, ALL_LANES);
     }
   if constexpr (HALF > 1) return sums_of_rows<(COUNT < HALF ? COUNT : HALF), HALF / 2>(rows);
   return rows[0];

@@ -15,9 +15,11 @@ build() { # name, -fsanitize's argument
 
 build address address,undefined
 LD_PRELOAD="$(library libasan.so) $(library libubsan.so) $(library libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
-  UBSAN_OPTIONS=halt_on_error=1 OPENBLAS_NUM_THREADS=1 build/sanitize-address/bin/python -m pytest -n auto tests/test_native.py
+  UBSAN_OPTIONS=halt_on_error=1 OPENBLAS_NUM_THREADS=1 build/sanitize-address/bin/python -m pytest -n auto tests/test_native.py tests/test_threads.py \
+  -k "not cannot_be_started"  # a sanitizer cannot start either where no stack can be had
 
-# The thread sanitizer cannot start threads after a fork, so the test of that is left to the others.
+# The thread sanitizer cannot start threads after a fork, so the tests of that are left to the others.
 build thread thread
 LD_PRELOAD="$(library libtsan.so) $(library libstdc++.so)" TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" \
-  OPENBLAS_NUM_THREADS=1 build/sanitize-thread/bin/python -m pytest tests/test_native.py -k "(threads or neurons or networks_agree) and not forked"
+  OPENBLAS_NUM_THREADS=1 build/sanitize-thread/bin/python -m pytest tests/test_native.py tests/test_threads.py \
+  -k "(threads or neurons or networks_agree) and not fork and not cannot_be_started and not array and not sleep_on"  # it has a thread of its own

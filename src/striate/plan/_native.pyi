@@ -1,4 +1,9 @@
-"""The native extension, made from native/*.cpp."""
+"""The native extension, made from native/*.cpp.
+
+Arrays are taken as they are, never converted: another type, order or number of axes, or a read-only array where it writes, is
+a TypeError. Sizes are checked. The numbers in `ops`, `floats` and `table` are trusted: an offset or a map that lies
+outside the work memory is read and written all the same, so only plan/lanes.py may write them.
+"""
 
 from typing import Any
 
@@ -6,6 +11,8 @@ import numpy.typing as npt
 
 COLUMNS: int
 FLOATS: int
+WIDEST_FED: int
+MOST_THREADS: int
 
 def instruction_sets() -> list[str]: ...
 

@@ -1,7 +1,7 @@
 """The native engine: runs a Program with the C++ executor, one call a training step.
 
 Promises: what the reference engine promises, in float32, many times faster; results that do not depend on the number
-of threads. STRIATE_ISA forces an instruction set, STRIATE_THREADS the number of threads.
+of threads. STRIATE_ISA forces an instruction set.
 Leaves out: arithmetic of its own; where it must explain (divergence), the reference engine does.
 """
 
@@ -26,12 +26,12 @@ from .fold import Folding, fold_batch_norm
 from .lanes import to_lanes
 from .program import Program
 from .rows import COLUMNS, FLOATS
+from .threads import thread_limit, threads_for
 
 Array = npt.NDArray[Any]
 
 _LOSSES = {"cross-entropy": 1, "hinge": 2, "mean squared error": 3}
 _FORMULAS = {"sgd": 1, "adagrad": 2, "rmsprop": 3, "adadelta": 4, "adam": 5}
-_MACS_WORTH_A_THREAD = 2_000_000
 _IMAGES_A_CALL = 1024
 
 
@@ -76,25 +76,6 @@ def multiply_adds_a_second(isa: str | None = None, seconds: float = 0.05) -> flo
         done: int = module.multiply_adds(name, 1_000_000)  # of vectors
         best = max(best, done / (perf_counter() - at))
     return best
-
-
-def thread_limit() -> int:
-    """STRIATE_THREADS, or the processors this process may use."""
-    text = os.environ.get("STRIATE_THREADS")
-    if text is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not text.isdigit() or int(text) < 1:
-        raise OptionError(f"STRIATE_THREADS must be a whole number of at least 1, got {text!r}.")
-    return int(text)
-
-
-def threads_for(macs: int, limit: int) -> int:
-    """As many threads as a step of so many MACs keeps busy: a tiny network is never slower for having more.
-
-    >>> threads_for(100_000, 8), threads_for(10**9, 8)
-    (1, 8)
-    """
-    return max(1, min(limit, macs // _MACS_WORTH_A_THREAD))
 
 
 @dataclass(frozen=True)
