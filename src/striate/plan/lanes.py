@@ -107,7 +107,7 @@ def _norm(to: Rows, op: Op) -> None:
         STATE=to.state[names["running_mean"]], STATISTICS=to.statistics, GHOST=int(o["ghost_size"] or 0),
         FUSED_RELU=to.fuse_relu(op),
     )  # fmt: skip
-    to.statistics += 4 * shape[0]
+    to.statistics += 5 * shape[0]
 
 
 def _plan(to: Rows) -> Lanes:

@@ -24,13 +24,15 @@ from .engine import Loss, ReferenceEngine, StepResult, Update
 from .fold import Folding, fold_batch_norm
 from .lanes import to_lanes
 from .program import Program
-from .rows import COLUMNS, FLOATS
+from .rows import COLUMNS, FLOATS, SLOTS
 
 Array = npt.NDArray[Any]
 
 _LOSSES = {"cross-entropy": 1, "hinge": 2, "mean squared error": 3}
 _FORMULAS = {"sgd": 1, "adagrad": 2, "rmsprop": 3, "adadelta": 4, "adam": 5}
 _MACS_WORTH_A_THREAD = 2_000_000
+_MANY_MICRO_BATCHES = 1024  # more than any round that holds a part of the batch
+_MOST = 2**63 - 1
 
 
 def native_module() -> Any:
@@ -45,7 +47,7 @@ def native_module() -> Any:
             "its extension, which was not built", "the native engine",
             remedy='install a C++20 compiler (g++ 11 or newer) and Striate again, or use engine="reference".',
         ) from None  # fmt: skip
-    if (len(COLUMNS), FLOATS) != (_native.COLUMNS, _native.FLOATS):
+    if (len(COLUMNS), FLOATS, SLOTS) != (_native.COLUMNS, _native.FLOATS, _native.SLOTS):
         raise OptionError("the native extension is of another version; build it again with pip install -e .")
     return _native
 
@@ -86,37 +88,57 @@ def thread_limit() -> int:
     return int(text)
 
 
-def threads_for(macs: int, limit: int) -> int:
+def threads_for(macs: int, limit: int, *, training: bool) -> int:
     """As many threads as a step of so many MACs keeps busy: a tiny network is never slower for having more.
 
-    >>> threads_for(100_000, 8), threads_for(10**9, 8)
-    (1, 8)
+    A training step keeps SLOTS busy at most: its gradients are added up in so many places, for the same bits everywhere.
+
+    >>> threads_for(100_000, 8, training=True), threads_for(10**9, 64, training=True), threads_for(10**9, 64, training=False)
+    (1, 8, 64)
     """
-    return max(1, min(limit, macs // _MACS_WORTH_A_THREAD))
+    return max(1, min(limit, SLOTS if training else limit, macs // _MACS_WORTH_A_THREAD))
 
 
 @dataclass(frozen=True)
 class WorkMemory:
     """What one step takes beside the parameters.
 
-    Fields:  images a step; lanes, images of a micro-batch; threads; bytes of work memory; isa
+    Fields:  images a step; lanes, images of a micro-batch; threads, and the most_threads that such a step can keep busy;
+             bytes of work memory; bytes_an_image, what each further image adds to them in a large batch: its activations
+             where a norm of the whole batch keeps them, the statistics of its group, else 0; isa
     """
 
     images: int
     lanes: int
     threads: int
+    most_threads: int
     bytes: int
+    bytes_an_image: int
     isa: str
 
 
 def work_memory(program: Program, images: int, *, macs: int, training: bool = True) -> WorkMemory:
     """The native engine's work memory for a step of so many images; nothing is allocated.
 
-    Raises:   MissingDependencyError when the native engine was not built.
+    Raises:   MissingDependencyError when the native engine was not built; OptionError where it is no number of 64 bits.
     """
     plan = _native_plan(program, program.scores if training else program.output, training=training)
-    threads = threads_for(images * macs, thread_limit())
-    return WorkMemory(images, plan.lanes, threads, plan.workspace_bytes(images, threads, training), plan.isa)
+    limit = thread_limit()
+    threads = threads_for(images * macs, limit, training=training)
+    many = plan.lanes * _MANY_MICRO_BATCHES
+    few, more = (_workspace_bytes(plan, count, threads, training) for count in (many, 2 * many))
+    return WorkMemory(
+        images, plan.lanes, threads, SLOTS if training else limit,
+        _workspace_bytes(plan, images, threads, training), (more - few) // many, plan.isa,
+    )  # fmt: skip
+
+
+def _workspace_bytes(plan: Any, images: int, threads: int, training: bool) -> int:
+    try:
+        needed: int = plan.workspace_bytes(min(images, _MOST), threads, training)
+    except OverflowError as error:
+        raise OptionError(f"the work memory of this step cannot be counted: {error}.") from None
+    return needed
 
 
 def _native_plan(program: Program, target: int, *, training: bool) -> Any:
@@ -237,8 +259,8 @@ class NativeEngine:
         if isinstance(x, Feed) and not _fillable(x, plan):
             x = x.array()
         given = _feed(x) if isinstance(x, Feed) else np.ascontiguousarray(x, np.float32).reshape(len(x), -1)
-        threads = threads_for(len(x) * self.macs, self.threads)
-        needed = plan.workspace_bytes(len(x), threads, training is not None)
+        threads = threads_for(len(x) * self.macs, self.threads, training=training is not None)
+        needed = _workspace_bytes(plan, len(x), threads, training is not None)
         if self._workspace.size < needed:
             self._workspace = _allocate(needed, len(x))
         value: float = plan.run(

@@ -34,6 +34,7 @@ COLUMNS = (
     "POOLED", "FEW_WHOLE", "SECOND", "WHICH",
 )  # fmt: skip
 FLOATS = 4
+SLOTS = 8  # native/lanes.h's: the most threads that a training step keeps busy
 RELU_DONE = 2
 
 
