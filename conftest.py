@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-collect_ignore = ["tests/test_native.py"] if "STRIATE_NO_NATIVE" in os.environ else []
+collect_ignore_glob = ["tests/test_native*.py"] if "STRIATE_NO_NATIVE" in os.environ else []
 if find_spec("torch") is None:  # these import it when they are imported, and their doctests with them
-    collect_ignore += [f"src/striate/interop/torch/{name}.py" for name in ("module", "steps", "trace")]
+    collect_ignore = [f"src/striate/interop/torch/{name}.py" for name in ("module", "steps", "trace")]
 
 settings.register_profile(
     "striate",
@@ -27,10 +27,15 @@ settings.load_profile("striate")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--torch", action="store_true", help="run the comparisons with PyTorch too")
+    parser.addoption("--slow", action="store_true", help="run what takes long too")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = {"torch": not config.getoption("--torch"), "data": "STRIATE_DATA" not in os.environ}
+    left_out = {
+        "slow": not config.getoption("--slow"),
+        "torch": not config.getoption("--torch"),
+        "data": "STRIATE_DATA" not in os.environ,
+    }
     dropped = [item for item in items if any(left_out.get(mark.name) for mark in item.iter_markers())]
     if dropped:
         config.hook.pytest_deselected(items=dropped)

@@ -24,7 +24,9 @@ def labels(count: int) -> Any:
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("width", [64, 100, 200])
 @pytest.mark.parametrize("name", ISAS)
-def test_a_fully_connected_layer_takes_any_number_of_images(name: str, width: int, norm: bool, isa: Any) -> None:
+def test_a_fully_connected_layer_takes_any_number_of_images(
+    name: str, width: int, norm: bool, isa: Any
+) -> None:
     """With batch norm a round is the whole batch, and dw is made of it all (10: 2.3)."""
     isa(name)
     # Tanh: among so many numbers a ReLU would meet one that is 0 in float32 and not in float64.
@@ -49,8 +51,10 @@ def test_many_threads_need_no_more_memory_than_those_that_work(name: str, isa: A
                 told[threads, images, training] = memory.bytes
                 assert memory.threads == (min(threads, 8) if training else threads)
     assert told[64, 1000, True] == told[8, 1000, True] > told[3, 1000, True]
-    assert told[64, 1, True] == told[1, 1, True] and told[64, 1, False] == told[1, 1, False]
-    assert told[64, 40, False] <= told[3, 40, False] * 10 / 3 and told[64, 1000, False] > told[8, 1000, False]
+    assert told[64, 1, True] == told[1, 1, True]
+    assert told[64, 1, False] == told[1, 1, False]
+    assert told[64, 40, False] <= told[3, 40, False] * 10 / 3
+    assert told[64, 1000, False] > told[8, 1000, False]
 
 
 @pytest.mark.parametrize("count", [1, 33, 300])
@@ -59,10 +63,24 @@ def test_sixty_four_threads_share_the_memory_that_is_theirs(name: str, count: in
     """In exactly the memory that they ask for, which holds nothing but NaN before (10: 2.10)."""
     isa(name, 64)
     for layers in (
-        [st.Conv2d(4, 3, padding=1), st.Tanh(), st.MaxPool2d(2), st.Flatten(), st.Linear(20), st.Tanh(), st.Linear(3)],
+        [
+            st.Conv2d(4, 3, padding=1),
+            st.Tanh(),
+            st.MaxPool2d(2),
+            st.Flatten(),
+            st.Linear(20),
+            st.Tanh(),
+            st.Linear(3),
+        ],
         [st.Conv2d(4, 3), st.BatchNorm2d(ghost_size=16), st.Tanh(), st.Flatten(), st.Linear(3)],
     ):
-        agree(st.Sequential(layers, input_shape=(2, 8, 8)), count, st.CrossEntropy(), labels(count), tolerance=1e-5)
+        agree(
+            st.Sequential(layers, input_shape=(2, 8, 8)),
+            count,
+            st.CrossEntropy(),
+            labels(count),
+            tolerance=1e-5,
+        )
 
 
 @pytest.mark.parametrize("name", ISAS)
@@ -84,7 +102,9 @@ def test_memory_grows_only_where_a_whole_batch_is_normalized(isa: Any) -> None:
     isa(ISAS[-1])
 
     def told(norm: st.Layer) -> list[int]:
-        net = st.Sequential([st.Conv2d(8, 3), norm, st.ReLU(), st.Flatten(), st.Linear(3)], input_shape=(3, 32, 32))
+        net = st.Sequential(
+            [st.Conv2d(8, 3), norm, st.ReLU(), st.Flatten(), st.Linear(3)], input_shape=(3, 32, 32)
+        )
         few, many = (work_memory(lower(net), images, macs=net.macs) for images in (2048, 4096))
         assert many.bytes - few.bytes == 2048 * few.bytes_an_image
         return [few.bytes_an_image, many.bytes]
@@ -93,7 +113,8 @@ def test_memory_grows_only_where_a_whole_batch_is_normalized(isa: Any) -> None:
     assert grows > 4 * 8 * 30 * 30  # at least what the norm reads
     for ghost_size in (16, 32):
         little, bytes_ghost = told(st.BatchNorm2d(ghost_size=ghost_size))
-        assert little <= 5 * 4 * 8 / ghost_size and bytes_ghost < bytes_whole / 10
+        assert little <= 5 * 4 * 8 / ghost_size
+        assert bytes_ghost < bytes_whole / 10
     assert told(st.Tanh())[0] == 0
 
 
@@ -108,14 +129,22 @@ def test_a_step_says_how_many_threads_it_can_use() -> None:
 def test_rows_about_as_wide_as_a_fused_pool_takes(name: str, width: int, isa: Any) -> None:
     """Wider ones are pooled by themselves (10: 2.3)."""
     isa(name)
-    layers = [st.Conv2d(5, 3, padding=1), st.ReLU(), st.MaxPool2d(2, rounding="floor"), st.Flatten(), st.Linear(2)]
+    layers = [
+        st.Conv2d(5, 3, padding=1),
+        st.ReLU(),
+        st.MaxPool2d(2, rounding="floor"),
+        st.Flatten(),
+        st.Linear(2),
+    ]
     graph = st.Sequential(layers, input_shape=(1, 4, width))
     rows, _ = describe_plan(graph, training=False)
     assert ("MAXPOOL" in [row.op for row in rows]) == (width > 64)
     oracle, native = engines(graph)
     for count in (1, 19):
         x = np.random.default_rng(count).standard_normal((count, 1, 4, width)).astype(np.float32)
-        np.testing.assert_allclose(native.predict(x), oracle.predict(x.astype(np.float64)), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            native.predict(x), oracle.predict(x.astype(np.float64)), rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("width", [1023, 1024, 1025, 2048])

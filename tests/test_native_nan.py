@@ -70,7 +70,11 @@ POOLS = {
     "after a convolution": [st.Conv2d(5, 1), st.MaxPool2d(2)],
     "after a ReLU": [st.Conv2d(5, 1), st.ReLU(), st.MaxPool2d(2)],
     "over each other": [st.Conv2d(5, 1), st.MaxPool2d(3, stride=1, padding=1)],
-    "with a rest": [st.Conv2d(3, 1), st.MaxPool2d(2, rounding="floor"), st.MaxPool2d((1, 2), rounding="floor")],
+    "with a rest": [
+        st.Conv2d(3, 1),
+        st.MaxPool2d(2, rounding="floor"),
+        st.MaxPool2d((1, 2), rounding="floor"),
+    ],
     "winners": [st.Conv2d(20, 1), st.ReLU(), st.Conv2d(20, 5, padding=2), st.ReLU(), st.MaxPool2d(2)],
 }
 

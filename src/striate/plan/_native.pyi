@@ -6,6 +6,7 @@ import numpy.typing as npt
 
 COLUMNS: int
 FLOATS: int
+SLOTS: int
 
 def instruction_sets() -> list[str]: ...
 

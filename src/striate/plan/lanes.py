@@ -20,6 +20,7 @@ from .coverage import VIEWS, why_not_native
 from .curves import CURVES, curve
 from .layout import Ints
 from .program import Op, Program
+from .room import check_room
 from .rows import COLUMNS, FLOATS, Rows
 
 _ELEMENTWISE = {"ReLU": "RELU", "LeakyReLU": "LEAKY", "Sigmoid": "SIGMOID", "Tanh": "TANH"}
@@ -53,6 +54,7 @@ class Lanes:
 def _lower(program: Program, target: int, training: bool) -> Rows:
     to = Rows(program, target, training)
     for op in to.ops:
+        to.op = op
         if op.output in to.root:
             continue  # a ReLU that its predecessor has taken in
         own = any(program.parameter_specs[full].trained for _, full in op.parameters)
@@ -116,7 +118,12 @@ def _plan(to: Rows) -> Lanes:
     ops = np.zeros((len(to.rows), len(COLUMNS)), np.int64)
     floats = np.zeros((len(to.rows), FLOATS))
     for i, row in enumerate(to.rows):
-        ops[i] = [column(row, name, values, gradients) for name in COLUMNS]
+        numbers = [column(row, name, values, gradients) for name in COLUMNS]
+        if not -(2**63) <= min(numbers) <= max(numbers) < 2**63:
+            raise OptionError(
+                f"{row.name}: {max(numbers):,} vectors of work memory are more than can be counted."
+            )
+        ops[i] = numbers
         floats[i, : len(row.floats)] = row.floats
     specs = to.program.parameter_specs.values()
     trained = sum(prod(s.shape) for s in specs if s.trained)
@@ -128,6 +135,8 @@ def _plan(to: Rows) -> Lanes:
         gradients[final].offset if to.training else -1, to.packed, trained, states, to.statistics,
         to.kept, at_ranges, len(ranges),
     )  # fmt: skip
+    if max(sizes) >= 2**63:
+        raise OptionError(f"{max(sizes):,} vectors of work memory are more than can be counted.")
     return Lanes(ops, floats, to.table(), sizes, tuple(row.name for row in to.rows))
 
 
@@ -153,4 +162,5 @@ def to_lanes(program: Program, target: int, *, training: bool) -> Lanes:
     """
     if lacking := why_not_native(program):
         raise OptionError(f"{lacking}.")
+    check_room(program, native=True, training=training)
     return _plan(_lower(program, target, training))

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ..data import Feed
 from ..errors import MissingDependencyError, OptionError
+from ..memory import gibibytes, machine_bytes, need_memory
 from ..parameters import Parameters
 from .coverage import places
 from .engine import Loss, ReferenceEngine, StepResult, Update
@@ -226,6 +227,7 @@ class NativeEngine:
 
     def _infer(self, x: Array | Feed, target: int) -> Array:
         shape = self.program.buffers[target].shape
+        need_memory(4 * len(x) * prod(shape), f"the output of {len(x)} images")
         out = np.empty((len(x), prod(shape)), np.float32)
         if target == 0:
             return x.array() if isinstance(x, Feed) else np.array(x, np.float32)
@@ -276,15 +278,13 @@ class NativeEngine:
 
 
 def _allocate(needed: int, images: int) -> Array:
-    try:
-        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        available = needed
-    if needed > available:
+    available = machine_bytes()
+    if available is not None and needed > available:
         fits = max(1, images * available // needed // 2)
+        remedy = f"A batch of {fits} would fit." if fits < images else "Not even one image fits."
         raise OptionError(
-            f"this step needs {needed / 2**30:.1f} GiB of work memory for {images} images, and the machine has "
-            f"{available / 2**30:.1f} GiB. A batch of {fits} would fit."
+            f"this step needs {gibibytes(needed)} of work memory for {images} images, and the machine has "
+            f"{gibibytes(available)}. {remedy}"
         )
     return np.zeros(needed, np.uint8)
 

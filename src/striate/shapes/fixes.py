@@ -12,6 +12,10 @@ from ..errors import Fix, ShapeError
 from .arguments import Shape, times
 from .windows import WindowAxis, arithmetic_of, resolve
 
+_TRIED = 1000  # values of one argument, nearest first where there are more
+_PAIRS = 60  # of strides, on each axis
+_COUNTED = 10**6  # positions that are looked at one by one, for what a fix leaves unread
+
 
 def misfit(sizes: Shape, arguments: dict[str, Any], noun: str) -> ShapeError:
     """The error for a window that does not fit; `arguments` are per axis, as window_axes resolves them."""
@@ -43,14 +47,15 @@ def _fixes(sizes: Shape, arguments: dict[str, Any]) -> list[Fix]:
         return found
 
     kernel, stride, pads = (arguments[key] for key in ("kernel_size", "stride", "padding"))
-    smaller = list(range(1, max(stride)))
+    smaller = list(range(1, min(max(stride), _TRIED)))
     fixes = offer("stride", [(s,) * rank for s in smaller], smaller, 3)
     if not fixes and rank == 2:
-        both = sorted(product(range(1, stride[0] + 1), range(1, stride[1] + 1)), key=lambda s: -sum(s))
+        near = (range(max(1, s - _PAIRS), s + 1) for s in stride)
+        both = sorted(product(*near), key=lambda s: -sum(s))
         fixes = offer("stride", both, both, 1)
     if len(set(pads)) == 1 and pads[0][0] == pads[0][1]:
         start = pads[0][0]
-        more = list(range(start + 1, start + max(stride) + max(kernel) + 1))
+        more = list(range(start + 1, start + min(max(stride) + max(kernel), _TRIED) + 1))
         padded = offer("padding", [((p, p),) * rank for p in more], more, 1)
     else:
         padded = []
@@ -76,12 +81,14 @@ def _uneven_pads(sizes: Shape, arguments: dict[str, Any]) -> tuple[list[Any], li
 
 def _smaller_kernels(sizes: Shape, arguments: dict[str, Any]) -> tuple[list[Any], list[Any]]:
     largest = max(arguments["kernel_size"])
-    kernels = list(range(largest - 1, 0, -1))
+    kernels = list(range(largest - 1, max(0, largest - 1 - _TRIED), -1))
     return [(k,) * len(sizes) for k in kernels], list(kernels)
 
 
 def _cost(axes: tuple[WindowAxis, ...]) -> str:
     """What a fix leaves unread, in words."""
+    if max(max(a.size, a.output_size * a.kernel_size) for a in axes) > _COUNTED:
+        return ""
     if not any(axis.unread for axis in axes):
         return ""
     names = ("row", "column") if len(axes) == 2 else ("position",)

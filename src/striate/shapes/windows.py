@@ -59,17 +59,48 @@ class WindowAxis:
 
     @property
     def blind_window(self) -> int | None:
-        """The first window that reads padding alone, or None."""
-        for p in range(self.output_size):
-            start = p * self.stride - self.before
-            if not any(0 <= start + t * self.dilation < self.size for t in range(self.kernel_size)):
-                return p
-        return None
+        """The first window that reads padding alone, or None: found by arithmetic, however many windows there are."""
+        # A window that starts before the input reads it unless it ends before too, or steps over it between two taps:
+        # then the first tap at 0 or later, at (start mod dilation), lies past the input's end.
+        if self.before > self.dilation * (self.kernel_size - 1):
+            return 0
+        early = -(-self.before // self.stride)  # windows that start before the input
+        found = _first_between(
+            self.stride, self.dilation, self.size + self.before, self.dilation - 1 + self.before
+        )
+        if found is not None and found < min(early, self.output_size):
+            return found
+        late = max(early, -(-(self.size + self.before) // self.stride))
+        return late if late < self.output_size else None
 
     @property
     def arithmetic(self) -> str:
         """The formula with its numbers: (7 + 2·0 − 3)/3 + 1 = 2.33."""
         return arithmetic_of(self.size, self.kernel_size, self.stride, self.before, self.after, self.dilation)
+
+
+def _first_between(step: int, modulus: int, low: int, high: int) -> int | None:
+    """The least x ≥ 0 with (step·x mod modulus) from low to high, both taken mod modulus; None if there is none.
+
+    Cost: as Euclid's algorithm. At most `modulus` numbers lie from low to high; none if high is less than low.
+
+    >>> _first_between(3, 10, 4, 5), _first_between(2, 4, 1, 1)
+    (5, None)
+    """
+    if high < low:
+        return None
+    low, high, step = low % modulus, high % modulus, step % modulus
+    if low == 0 or low > high:
+        return 0
+    if step == 0:
+        return None
+    if 2 * step > modulus:
+        return _first_between(modulus - step, modulus, modulus - high, modulus - low)
+    first = -(-low // step)
+    if first * step <= high:
+        return first
+    turns = _first_between(-modulus % step, step, low, high)
+    return None if turns is None else -(-(low + modulus * turns) // step)
 
 
 def arithmetic_of(size: int, kernel: int, stride: int, before: int, after: int, dilation: int) -> str:
