@@ -47,8 +47,8 @@ def test_ten_thousand_drawn_huge_networks_are_refused_or_right(first: int) -> No
     assert tried(first, first + 500)["right"] > 100
 
 
-WIDE = [(65_539, 1), (65_541, 1), (70_001, 1), (98_311, 3)]
-TALL = [(32_770, 1), (32_772, 1), (40_001, 1), (49_159, 3)]
+WIDE = [(65_539, 1), (65_541, 1), (98_311, 3)]
+TALL = [(32_770, 1), (32_772, 1), (49_159, 3)]
 
 
 @pytest.mark.parametrize("name", ISAS)
