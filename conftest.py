@@ -15,7 +15,7 @@ from striate.errors import MissingDependencyError
 
 SOURCE = Path(__file__).parent / "src"
 
-collect_ignore = ["tests/test_native.py"] if "STRIATE_NO_NATIVE" in os.environ else []
+collect_ignore_glob = ["tests/test_native*.py"] if "STRIATE_NO_NATIVE" in os.environ else []
 
 settings.register_profile(
     "striate",

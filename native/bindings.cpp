@@ -129,10 +129,21 @@ struct Plan {
     program = {ops.data(), floats.data(), static_cast<int64_t>(ops_in.shape(0)), table.data(), sizes[0], sizes[1],
                sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], sizes[8], sizes[9], sizes[10], sizes[11],
                sizes[12]};
+    for (int64_t i = 0; i < program.n_ops; ++i) {
+      const int64_t* o = &ops[i * COLUMNS];
+      if (o[KIND] == CONV && o[POOLED] && o[Q] > POOLED_WIDTH) throw std::invalid_argument("a pooled row is too wide");
+    }
   }
 
   int64_t workspace_bytes(int64_t n, int64_t threads, bool training) const {
-    return isa.workspace_bytes(program, n, threads, training);
+    if (n < 1 || threads < 1) throw std::invalid_argument("images and threads must be at least 1");
+    const int64_t bytes = isa.workspace_bytes(program, n, threads, training);
+    if (bytes < 0)
+      throw std::overflow_error(std::to_string(n) + " images and " + std::to_string(threads) + " threads, at " +
+                                std::to_string(program.arena_vectors) + " vectors a micro-batch of " +
+                                std::to_string(isa.lanes) + " and " + std::to_string(program.parameters) +
+                                " parameters, come to more than 2^63 - 1 bytes");
+    return bytes;
   }
 
   double run(nb::object x, nb::object parameters_given, nb::object state_given, nb::object scores_given,
@@ -258,6 +269,7 @@ NB_MODULE(_native, m) {
   m.attr("FLOATS") = striate::FLOATS;
   m.attr("WIDEST_FED") = striate::WIDEST_FED;
   m.attr("MOST_THREADS") = striate::MOST_THREADS;
+  m.attr("SLOTS") = striate::SLOTS;
   m.def("instruction_sets", [] {
     std::vector<std::string> names;
     for (const auto* isa : striate::supported()) names.emplace_back(isa->name);

@@ -117,9 +117,8 @@ static void conv_row(const Window& o, int64_t k, int64_t p) {
   }
 }
 
-// Rows 2p and 2p + 1 of a block of filters, of which only the largest of each 2×2 is kept.
-constexpr int64_t POOLED_WIDTH = 64;  // plan/lanes.py fuses no wider row: these two stay in the first cache
-
+// Rows 2p and 2p + 1 of a block of filters, of which only the largest of each 2×2 is kept. No row is wider than POOLED_WIDTH:
+// these two stay in the first cache.
 static void conv_pooled_row(const Window& o, int64_t k, int64_t p) {
   V rows[KT_MOST * 2 * POOLED_WIDTH];
   Window pair = o;

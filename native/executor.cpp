@@ -1,7 +1,8 @@
 // The executor of one instruction set: a thread takes a micro-batch of L images through the whole network, forward
 // and backward, and adds weight gradients to one of a fixed number of slots, which are then reduced in order. So the
-// result does not depend on the number of threads. Batch normalization in training needs sums over the whole batch:
-// such programs run in segments, with one arena a micro-batch and a barrier between segments.
+// result does not depend on the number of threads. Batch normalization in training needs sums over many images: such
+// programs run in segments, with one arena a micro-batch and a barrier between segments. A round of micro-batches bounds how
+// many are kept; normalized as a whole, a batch is one round.
 //
 // Promises: everything plan/lanes.py can write down; no allocation, no exception, no static state.
 // Compiled once per instruction set, with STRIATE_ISA (a namespace), STRIATE_LANES and the set's own flags.
@@ -14,8 +15,9 @@
 namespace striate {
 namespace STRIATE_ISA {
 
-constexpr int64_t SLOTS = 8;
-constexpr int64_t ROUND = 16;  // micro-batches between two products of fully connected layers: bounds what is kept
+constexpr int64_t ROUND = 16;      // micro-batches between two products of fully connected layers: bounds what is kept
+constexpr int64_t LONG_ROUND = 64; // and at most, where groups of images that are normalized together must not be cut
+static_assert(ROUND % SLOTS == 0);  // so that micro-batch i adds to slot i mod SLOTS in every round
 
 #include "vectors.inl"
 #include "convolution.inl"
@@ -26,7 +28,23 @@ constexpr int64_t ROUND = 16;  // micro-batches between two products of fully co
 #include "images.inl"
 #include "winners.inl"
 
-static int64_t rounded(int64_t bytes) { return (bytes + 127) / 128 * 128; }
+// Sizes added and multiplied. Once a result would be more than 2⁶³ − 1, `fits` is false.
+struct Sizes {
+  bool fits = true;
+  int64_t plus(int64_t a, int64_t b) {
+    int64_t sum = 0;
+    fits &= !__builtin_add_overflow(a, b, &sum);
+    return sum;
+  }
+  int64_t times(int64_t a, int64_t b) {
+    int64_t product = 0;
+    fits &= !__builtin_mul_overflow(a, b, &product);
+    return product;
+  }
+  int64_t times(int64_t a, int64_t b, int64_t c) { return times(times(a, b), c); }
+  // Bytes of so many numbers, rounded up to where the next may begin.
+  int64_t bytes(int64_t count, int64_t each) { return plus(times(count, each), 127) / 128 * 128; }
+};
 
 struct Run {
   const Program& program;
@@ -35,9 +53,9 @@ struct Run {
   bool segmented;
   float* packed;       // convolution weights in the order their tiles read them
   float* slot;         // slots × parameters
-  double* sums;        // images × widest batch norm × 2, and one group's
+  double* sums;        // images of a round × widest batch norm × 2, and one group's
   float* kept;         // inputs and upstream gradients of fully connected layers, for a round
-  float* statistics;   // mean and 1/deviation of each group of the batch, and the two sums of the backward pass
+  float* statistics;   // of each group of the batch: see statistics_of
   V* arena;
   int64_t from, to;    // ops of the segment in hand
   bool back;           // its direction
@@ -86,6 +104,24 @@ static int64_t most_groups(const Program& program, int64_t n) {
   return most;
 }
 
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static int64_t greatest_divisor(int64_t a, int64_t b) { return b ? greatest_divisor(b, a % b) : a; }
+
+// Micro-batches a round, at most. One that holds groups of images whole begins and ends where all norms' groups do, and slots'
+// turns; where there is no such round that is short enough, and where the batch is one group, it is all of them.
+static int64_t round_of(const Program& program, int64_t micro_batches) {
+  int64_t images = SLOTS * L;
+  for (int64_t i = 0; i < program.n_ops; ++i) {
+    const int64_t* o = program.ops + i * COLUMNS;
+    if (o[KIND] != BATCHNORM) continue;
+    if (!o[GHOST] || o[GHOST] > LONG_ROUND * L) return micro_batches;
+    images *= o[GHOST] / greatest_divisor(images, o[GHOST]);
+    if (images > LONG_ROUND * L) return micro_batches;
+  }
+  return smaller(images == SLOTS * L ? ROUND : images / L, micro_batches);
+}
+
 struct Layout {
   int64_t packed, slot, sums, kept, statistics, arena, total, micro_batches, slots, arenas, widest, round;
   bool segmented;
@@ -97,23 +133,27 @@ static Layout layout(const Program& program, int64_t n, int64_t threads, int64_t
   at.segmented = at.widest > 0;
   for (int64_t i = 0; training && i < program.n_ops; ++i)
     if (by_neurons(program.ops + i * COLUMNS)) at.segmented = true;
-  at.micro_batches = (n + L - 1) / L;
-  at.slots = at.micro_batches < SLOTS ? at.micro_batches : SLOTS;
-  at.round = at.micro_batches < ROUND || at.widest > 0 ? at.micro_batches : ROUND;
-  at.arenas = at.segmented ? at.round : threads;
+  Sizes sizes;
+  at.micro_batches = sizes.plus(n, L - 1) / L;
+  at.slots = smaller(at.micro_batches, SLOTS);
+  at.round = training ? round_of(program, at.micro_batches) : at.micro_batches;
+  // Threads take slots in training, else micro-batches; there are never more of them at work (see `parallel`).
+  at.arenas = at.segmented ? at.round : smaller(threads, training ? at.slots : at.micro_batches);
+  const int64_t round = sizes.times(at.round, L);
   at.packed = 0;
-  at.slot = rounded(program.packed_floats * 4);
-  at.sums = at.slot + (training ? rounded(at.slots * program.parameters * 4) : 0);
-  at.kept = at.sums + rounded(at.widest ? (at.micro_batches * L + 1) * at.widest * 2 * 8 : 0);
-  at.statistics = at.kept + (training ? rounded(program.kept * at.round * L * 4) : 0);
-  at.arena = at.statistics + rounded(training ? program.statistics * most_groups(program, n) * 4 : 0);
-  at.total = at.arena + at.arenas * program.arena_vectors * static_cast<int64_t>(sizeof(V)) + 128;
+  at.slot = sizes.bytes(program.packed_floats, 4);
+  at.sums = sizes.plus(at.slot, training ? sizes.bytes(sizes.times(at.slots, program.parameters), 4) : 0);
+  at.kept = sizes.plus(at.sums, at.widest ? sizes.bytes(sizes.times(sizes.plus(round, 1), at.widest, 2), 8) : 0);
+  at.statistics = sizes.plus(at.kept, training ? sizes.bytes(sizes.times(program.kept, round), 4) : 0);
+  at.arena = sizes.plus(at.statistics, training ? sizes.bytes(sizes.times(program.statistics, most_groups(program, n)), 4) : 0);
+  const int64_t total = sizes.plus(sizes.plus(at.arena, sizes.bytes(sizes.times(at.arenas, program.arena_vectors), sizeof(V))), 128);
+  at.total = sizes.fits ? total : -1;
   return at;
 }
 
-// (4, C): mean, 1/deviation, and later the two means of the backward pass, of one group of images.
+// (5, C) of one group of images: mean, 1/deviation, the two means of the backward pass, variance.
 static float* statistics_of(const Run& run, const int64_t* o, int64_t group) {
-  return run.statistics + o[STATISTICS] * run.groups + group * 4 * o[C];
+  return run.statistics + o[STATISTICS] * run.groups + group * 5 * o[C];
 }
 
 // Number `at` of those, for each lane's image.
@@ -339,20 +379,16 @@ static double mean_loss(const Call& call) {
   return loss / static_cast<double>(call.n);
 }
 
-// Forward and backward of one round. False if the loss of a batch that is normalized as a whole is not finite: then
-// nothing more is to be computed.
-static bool run_round(Run& run) {
+// Forward and backward of one round.
+static void run_round(Run& run) {
   if (sharable(run)) {
     run_shares(run);
   } else if (run.segmented) {
     run_segments(run);
-    if (run.widest > 0 && !isfinite(mean_loss(run.call))) return false;
-    if (run.widest > 0) move_running(run);
     run_segments_backward(run);
   } else {
     parallel(run.call.training ? run.slots : run.micro_batches, run.call.threads, whole_task, &run);
   }
-  return true;
 }
 
 static double execute(const Program& program, const Call& call) {
@@ -371,12 +407,13 @@ static double execute(const Program& program, const Call& call) {
   }
   for (run.last = at.round;; run.first = run.last, run.last += at.round) {
     if (run.last > run.micro_batches) run.last = run.micro_batches;
-    if (!run_round(run)) return mean_loss(call);
+    run_round(run);
     if (run.last == run.micro_batches) break;
     on_each(call.threads, round_task, &run);
   }
   const double loss = mean_loss(call);
   if (!isfinite(loss)) return loss;
+  move_running(run);
   on_each(call.threads, finish_task, &run);
   if (call.optimizer.formula && clips(call.optimizer)) {
     clip(run);

@@ -54,6 +54,10 @@ enum Column : int {
 // FUSED_RELU of a convolution whose only reader, a pool of pairs, takes dy through the ReLU and sums the bias for it.
 constexpr int64_t RELU_DONE = 2;
 constexpr int FLOATS = 4;                       // floating-point constants an op
+// Places that a training step's gradients are first added up in, reduced in order: what the bits of a result rest on, so that
+// threads may be any number; and the most threads that a training step keeps busy.
+constexpr int64_t SLOTS = 8;
+constexpr int64_t POOLED_WIDTH = 64;            // outputs in a row of a CONV that is POOLED, at most
 
 struct Program {
   const int64_t* ops;
@@ -109,7 +113,7 @@ struct Call {
 struct Isa {
   const char* name;
   int lanes;
-  int64_t (*workspace_bytes)(const Program&, int64_t n, int64_t threads, int64_t training);
+  int64_t (*workspace_bytes)(const Program&, int64_t n, int64_t threads, int64_t training);  // -1: more than 2⁶³ − 1
   double (*run)(const Program&, const Call&);   // returns the mean loss
   double (*multiply_adds)(int64_t);             // so many independent vector multiply-adds, in registers: their sum
 };

@@ -86,12 +86,14 @@ static void linear_weight_columns(const float* x, int64_t pitch, const float* dy
   for (; k < end; ++k) linear_weight_tile<1, W>(x, pitch, dy + k * L, dw + k * C, C, K, n, add);
 }
 
-// Neurons k … end of dw, from n images, at most `ROUND·L` of them. A panel of columns is copied together first: rows of
-// x that lie a multiple of 4 KB apart would fight for the same few places of the cache.
-static void linear_weight_gradient(const float* x, const float* dy, float* dw, int64_t C, int64_t K, int64_t n, int64_t k,
-                                   int64_t end, bool add) {
+constexpr int64_t PANEL = 16 * L;  // images whose columns are copied together: whole micro-batches
+
+// Neurons k … end of dw, from n images, at most PANEL of them. A panel of columns is copied together first: rows of x that
+// lie a multiple of 4 KB apart would fight for the same few places of the cache.
+static void linear_weight_panel(const float* x, const float* dy, float* dw, int64_t C, int64_t K, int64_t n, int64_t k,
+                                int64_t end, bool add) {
   constexpr int64_t WIDE = CB * L;
-  alignas(64) float panel[ROUND * L * WIDE];
+  alignas(64) float panel[PANEL * WIDE];
   int64_t c = 0;
   for (; c + WIDE <= C; c += WIDE) {
     const bool copied = end - k > 2 * KB && C > 4 * WIDE;
@@ -106,4 +108,12 @@ static void linear_weight_gradient(const float* x, const float* dy, float* dw, i
       for (int64_t image = 0; image < n; ++image) total += dy[(image / L * K + k) * L + image % L] * x[image * C + at];
       dw[k * C + at] = total;
     }
+}
+
+// The same of any number of images: a round holds all of a batch that is normalized as a whole. Sums go on where those of the
+// panel before ended, so how a batch is cut changes no bit.
+static void linear_weight_gradient(const float* x, const float* dy, float* dw, int64_t C, int64_t K, int64_t n, int64_t k,
+                                   int64_t end, bool add) {
+  for (int64_t from = 0; from < n; from += PANEL)
+    linear_weight_panel(x + from * C, dy + from * K, dw, C, K, n - from < PANEL ? n - from : PANEL, k, end, add || from > 0);
 }

@@ -1,14 +1,14 @@
-// Batch normalization's sums over the whole batch (or over each of its groups), between two segments: an image's sums
+// Batch normalization's sums over the whole batch (or over each of a round's groups), between two segments: an image's sums
 // first, added up in the images' order in double. Included by executor.cpp inside the namespace of one instruction set.
 
 // Sums of each image of one micro-batch for the norm in hand. Forward: Σx, and Σ(x − m)² around the image's own mean m, while
 // its numbers are in the cache. Backward: Σdy and Σdy·x̂, dy being what a fused ReLU lets through.
-static void sums_task(int64_t mb, int64_t, void* context) {
+static void sums_task(int64_t index, int64_t, void* context) {
   const Run& run = *static_cast<Run*>(context);
-  const int64_t* o = run.row(run.op);
+  const int64_t *o = run.row(run.op), mb = run.first + index;
   const V *x = run.arena_of(mb, 0) + o[X], *dy = run.arena_of(mb, 0) + o[DY];
   const float *weight = run.call.parameters + o[WEIGHT], *bias = run.call.parameters + o[BIAS];
-  double* out = run.sums + mb * L * run.widest * 2;
+  double* out = run.sums + index * L * run.widest * 2;
   for (int64_t c = 0; c < o[C]; ++c) {
     const int64_t begin = c * o[P], end = begin + o[P];
     V first, second{};
@@ -46,12 +46,24 @@ static Group group_of(const Run& run, const int64_t* o, int64_t g) {
   return {first, last, static_cast<double>((last - first) * o[P])};
 }
 
+// The groups of the round in hand: a round never cuts one.
+struct Groups {
+  int64_t first, last;
+};
+
+static Groups groups_of_round(const Run& run, const int64_t* o) {
+  if (!o[GHOST]) return {0, 1};
+  return {run.first * L / o[GHOST], groups(smaller(run.last * L, run.call.n), o)};
+}
+
+static const double* sums_of(const Run& run, int64_t image) { return run.sums + (image - run.first * L) * run.widest * 2; }
+
 // One group's sums, 2·C of them, behind those of the images.
 static const double* totals(const Run& run, const int64_t* o, const Group& group) {
-  double* total = run.sums + run.micro_batches * L * run.widest * 2;
+  double* total = run.sums + run.round * L * run.widest * 2;
   for (int64_t c = 0; c < 2 * o[C]; ++c) total[c] = 0.0;
   for (int64_t image = group.first; image < group.last; ++image)
-    for (int64_t c = 0; c < 2 * o[C]; ++c) total[c] += run.sums[image * run.widest * 2 + c];
+    for (int64_t c = 0; c < 2 * o[C]; ++c) total[c] += sums_of(run, image)[c];
   return total;
 }
 
@@ -61,8 +73,9 @@ static void normalize_batch(Run& run, int64_t op) {
   const int64_t* o = run.row(op);
   const double epsilon = run.program.floats[op * FLOATS], places = static_cast<double>(o[P]);
   run.op = op;
-  parallel(run.micro_batches, run.call.threads, sums_task, &run);
-  for (int64_t g = 0; g < groups(run.call.n, o); ++g) {
+  parallel(run.last - run.first, run.call.threads, sums_task, &run);
+  const Groups round = groups_of_round(run, o);
+  for (int64_t g = round.first; g < round.last; ++g) {
     const Group group = group_of(run, o, g);
     const double* total = totals(run, o, group);
     float* batch = statistics_of(run, o, g);
@@ -70,12 +83,12 @@ static void normalize_batch(Run& run, int64_t op) {
       const double mean = total[c] / group.count;
       double squares = total[o[C] + c];
       for (int64_t image = group.first; image < group.last; ++image) {
-        const double away = run.sums[image * run.widest * 2 + c] / places - mean;
+        const double away = sums_of(run, image)[c] / places - mean;
         squares += places * away * away;
       }
       batch[c] = static_cast<float>(mean);
       batch[o[C] + c] = static_cast<float>(1.0 / sqrt(squares / group.count + epsilon));
-      batch[2 * o[C] + c] = static_cast<float>(squares / group.count);  // the variance, until the running ones have moved
+      batch[4 * o[C] + c] = static_cast<float>(squares / group.count);
     }
   }
 }
@@ -94,7 +107,7 @@ static void move_running(const Run& run) {
         const double unbiased = less == 0.0 ? 1.0 : count / (count > 2.0 ? count - 1.0 : 1.0);
         const float* batch = statistics_of(run, o, g);
         center += count / all * batch[c];
-        spread += count / all * unbiased * batch[2 * o[C] + c];
+        spread += count / all * unbiased * batch[4 * o[C] + c];
       }
       mean[c] = static_cast<float>((1.0 - momentum) * mean[c] + momentum * center);
       var[c] = static_cast<float>((1.0 - momentum) * var[c] + momentum * spread);
@@ -105,8 +118,9 @@ static void move_running(const Run& run) {
 static void normalize_batch_backward(Run& run, int64_t op) {
   const int64_t* o = run.row(op);
   run.op = op;
-  parallel(run.micro_batches, run.call.threads, sums_task, &run);
-  for (int64_t g = 0; g < groups(run.call.n, o); ++g) {
+  parallel(run.last - run.first, run.call.threads, sums_task, &run);
+  const Groups round = groups_of_round(run, o);
+  for (int64_t g = round.first; g < round.last; ++g) {
     const Group group = group_of(run, o, g);
     const double* total = totals(run, o, group);
     float* batch = statistics_of(run, o, g);

@@ -6,16 +6,18 @@ static void max_pool(const V* x, V* y, int64_t C, int64_t H, int64_t W, int64_t 
     for (int64_t p = 0; p < P; ++p)
       for (int64_t q = 0; q < Q; ++q, ++y) {
         V best = splat(-__builtin_inff());
+        VI none{};  // lanes that met a NaN, which is the largest
         for (int64_t r = 0; r < R; ++r) {
           if (row[p * R + r] < 0) continue;
           const V* line = x + row[p * R + r] * W;
           for (int64_t s = 0; s < S; ++s)
             if (col[q * S + s] >= 0) {
               const V value = line[col[q * S + s]];
-              best = choose(value <= best, best, value);
+              best = larger(best, value);
+              none |= value != value;
             }
         }
-        *y = best;
+        *y = choose(none, splat(__builtin_nanf("")), best);
       }
 }
 

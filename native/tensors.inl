@@ -92,10 +92,13 @@ static void reduce(int64_t reduction, const V* x, V* y, const int32_t* map, int6
       continue;
     }
     V total = splat(reduction == MOST ? -__builtin_inff() : 0.0f);
+    VI none{};  // lanes that met a NaN, which is the largest
     for (int64_t i = 0; i < inner; ++i) {
       const V value = x[at[i]];
-      total = reduction == MOST ? choose(value <= total, total, value) : total + value;
+      total = reduction == MOST ? larger(total, value) : total + value;
+      none |= value != value;
     }
+    if (reduction == MOST) total = choose(none, splat(__builtin_nanf("")), total);
     y[c] = reduction == MEAN ? total / static_cast<float>(inner) : total;
   }
 }

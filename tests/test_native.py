@@ -433,9 +433,11 @@ def test_what_the_native_engine_refuses(monkeypatch: pytest.MonkeyPatch) -> None
     x = np.zeros((2, 1, 4, 4), np.float32)
     with pytest.raises(st.OptionError, match="expected 2 labels from 0 to 2"):
         native.train_step(x, np.array([0, 3]), st.CrossEntropy(), None, 0)
-    with pytest.raises(st.OptionError, match="cross-entropy needs a vector of integer labels"):
-        native.train_step(x, np.zeros((2, 3)), st.CrossEntropy(), None, 0)
-    with pytest.raises(st.OptionError, match="mean squared error needs 6 targets, got 5"):
+    with pytest.raises(st.OptionError, match="hinge needs a vector of integer labels"):
+        native.train_step(x, np.zeros((2, 3)), st.Hinge(), None, 0)
+    with pytest.raises(st.OptionError, match="cross-entropy needs 2·3 targets, got"):
+        native.train_step(x, np.zeros((2, 4)), st.CrossEntropy(), None, 0)
+    with pytest.raises(st.OptionError, match="mean squared error needs 2·3 targets, got"):
         native.train_step(x, np.zeros(5), st.MeanSquaredError(), None, 0)
     with pytest.raises(st.OptionError, match=r"the program takes \(1, 4, 4\), got \(1, 5, 5\)"):
         native.predict(np.zeros((2, 1, 5, 5)))

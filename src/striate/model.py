@@ -93,7 +93,6 @@ class Model:
     ) -> None:  # fmt: skip
         if not 0 <= seed < 1 << 64:
             raise OptionError(f"seed must be from 0 to 2⁶⁴ − 1, got {seed}.")
-        graph.check_runnable()
         self.graph, self.seed = graph, seed
         if preprocessing is not None:
             check_preprocessing(preprocessing, graph)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from .errors import OptionError, ParameterError
 from .graph import Graph, Node
 from .layers import ParameterSpec
+from .memory import need_memory
 from .philox import Purpose, normal
 from .shapes import times
 from .turns import Turns
@@ -45,6 +46,7 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
         self.specs = dict(specs)
         sizes = {name: prod(spec.shape) for name, spec in self.specs.items()}
         trained = sum(size for name, size in sizes.items() if self.specs[name].trained)
+        need_memory(sum(sizes.values()) * np.dtype(dtype).itemsize, f"{sum(sizes.values()):,} parameters")
         self.flat: npt.NDArray[Any] = np.zeros(trained, dtype)
         self.state: npt.NDArray[Any] = np.zeros(sum(sizes.values()) - trained, dtype)
         self._views = self.views_of(self.flat, self.state)
@@ -179,6 +181,8 @@ def initialize(graph: Graph, seed: int = 0, rule: Rule = "he") -> Parameters:
 def _deviation(rule: str, spec: ParameterSpec, before_relu: bool) -> float:
     if rule == "lecture":
         return 0.01
+    if spec.fan_in == 0:
+        return 0.0  # no input, no weight
     if rule == "glorot":
         return sqrt(2.0 / (spec.fan_in + spec.fan_out))
     gain = 2.0 if rule == "he" and before_relu else 1.0

@@ -92,9 +92,13 @@ def shape_table(graph: Graph) -> Table:
 def memory_line(memory: WorkMemory) -> str:
     """What a training step takes, in a sentence."""
     threads = f"{memory.threads} thread{'s' * (memory.threads > 1)}"
+    norm = f"; batch norm adds {memory.bytes_an_image:,} bytes for each further image" * (
+        memory.bytes_an_image > 0
+    )
     return (
         f"a training step of {memory.images} images: {memory.bytes / 2**20:.1f} MiB of work memory "
-        f"({memory.isa}, micro-batches of {memory.lanes} images, {threads})"
+        f"({memory.isa}, micro-batches of {memory.lanes} images, {threads}); training keeps at most "
+        f"{memory.most_threads} threads busy{norm}"
     )
 
 

@@ -137,7 +137,7 @@ class Add(Layer):
 def _projection(*inputs: Shape) -> str:
     """The 1×1 convolution that brings the first input to the last one's shape, where one exists."""
     first, last = inputs[0], inputs[-1]
-    if len(first) != 3 or len(last) != 3 or first[1] < last[1] or first[2] < last[2]:
+    if len(first) != 3 or len(last) != 3 or 0 in last or first[1] < last[1] or first[2] < last[2]:
         return ""
     stride = (first[1] // last[1], first[2] // last[2])
     layer = Conv2d(last[0], 1, stride=stride[0] if stride[0] == stride[1] else stride, rounding="floor")

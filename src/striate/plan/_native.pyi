@@ -13,6 +13,7 @@ COLUMNS: int
 FLOATS: int
 WIDEST_FED: int
 MOST_THREADS: int
+SLOTS: int
 
 def instruction_sets() -> list[str]: ...
 

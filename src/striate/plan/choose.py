@@ -8,6 +8,7 @@ from .coverage import check_known, why_not_native
 from .engine import Engine, ReferenceEngine
 from .native import NativeEngine, chosen_isa, native_module
 from .program import Program
+from .room import check_room
 
 ENGINES = ("native", "reference")
 
@@ -35,6 +36,7 @@ def make_engine(
     if name is not None and name not in ENGINES:
         raise OptionError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}.")
     check_known(program)
+    check_room(program, native=False)
     lacking = why_not_native(program)
     if name == "native" and lacking:
         raise OptionError(f'{lacking}; use engine="reference".')

@@ -77,8 +77,9 @@ def _reason(op: str, row: dict[str, int], *, filters: bool) -> str:
         return f"{first}{cut}; dw is one product for many images{relu.get(row['FUSED_RELU'], '')}"
     if op == "MAXPOOL":
         return "2×2 windows side by side: no maps" if row["PAIRS"] else "any window, by maps of its taps"
+    images = f"groups of {row['GHOST']} images" if row["GHOST"] else "the whole batch, all of which is kept,"
     others = {
-        "COPY": "a copy into place", "BATCHNORM": "sums over the whole batch come between two segments",
+        "COPY": "a copy into place", "BATCHNORM": f"sums over {images} come between two segments",
         "MOVE": "a map of places", "REDUCE": "each output's places, by a map", "MATMUL": "dot products of each lane",
         "RESAMPLE": "along one axis: a few taps a position", "VALUE": "one number for all lanes",
         "PAIR": "the second input's gradient" if row["WHICH"] else "place by place",

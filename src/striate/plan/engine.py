@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data import Feed
-from ..errors import DivergenceError
+from ..errors import DivergenceError, OptionError
 from ..parameters import Parameters
 from .program import Op, Program
 from .rules import RULES
@@ -140,7 +140,12 @@ class ReferenceEngine:
             if last in values:
                 break
             inputs = [values[number] for number in op.inputs]
-            values[op.output], caches[op.index] = self._run(op, inputs, training, step)
+            try:
+                values[op.output], caches[op.index] = self._run(op, inputs, training, step)
+            except MemoryError as error:
+                raise OptionError(
+                    f"{op.where}: {len(values[0])} images need more memory than there is: {error}"
+                ) from None
         return values, caches
 
     def backward(

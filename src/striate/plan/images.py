@@ -13,7 +13,7 @@ from math import ceil, gcd, prod
 import numpy as np
 import numpy.typing as npt
 
-Ints = npt.NDArray[np.int32]
+Ints = npt.NDArray[np.int64]
 
 RUN = 16  # floats that a run is rounded up to; images.inl's RUN
 _LINE_FLOATS = 16  # of a cache line
@@ -61,19 +61,19 @@ def image_layout(
     row_map, col_map = maps
     pitch = _up(channels) if aligned else _pitch(channels, kernel)
     floats = _up(len(col_map) * pitch)
-    columns = np.full(floats, -1, np.int32)
+    columns = np.full(floats, -1, np.int64)
     c, w = np.arange(channels), np.asarray(col_map)
     places = np.arange(len(w))[:, None] * pitch + c
     inside = (w >= 0)[:, None] & np.ones(channels, bool)
     columns[places[inside]] = (w[:, None] + c * height * width)[inside]
     run = _up(across * pitch)
-    index = np.full((rows, run), -1, np.int32)
+    index = np.full((rows, run), -1, np.int64)
     r, s, c = np.ix_(np.arange(rows), np.arange(across), c)
     index[r, s * pitch + c] = (c * rows + r) * across + s
     return ImageLayout(pitch, floats, run, columns, row_map, index.ravel())
 
 
-def few_index(layout: ImageLayout, weight: npt.NDArray[np.int64], bias: int) -> tuple[Ints, int, int]:
+def few_index(layout: ImageLayout, weight: Ints, bias: int) -> tuple[Ints, int, int]:
     """For a few images at a time: parameters (R, floats of a filter row, output channel), the biases last.
 
     Args:     weight (K, C, R, S), each weight's place in the flat parameters; bias, that of the first one, or -1.
@@ -81,8 +81,8 @@ def few_index(layout: ImageLayout, weight: npt.NDArray[np.int64], bias: int) -> 
     """
     filters, channels, rows, across = weight.shape
     lanes, run = _up(filters), across * layout.pitch
-    index = np.full((rows * run + 1, lanes), -1, np.int32)
-    spread = np.full((rows, across, layout.pitch, lanes), -1, np.int32)
+    index = np.full((rows * run + 1, lanes), -1, np.int64)
+    spread = np.full((rows, across, layout.pitch, lanes), -1, np.int64)
     spread[:, :, :channels, :filters] = weight.transpose(2, 3, 1, 0)
     index[:-1] = spread.reshape(rows * run, lanes)
     if bias >= 0:
@@ -92,7 +92,7 @@ def few_index(layout: ImageLayout, weight: npt.NDArray[np.int64], bias: int) -> 
 
 def output_columns(filters: int, height: int, width: int) -> Ints:
     """For each float of a row (Q, output channel) of y, where it lies in (K, Q) of (K, P, Q); -1 for padding."""
-    columns = np.full((width, _up(filters)), -1, np.int32)
+    columns = np.full((width, _up(filters)), -1, np.int64)
     columns[:, :filters] = np.arange(width)[:, None] + np.arange(filters) * height * width
     return columns.ravel()
 
@@ -111,6 +111,16 @@ def worth_it(channels: int, kernel: tuple[int, int], wants_dx: bool) -> bool:
     if wants_dx:
         winners += kernel[0] * _up(kernel[1] * _up(channels)) / RUN
     return winners < dense
+
+
+def winners_fit(filters: int, strides: tuple[int, int], pooled: tuple[int, int]) -> bool:
+    """Whether a winner's place fits native/winners.inl's Winner: 15 bits of row, 16 of column; and 31 bits count them all.
+
+    >>> winners_fit(3, (1, 1), (16384, 32768)), winners_fit(3, (1, 1), (2, 32769))
+    (True, False)
+    """
+    row, column = ((2 * size - 1) * stride for size, stride in zip(pooled, strides, strict=True))
+    return row < 1 << 15 and column < 1 << 16 and filters * prod(pooled) < 1 << 31
 
 
 def _pitch(channels: int, kernel: tuple[int, int]) -> int:

@@ -20,6 +20,7 @@ from .arena import BACKWARD, FORWARD, arrange, column, scratch
 from .curves import CURVES, curve
 from .layout import Ints
 from .program import Op, Program
+from .room import check_room
 from .rows import COLUMNS, FLOATS, Rows
 
 _ELEMENTWISE = {"ReLU": "RELU", "Sigmoid": "SIGMOID", "Tanh": "TANH"}
@@ -45,6 +46,7 @@ class Lanes:
 def _lower(program: Program, target: int, training: bool) -> Rows:
     to = Rows(program, target, training)
     for op in to.ops:
+        to.op = op
         if op.output in to.root:
             continue  # a ReLU that its predecessor has taken in
         own = any(program.parameter_specs[full].trained for _, full in op.parameters)
@@ -109,7 +111,7 @@ def _norm(to: Rows, op: Op) -> None:
         STATE=to.state[names["running_mean"]], STATISTICS=to.statistics, GHOST=int(o["ghost_size"] or 0),
         FUSED_RELU=to.fuse_relu(op),
     )  # fmt: skip
-    to.statistics += 4 * shape[0]
+    to.statistics += 5 * shape[0]
 
 
 # Every kind that the native engine computes; a kind that does not stand here has no kernel.
@@ -133,7 +135,12 @@ def _plan(to: Rows) -> Lanes:
     ops = np.zeros((len(to.rows), len(COLUMNS)), np.int64)
     floats = np.zeros((len(to.rows), FLOATS))
     for i, row in enumerate(to.rows):
-        ops[i] = [column(row, name, values, gradients) for name in COLUMNS]
+        numbers = [column(row, name, values, gradients) for name in COLUMNS]
+        if not -(2**63) <= min(numbers) <= max(numbers) < 2**63:
+            raise OptionError(
+                f"{row.name}: {max(numbers):,} vectors of work memory are more than can be counted."
+            )
+        ops[i] = numbers
         floats[i, : len(row.floats)] = row.floats
     specs = to.program.parameter_specs.values()
     trained = sum(prod(s.shape) for s in specs if s.trained)
@@ -145,6 +152,8 @@ def _plan(to: Rows) -> Lanes:
         gradients[final].offset if to.training else -1, to.packed, trained, states, to.statistics,
         to.kept, at_ranges, len(ranges),
     )  # fmt: skip
+    if max(sizes) >= 2**63:
+        raise OptionError(f"{max(sizes):,} vectors of work memory are more than can be counted.")
     return Lanes(ops, floats, to.table(), sizes, tuple(row.name for row in to.rows))
 
 
@@ -166,6 +175,7 @@ def to_lanes(program: Program, target: int, *, training: bool) -> Lanes:
     >>> lanes.names, lanes.arena_vectors  # the ReLU is part of the convolution
     (('conv1',), 23408)
 
-    Raises:   OptionError for a layer that has no kernel.
+    Raises:   OptionError for a layer that has no kernel, or a program too large to plan.
     """
+    check_room(program, native=True, training=training)
     return _plan(_lower(program, target, training))

@@ -16,24 +16,22 @@ Ints = npt.NDArray[np.int64]
 _FILTERS_A_TILE = 4  # KT_MOST in native/vectors.inl
 
 
-def expansion(axis: WindowAxis | TransposedAxis, mode: str) -> npt.NDArray[np.int32]:
+def expansion(axis: WindowAxis | TransposedAxis, mode: str) -> Ints:
     """For each position that windows read, the input position it copies, or -1 for zero."""
     if isinstance(axis, TransposedAxis):
         at = np.arange(axis.output_size + axis.span - 1) - (axis.span - 1 - axis.before)
         source, rest = at // axis.stride, at % axis.stride
-        return np.where((rest == 0) & (source >= 0) & (source < axis.size), source, -1).astype(np.int32)
+        return np.where((rest == 0) & (source >= 0) & (source < axis.size), source, -1)
     at = np.arange((axis.output_size - 1) * axis.stride + axis.span) - axis.before
     if mode == "replicate":
-        return np.clip(at, 0, axis.size - 1).astype(np.int32)
+        return np.clip(at, 0, axis.size - 1)
     if mode == "reflect":
         at = np.abs(at)
-        return np.where(at >= axis.size, 2 * (axis.size - 1) - at, at).astype(np.int32)
-    return np.where((at >= 0) & (at < axis.size), at, -1).astype(np.int32)
+        return np.where(at >= axis.size, 2 * (axis.size - 1) - at, at)
+    return np.where((at >= 0) & (at < axis.size), at, -1)
 
 
-def back_expansion(
-    axis: WindowAxis | TransposedAxis, gathered: int | None
-) -> tuple[npt.NDArray[np.int32], int, int]:
+def back_expansion(axis: WindowAxis | TransposedAxis, gathered: int | None) -> tuple[Ints, int, int]:
     """How dy is laid out for dx: (map, outputs, stride). Outputs are the input's rows, or all expanded ones."""
     if isinstance(axis, TransposedAxis):
         base, every, stride = axis.span - 1 - axis.before, axis.stride, 1
@@ -45,7 +43,7 @@ def back_expansion(
     at = np.arange((outputs - 1) * every + axis.span) + base - (axis.span - 1)
     source, rest = at // stride, at % stride
     valid = (rest == 0) & (source >= 0) & (source < axis.output_size)
-    return np.where(valid, source, -1).astype(np.int32), outputs, every
+    return np.where(valid, source, -1), outputs, every
 
 
 def tap_offsets(
@@ -73,10 +71,10 @@ def _tap_positions(axis: WindowAxis) -> Ints:
     return starts[:, None] + np.arange(axis.kernel_size) * axis.dilation
 
 
-def window_taps(axis: WindowAxis) -> npt.NDArray[np.int32]:
+def window_taps(axis: WindowAxis) -> Ints:
     """For each window and tap, the input position, or -1 in the padding."""
     at = _tap_positions(axis)
-    return np.where((at >= 0) & (at < axis.size), at, -1).astype(np.int32)
+    return np.where((at >= 0) & (at < axis.size), at, -1)
 
 
 def window_counts(axis: WindowAxis, include_pad: bool) -> Ints:

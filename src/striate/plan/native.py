@@ -19,13 +19,14 @@ import numpy.typing as npt
 
 from ..data import Feed
 from ..errors import MissingDependencyError, OptionError
+from ..memory import gibibytes, machine_bytes, need_memory
 from ..parameters import Parameters
 from .coverage import places
 from .engine import Loss, ReferenceEngine, StepResult, Update
 from .fold import Folding, fold_batch_norm
 from .lanes import to_lanes
 from .program import Program
-from .rows import COLUMNS, FLOATS
+from .rows import COLUMNS, FLOATS, SLOTS
 from .threads import thread_limit, threads_for
 
 Array = npt.NDArray[Any]
@@ -33,6 +34,8 @@ Array = npt.NDArray[Any]
 _LOSSES = {"cross-entropy": 1, "hinge": 2, "mean squared error": 3}
 _FORMULAS = {"sgd": 1, "adagrad": 2, "rmsprop": 3, "adadelta": 4, "adam": 5}
 _IMAGES_A_CALL = 1024
+_MANY_MICRO_BATCHES = 1024  # more than any round that holds a part of the batch
+_MOST = 2**63 - 1
 
 
 def native_module() -> Any:
@@ -47,7 +50,7 @@ def native_module() -> Any:
             "its extension, which was not built", "the native engine",
             remedy='install a C++20 compiler (g++ 11 or newer) and Striate again, or use engine="reference".',
         ) from None  # fmt: skip
-    if (len(COLUMNS), FLOATS) != (_native.COLUMNS, _native.FLOATS):
+    if (len(COLUMNS), FLOATS, SLOTS) != (_native.COLUMNS, _native.FLOATS, _native.SLOTS):
         raise OptionError("the native extension is of another version; build it again with pip install -e .")
     return _native
 
@@ -82,24 +85,42 @@ def multiply_adds_a_second(isa: str | None = None, seconds: float = 0.05) -> flo
 class WorkMemory:
     """What one step takes beside the parameters.
 
-    Fields:  images a step; lanes, images of a micro-batch; threads; bytes of work memory; isa
+    Fields:  images a step; lanes, images of a micro-batch; threads, and the most_threads that such a step can keep busy;
+             bytes of work memory; bytes_an_image, what each further image adds to them in a large batch: its activations
+             where a norm of the whole batch keeps them, the statistics of its group, else 0; isa
     """
 
     images: int
     lanes: int
     threads: int
+    most_threads: int
     bytes: int
+    bytes_an_image: int
     isa: str
 
 
 def work_memory(program: Program, images: int, *, macs: int, training: bool = True) -> WorkMemory:
     """The native engine's work memory for a step of so many images; nothing is allocated.
 
-    Raises:   MissingDependencyError when the native engine was not built.
+    Raises:   MissingDependencyError when the native engine was not built; OptionError where it is no number of 64 bits.
     """
     plan = _native_plan(program, program.scores if training else program.output, training=training)
-    threads = threads_for(images * macs, thread_limit())
-    return WorkMemory(images, plan.lanes, threads, plan.workspace_bytes(images, threads, training), plan.isa)
+    limit = thread_limit()
+    threads = threads_for(images * macs, limit, training=training)
+    many = plan.lanes * _MANY_MICRO_BATCHES
+    few, more = (_workspace_bytes(plan, count, threads, training) for count in (many, 2 * many))
+    return WorkMemory(
+        images, plan.lanes, threads, SLOTS if training else limit,
+        _workspace_bytes(plan, images, threads, training), (more - few) // many, plan.isa,
+    )  # fmt: skip
+
+
+def _workspace_bytes(plan: Any, images: int, threads: int, training: bool) -> int:
+    try:
+        needed: int = plan.workspace_bytes(min(images, _MOST), threads, training)
+    except OverflowError as error:
+        raise OptionError(f"the work memory of this step cannot be counted: {error}.") from None
+    return needed
 
 
 def _native_plan(program: Program, target: int, *, training: bool) -> Any:
@@ -187,6 +208,7 @@ class NativeEngine:
 
     def _infer(self, x: Array | Feed, target: int) -> Array:
         shape = self.program.buffers[target].shape
+        need_memory(4 * len(x) * prod(shape), f"the output of {len(x)} images")
         out = np.empty((len(x), prod(shape)), np.float32)
         if target == 0:
             return x.array() if isinstance(x, Feed) else np.array(x, np.float32)
@@ -228,8 +250,8 @@ class NativeEngine:
         if isinstance(x, Feed) and not _fillable(x, plan):
             x = x.array()
         given = _feed(x) if isinstance(x, Feed) else np.ascontiguousarray(x, np.float32).reshape(len(x), -1)
-        threads = threads_for(len(x) * self.macs, limit)
-        needed = plan.workspace_bytes(len(x), threads, training is not None)
+        threads = threads_for(len(x) * self.macs, limit, training=training is not None)
+        needed = _workspace_bytes(plan, len(x), threads, training is not None)
         idle = self._workspaces[training is not None]
         try:
             workspace = idle.pop()
@@ -253,15 +275,13 @@ class NativeEngine:
 
 
 def _allocate(needed: int, images: int) -> Array:
-    try:
-        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        available = needed
-    if needed > available:
+    available = machine_bytes()
+    if available is not None and needed > available:
         fits = max(1, images * available // needed // 2)
+        remedy = f"A batch of {fits} would fit." if fits < images else "Not even one image fits."
         raise OptionError(
-            f"this step needs {needed / 2**30:.1f} GiB of work memory for {images} images, and the machine has "
-            f"{available / 2**30:.1f} GiB. A batch of {fits} would fit."
+            f"this step needs {gibibytes(needed)} of work memory for {images} images, and the machine has "
+            f"{gibibytes(available)}. {remedy}"
         )
     return np.zeros(needed, np.uint8)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import OptionError
 from ..shapes import Shape
 from .arena import Row
 from .program import Op, Program
@@ -34,13 +35,14 @@ COLUMNS = (
     "POOLED", "FEW_WHOLE", "SECOND", "WHICH",
 )  # fmt: skip
 FLOATS = 4
+SLOTS = 8  # native/lanes.h's: the most threads that a training step keeps busy
 RELU_DONE = 2
 
 
 class Rows:
     """A program in the making.
 
-    Fields:  program, target (the buffer wanted), training; ops, those that the target needs
+    Fields:  program, target (the buffer wanted), training; ops, those that the target needs; op, the one being lowered
              rows; packed, statistics, kept: floats asked for so far; whole, the ranges of fully connected weights
              root, which buffer a buffer's numbers lie in (a view's, a fused ReLU's)
              trains, whether a buffer depends on a parameter that trains
@@ -50,6 +52,7 @@ class Rows:
     def __init__(self, program: Program, target: int, training: bool) -> None:
         self.program, self.target, self.training = program, target, training
         self.ops = program.needed_for(target)
+        self.op: Op | None = None
         self.rows: list[Row] = []
         self.packed = self.statistics = self.kept = 0
         self.whole: list[tuple[int, int]] = []
@@ -101,12 +104,23 @@ class Rows:
         return prod(self.shape(number))
 
     def keep(self, values: npt.NDArray[Any]) -> int:
-        """Where these integers (or the bits of float32) begin in the table."""
+        """Where these integers (or the bits of float32) begin in the table.
+
+        Raises:   OptionError for one that does not fit 32 bits.
+        """
         at = self._table_size
-        bits = values.view(np.int32) if values.dtype == np.float32 else values.astype(np.int32)
+        bits = values.view(np.int32) if values.dtype == np.float32 else self._narrowed(values)
         self._table.append(np.ascontiguousarray(bits).ravel())
         self._table_size += values.size
         return at
+
+    def _narrowed(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+        least, most = int(values.min(initial=0)), int(values.max(initial=0))
+        if least < -(2**31) or most >= 2**31:
+            raise OptionError(
+                f"{self.op.where if self.op else 'the program'}: places from {least:,} to {most:,} do not fit the native engine's tables, which hold up to {2**31 - 1:,}."
+            )
+        return values.astype(np.int32)
 
     def table(self) -> npt.NDArray[np.int32]:
         """All that was kept."""

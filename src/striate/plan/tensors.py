@@ -11,6 +11,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import OptionError
 from ..reference.resize import resize_steps
 from ..shapes import Shape
 from .layout import Ints
@@ -19,6 +20,7 @@ from .rows import Rows
 
 _PAIRINGS = {"Multiply": 0, "Divide": 1, "Power": 2, "Maximum": 3, "Minimum": 4}
 _TOTAL = 5
+_EXACT = 2**24  # whole numbers that float32 holds
 _REDUCTIONS = {"sum": 0, "mean": 1, "max": 2}
 _WHERE, _WHERE_LAST = 3, 4
 
@@ -47,10 +49,10 @@ def total(to: Rows, op: Op) -> None:
 def concat(to: Rows, op: Op) -> None:
     """Inputs one after another along an axis; along the first, each is a block of its own."""
     axis, at = int(op.options["axis"]), 0
-    whole = _places(to.shape(op.output))
+    whole = _places(to.shape(op.output)) if axis else None
     for number in op.inputs:
         shape = to.shape(number)
-        if axis == 0:
+        if whole is None:
             row = to.step(op.name, "COPY", number, op.output, (1.0,), COUNT=prod(shape))
             row.shift = (0, at * prod(shape[1:]))
         else:
@@ -104,6 +106,11 @@ def reduce(to: Rows, op: Op) -> None:
     else:
         axes, what = tuple(o["axes"]), _REDUCTIONS[o["operation"]]
     kept = [axis for axis in range(len(shape)) if axis not in axes]
+    if op.kind == "ArgMax" and shape[axes[0]] > _EXACT:
+        raise OptionError(
+            f"{op.where}: the native engine counts up to {_EXACT:,} places, and there are {shape[axes[0]]:,}; "
+            'use engine="reference".'
+        )
     places = to.keep(_places(shape).transpose(*kept, *axes))
     to.row(op, "REDUCE", C=to.size(op.output), P=prod(shape[axis] for axis in axes), K=what, ROW_MAP=places)
 

@@ -13,6 +13,7 @@ from math import ceil
 from pathlib import Path
 
 from ..errors import OptionError
+from .rows import SLOTS
 
 MOST_THREADS = 256  # native/pool.h
 _MACS_WORTH_A_THREAD = 2_000_000
@@ -30,13 +31,15 @@ def thread_limit() -> int:
     return min(MOST_THREADS, *(count for count in allowed if count is not None))
 
 
-def threads_for(macs: int, limit: int) -> int:
+def threads_for(macs: int, limit: int, *, training: bool) -> int:
     """As many threads as a step of so many MACs keeps busy: a tiny network is never slower for having more.
 
-    >>> threads_for(100_000, 8), threads_for(10**9, 8)
-    (1, 8)
+    A training step keeps SLOTS busy at most: its gradients are added up in so many places, for the same bits everywhere.
+
+    >>> threads_for(100_000, 8, training=True), threads_for(10**9, 64, training=True), threads_for(10**9, 64, training=False)
+    (1, 8, 64)
     """
-    return max(1, min(limit, macs // _MACS_WORTH_A_THREAD))
+    return max(1, min(limit, SLOTS if training else limit, macs // _MACS_WORTH_A_THREAD))
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:

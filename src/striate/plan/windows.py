@@ -10,11 +10,10 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..shapes import WindowAxis, pair, transposed_axes, window_axes
 from .arena import BACKWARD, FORWARD, FORWARD_ALONE, Row, scratch
-from .images import ImageLayout, few_index, image_layout, order_floats, output_columns, worth_it
+from .images import ImageLayout, few_index, image_layout, order_floats, output_columns, winners_fit, worth_it
 from .layout import Ints, back_expansion, expansion, packed_order, tap_offsets, window_counts, window_taps
 from .program import Op
 from .rows import KINDS, RELU_DONE, Rows
@@ -116,7 +115,11 @@ def convolution(to: Rows, op: Op) -> None:
         row.places["EXPANDED"] = scratch(channels * he * we, FORWARD)
     by_image = mode == "zeros" and op.kind == "Conv2d" and groups == 1 and dilations == (1, 1)
     after = _pool_after(to, op) if by_image and to.training else None
-    winners = after is not None and worth_it(channels, kernel, row.wants_dx)
+    winners = (
+        after is not None
+        and worth_it(channels, kernel, row.wants_dx)
+        and winners_fit(filters, strides, (outputs[0] // 2, outputs[1] // 2))
+    )
     if by_image and (winners or not to.training):
         layout = image_layout((channels, height, width), kernel, maps)
         _few(to, row, layout, index + to.weights[names["weight"]])
@@ -129,7 +132,7 @@ def convolution(to: Rows, op: Op) -> None:
 
 
 def _convolution_back(
-    to: Rows, row: Row, axes: tuple[Any, ...], mode: str, maps: list[npt.NDArray[np.int32]], index: Ints
+    to: Rows, row: Row, axes: tuple[Any, ...], mode: str, maps: list[Ints], index: Ints
 ) -> None:
     """Dx is a convolution of dy, laid out with its stride's gaps, by the filters turned round."""
     c = row.columns
@@ -174,7 +177,7 @@ def _few(to: Rows, row: Row, layout: ImageLayout, weight: Ints) -> None:
     row.places["FEW_Y"] = scratch(c["P"] * c["Q"] * lanes, FORWARD_ALONE)
 
 
-def _winners(to: Rows, row: Row, pool: Op, layout: ImageLayout, maps: list[npt.NDArray[np.int32]]) -> None:
+def _winners(to: Rows, row: Row, pool: Op, layout: ImageLayout, maps: list[Ints]) -> None:
     """Backward through the pool's winners alone: see images.py and native/winners.inl."""
     c = row.columns
     _, height, width = to.shape(pool.output)

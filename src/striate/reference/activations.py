@@ -109,7 +109,7 @@ def slope_backward(dy: Array, cache: Array) -> Array:
 
 def log_softmax(x: Array) -> tuple[Array, Array]:
     """x_c − log Σ e^{x} over axis 1, after subtracting the largest. The cache is y."""
-    moved = x - x.max(axis=1, keepdims=True)
+    moved = x - x.max(axis=1, keepdims=True, initial=-np.inf)
     y = moved - np.log(np.exp(moved).sum(axis=1, keepdims=True))
     return y, y
 

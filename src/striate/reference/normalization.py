@@ -136,7 +136,7 @@ def _over_channels(values: Array, before: int, after: int) -> Array:
     """Sum over channels c − before … c + after, at each place."""
     channels = values.shape[1]
     total = np.zeros_like(values)
-    for shift in range(-before, after + 1):
+    for shift in range(max(-before, 1 - channels), min(after, channels - 1) + 1):
         low, high = max(0, -shift), min(channels, channels - shift)
         if low < high:
             total[:, low:high] += values[:, low + shift : high + shift]

@@ -103,7 +103,7 @@ def tanh_backward(dy: Array, cache: Array) -> Array:
 
 def softmax(x: Array) -> tuple[Array, Array]:
     """e^{x_c}/Σ e^{x} over axis 1, after subtracting the largest. The cache is y."""
-    raised = np.exp(x - x.max(axis=1, keepdims=True))
+    raised = np.exp(x - x.max(axis=1, keepdims=True, initial=-np.inf))
     y = raised / raised.sum(axis=1, keepdims=True)
     return y, y
 

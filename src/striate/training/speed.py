@@ -88,7 +88,7 @@ def measure(graph: Graph, batch_size: int = 64, *, seconds: float = 0.3) -> Spee
         inferred.append(_images_a_second(infer, batch_size, seconds))
         profiles.append(engine.profile(x, y, loss))
         peaks.append(multiply_adds_a_second())
-    threads = threads_for(batch_size * graph.macs, engine.threads)
+    threads = threads_for(batch_size * graph.macs, engine.threads, training=True)
     return Speed(
         chosen_isa(), threads, batch_size, _median(trained), _median(inferred), _median(peaks),
         _layers(graph, batch_size, profiles, peaks),
