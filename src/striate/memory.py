@@ -38,7 +38,7 @@ def need_memory(needed: int, what: str, remedy: str = "") -> None:
     Args:     needed, bytes; what takes them, as the sentence begins; remedy, a sentence that follows.
     Raises:   OptionError with both numbers.
 
-    >>> need_memory(2**70, "conv1 (Conv2d): its output for one image")
+    >>> need_memory(2**70, "conv1 (Conv2d): its output for one image")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     striate.errors.OptionError: conv1 (Conv2d): its output for one image takes 1,099,511,627,776.0 GiB of memory...
     """

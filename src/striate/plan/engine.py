@@ -129,14 +129,14 @@ class ReferenceEngine:
     ) -> tuple[dict[int, Array], dict[int, Any]]:
         """Run the ops in order; the values of all buffers, and the cache of each op.
 
-        Args:     until: stop once this buffer is written (default: the output); in training, what that does not depend
-                  on is left out, so that no running statistics move which the loss knows nothing of.
+        Args:     until: stop once this buffer is written (default: the output; -1: never); in training, what that does
+                  not depend on is left out, so that no running statistics move which the loss knows nothing of.
         """
         last = self.program.output if until is None else until
         x = x.array() if isinstance(x, Feed) else x
         values: dict[int, Array] = {0: np.asarray(x, self.parameters.flat.dtype)}
         caches: dict[int, Any] = {}
-        for op in self.program.needed_for(last) if training else self.program.ops:
+        for op in self.program.needed_for(last) if training and last >= 0 else self.program.ops:
             if last in values:
                 break
             inputs = [values[number] for number in op.inputs]
