@@ -26,7 +26,8 @@ import torch
 
 import striate as st
 from striate.graph import Graph
-from striate.plan.native import NativeEngine, chosen_isa, native_module
+from striate.plan.extension import schema
+from striate.plan.native import NativeEngine, chosen_isa
 from striate.training.optimizers import SGD, Update
 from striate.training.speed import measure
 
@@ -235,13 +236,13 @@ def scaling(name: str, batch: int, count: int, seconds: float) -> tuple[float, f
 
 
 def _multiply_adds(threads: int) -> None:
-    module, isa = native_module(), chosen_isa()
+    isa = chosen_isa()
     others = [
-        threading.Thread(target=module.multiply_adds, args=(isa, 10_000_000)) for _ in range(threads - 1)
+        threading.Thread(target=schema.multiply_adds, args=(isa, 10_000_000)) for _ in range(threads - 1)
     ]
     for thread in others:
         thread.start()
-    module.multiply_adds(isa, 10_000_000)
+    schema.multiply_adds(isa, 10_000_000)
     for thread in others:
         thread.join()
 

@@ -1,7 +1,7 @@
 // Python's side of the executor: arrays in, nothing copied, the GIL released while it runs. Python has checked
 // everything (plan/native.py); here sizes are looked at once more, because a wrong one would write over memory. Arrays are
-// never converted: a copy made here would be gone before what was written to it is read. A program's rows and its table are
-// trusted: only plan/lanes.py may write them.
+// never converted: a copy made here would be gone before what was written to it is read. A program is verified when its Plan is
+// made (verify.cpp).
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -20,8 +20,10 @@
 #include <cxxabi.h>
 #endif
 
-#include "lanes.h"
 #include "pool.h"
+#include "program.h"
+#include "schema_bindings.h"
+#include "verify.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -109,30 +111,22 @@ const Isa& isa_named(const std::string& name) {
 
 struct Plan {
   const Isa& isa;
-  std::vector<int64_t> ops;
-  std::vector<double> floats;
+  std::vector<OpStruct> structs;
+  std::vector<std::string> names;
   std::vector<int32_t> table;
+  std::vector<Op> ops;
   Program program;
 
-  Plan(const std::string& isa_name, nb::object ops_given, nb::object floats_given, nb::object table_given,
-       const std::vector<int64_t>& sizes)
-      : Plan(isa_name, array<const int64_t, 2>(ops_given, "ops"), array<const double, 2>(floats_given, "floats"),
-             array<const int32_t>(table_given, "table"), sizes) {}
-
-  Plan(const std::string& isa_name, Array<const int64_t, 2> ops_in, Array<const double, 2> floats_in,
-       Array<const int32_t> table_in, const std::vector<int64_t>& sizes)
-      : isa(isa_named(isa_name)), ops(ops_in.data(), ops_in.data() + ops_in.size()),
-        floats(floats_in.data(), floats_in.data() + floats_in.size()),
-        table(table_in.data(), table_in.data() + table_in.size()) {
-    if (ops_in.shape(1) != COLUMNS || floats_in.shape(1) != FLOATS || floats_in.shape(0) != ops_in.shape(0) || sizes.size() != 13)
-      throw std::invalid_argument("the program was written for another version of the native engine");
-    program = {ops.data(), floats.data(), static_cast<int64_t>(ops_in.shape(0)), table.data(), sizes[0], sizes[1],
-               sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], sizes[8], sizes[9], sizes[10], sizes[11],
-               sizes[12]};
-    for (int64_t i = 0; i < program.n_ops; ++i) {
-      const int64_t* o = &ops[i * COLUMNS];
-      if (o[KIND] == CONV && o[POOLED] && o[Q] > POOLED_WIDTH) throw std::invalid_argument("a pooled row is too wide");
-    }
+  Plan(const std::string& isa_name, nb::list ops_given, std::vector<std::string> names_given, nb::object table_given,
+       const Frame& frame)
+      : isa(isa_named(isa_name)), names(std::move(names_given)) {
+    const auto table_in = array<const int32_t>(table_given, "table");
+    table.assign(table_in.data(), table_in.data() + table_in.size());
+    for (nb::handle op : ops_given) structs.push_back(op_struct(op));
+    if (names.size() != structs.size()) throw std::invalid_argument("as many names are needed as there are ops");
+    for (const OpStruct& one : structs) ops.push_back(op_of(one));
+    program = {frame, ops.data(), static_cast<int64_t>(ops.size()), table.data(), static_cast<int64_t>(table.size())};
+    verify(program, isa.lanes, names);
   }
 
   int64_t workspace_bytes(int64_t n, int64_t threads, bool training) const {
@@ -140,8 +134,8 @@ struct Plan {
     const int64_t bytes = isa.workspace_bytes(program, n, threads, training);
     if (bytes < 0)
       throw std::overflow_error(std::to_string(n) + " images and " + std::to_string(threads) + " threads, at " +
-                                std::to_string(program.arena_vectors) + " vectors a micro-batch of " +
-                                std::to_string(isa.lanes) + " and " + std::to_string(program.parameters) +
+                                std::to_string(program.frame.arena_vectors) + " vectors a micro-batch of " +
+                                std::to_string(isa.lanes) + " and " + std::to_string(program.frame.parameters) +
                                 " parameters, come to more than 2^63 - 1 bytes");
     return bytes;
   }
@@ -157,7 +151,7 @@ struct Plan {
       call.feed = read_feed(nb::cast<nb::dict>(x), call.n);
     } else {
       auto images = array<const float, 2>(x, "x");
-      if (static_cast<int64_t>(images.shape(0)) != call.n || static_cast<int64_t>(images.shape(1)) != program.input_vectors)
+      if (static_cast<int64_t>(images.shape(0)) != call.n || static_cast<int64_t>(images.shape(1)) != program.frame.input_vectors)
         throw std::invalid_argument("x has the wrong size");
       call.x = images.data();
     }
@@ -169,9 +163,12 @@ struct Plan {
     if (!training.is_none()) read_training(call, nb::cast<nb::dict>(training));
     const auto check = [](bool holds, const char* what) { if (!holds) throw std::invalid_argument(what); };
     check(threads >= 1, "a call needs at least one thread");
-    check(static_cast<int64_t>(parameters.size()) == program.parameters, "parameters have the wrong size");
-    check(static_cast<int64_t>(state.size()) == program.states, "state has the wrong size");
-    check(static_cast<int64_t>(scores.shape(1)) == program.output_vectors, "scores have the wrong size");
+    check(call.training == program.frame.training, "a program with a backward pass trains, and one without does not");
+    check(call.loss >= 0 && call.loss < LOSSES && call.optimizer.formula >= 0 && call.optimizer.formula < FORMULAS,
+          "there is no such loss or formula");
+    check(static_cast<int64_t>(parameters.size()) == program.frame.parameters, "parameters have the wrong size");
+    check(static_cast<int64_t>(state.size()) == program.frame.states, "state has the wrong size");
+    check(static_cast<int64_t>(scores.shape(1)) == program.frame.output_vectors, "scores have the wrong size");
     check(static_cast<int64_t>(workspace.size()) >= workspace_bytes(call.n, threads, call.training), "the workspace is too small");
     const Visit visit(threads);
     warn_of(visit, threads);
@@ -189,7 +186,7 @@ struct Plan {
     const int64_t height = feed.height + 2 * feed.border, width = feed.width + 2 * feed.border;
     if (static_cast<int64_t>(chosen.size()) != n || static_cast<int64_t>(levels.shape(0)) != feed.channels ||
         levels.shape(1) != 256 || feed.border < 0 || feed.shift < 0 || width > WIDEST_FED ||
-        feed.channels * height * width != program.input_vectors)
+        feed.channels * height * width != program.frame.input_vectors)
       throw std::invalid_argument("the feed does not suit the program");
     for (int64_t i = 0; i < n; ++i)
       if (feed.chosen[i] < 0 || feed.chosen[i] >= static_cast<int64_t>(images.shape(0)))
@@ -199,8 +196,8 @@ struct Plan {
   }
 
   bool takes_feeds() const {
-    for (int64_t i = 0; i < program.n_ops; ++i)
-      if (ops[i * COLUMNS + KIND] == LINEAR && ops[i * COLUMNS + READS_INPUT]) return false;
+    for (const OpStruct& one : structs)
+      if (const auto* linear = std::get_if<Linear>(&one); linear && linear->reads_input) return false;
     return true;
   }
 
@@ -218,7 +215,7 @@ struct Plan {
     call.loss_parameter = number("loss_parameter");
     call.seed = nb::cast<uint64_t>(d["seed"]);
     call.step = whole("step");
-    call.gradients = vector("gradients", program.parameters);
+    call.gradients = vector("gradients", program.frame.parameters);
     auto losses = array<double>(d["losses"], "losses");
     if (static_cast<int64_t>(losses.size()) < call.n) throw std::invalid_argument("losses are too small");
     call.losses = losses.data();
@@ -232,11 +229,11 @@ struct Plan {
       auto labels = array<const int64_t>(d["labels"], "labels");
       if (static_cast<int64_t>(labels.size()) != call.n) throw std::invalid_argument("labels have the wrong size");
       for (int64_t i = 0; i < call.n; ++i)
-        if (labels.data()[i] < 0 || labels.data()[i] >= program.output_vectors) throw std::invalid_argument("a label is out of range");
+        if (labels.data()[i] < 0 || labels.data()[i] >= program.frame.output_vectors) throw std::invalid_argument("a label is out of range");
       call.labels = labels.data();
     }
-    call.targets = vector("targets", call.n * program.output_vectors);
-    if (!call.labels && (call.loss == 2 || !call.targets)) throw std::invalid_argument("this loss needs labels");
+    call.targets = vector("targets", call.n * program.frame.output_vectors);
+    if (!call.labels && (call.loss == HINGE || !call.targets)) throw std::invalid_argument("this loss needs labels");
     Optimizer& o = call.optimizer;
     o.formula = whole("formula");
     if (!o.formula) return;
@@ -250,10 +247,10 @@ struct Plan {
     o.step = whole("optimizer_step");
     o.decoupled = whole("decoupled");
     o.nesterov = whole("nesterov");
-    o.first = vector("first", program.parameters);
-    o.second = vector("second", program.parameters);
+    o.first = vector("first", program.frame.parameters);
+    o.second = vector("second", program.frame.parameters);
     auto mask = array<const uint8_t>(d["decay_mask"], "decay_mask");
-    if (static_cast<int64_t>(mask.size()) != program.parameters) throw std::invalid_argument("decay_mask has the wrong size");
+    if (static_cast<int64_t>(mask.size()) != program.frame.parameters) throw std::invalid_argument("decay_mask has the wrong size");
     o.decay_mask = mask.data();
   }
 };
@@ -265,11 +262,8 @@ NB_MODULE(_native, m) {
   using striate::Plan;
   m.doc() = "The native executor; striate.plan.native is its only caller.";
   nb::set_leak_warnings(false);  // a daemon thread may hold a Plan when the interpreter ends
-  m.attr("COLUMNS") = static_cast<int>(striate::COLUMNS);
-  m.attr("FLOATS") = striate::FLOATS;
-  m.attr("WIDEST_FED") = striate::WIDEST_FED;
   m.attr("MOST_THREADS") = striate::MOST_THREADS;
-  m.attr("SLOTS") = striate::SLOTS;
+  striate::bind_schema(m);
   m.def("instruction_sets", [] {
     std::vector<std::string> names;
     for (const auto* isa : striate::supported()) names.emplace_back(isa->name);
@@ -281,8 +275,8 @@ NB_MODULE(_native, m) {
     return count * chosen.lanes;
   }, "isa"_a, "count"_a);
   nb::class_<Plan>(m, "Plan")
-      .def(nb::init<const std::string&, nb::object, nb::object, nb::object, const std::vector<int64_t>&>(),
-           "isa"_a, "ops"_a, "floats"_a, "table"_a, "sizes"_a)
+      .def(nb::init<const std::string&, nb::list, std::vector<std::string>, nb::object, const striate::Frame&>(),
+           "isa"_a, "ops"_a, "names"_a, "table"_a, "frame"_a)
       .def_prop_ro("isa", [](const Plan& plan) { return std::string(plan.isa.name); })
       .def_prop_ro("lanes", [](const Plan& plan) { return plan.isa.lanes; })
       .def_prop_ro("takes_feeds", &Plan::takes_feeds)

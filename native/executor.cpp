@@ -4,16 +4,35 @@
 // programs run in segments, with one arena a micro-batch and a barrier between segments. A round of micro-batches bounds how
 // many are kept; normalized as a whole, a batch is one round.
 //
-// Promises: everything plan/lanes.py can write down; no allocation, no exception, no static state.
+// Promises: every program that verify.cpp lets through; no allocation, no exception, no static state.
 // Compiled once per instruction set, with STRIATE_ISA (a namespace), STRIATE_LANES and the set's own flags.
 #include <math.h>
 #include <string.h>
 #include <time.h>
 
-#include "lanes.h"
+#include <type_traits>
+
+#include "program.h"
 
 namespace striate {
 namespace STRIATE_ISA {
+
+// The struct of an op whose kind is known.
+template <class T>
+static const T& as(const Op& op) {
+  return *static_cast<const T*>(op.fields);
+}
+
+// What every struct begins with.
+struct Ends {
+  int64_t x, y, dx, dy, accumulate;
+};
+
+static Ends ends_of(const Op& op) {
+  Ends ends;
+  memcpy(&ends, op.fields, sizeof ends);
+  return ends;
+}
 
 constexpr int64_t ROUND = 16;      // micro-batches between two products of fully connected layers: bounds what is kept
 constexpr int64_t LONG_ROUND = 64; // and at most, where groups of images that are normalized together must not be cut
@@ -59,7 +78,7 @@ struct Run {
   V* arena;
   int64_t from, to;    // ops of the segment in hand
   bool back;           // its direction
-  int64_t op;          // the op in hand: a batch norm, a fully connected layer, or one cut into shares
+  int64_t at;          // the op in hand: a batch norm, a fully connected layer, or one cut into shares
   int pass;            // the stage of an op cut into shares
   int64_t widest;      // channels of the widest batch norm
   int64_t round;       // micro-batches a round, at most
@@ -67,9 +86,9 @@ struct Run {
   int64_t groups;      // of images, at most, that a batch norm treats by themselves
 
   V* arena_of(int64_t micro_batch, int64_t thread) const {
-    return arena + (segmented ? micro_batch - first : thread) * program.arena_vectors;
+    return arena + (segmented ? micro_batch - first : thread) * program.frame.arena_vectors;
   }
-  const int64_t* row(int64_t i) const { return program.ops + i * COLUMNS; }
+  const Op& op(int64_t i) const { return program.ops[i]; }
   int valid(int64_t micro_batch) const {
     const int64_t left = call.n - micro_batch * L;
     return static_cast<int>(left < L ? left : L);
@@ -82,24 +101,24 @@ struct Run {
 
 static int64_t widest_norm(const Program& program) {
   int64_t widest = 0;
-  for (int64_t i = 0; i < program.n_ops; ++i) {
-    const int64_t* o = program.ops + i * COLUMNS;
-    if (o[KIND] == BATCHNORM && o[C] > widest) widest = o[C];
-  }
+  for (int64_t i = 0; i < program.n_ops; ++i)
+    if (program.ops[i].kind == Kind::BATCH_NORM && as<BatchNorm>(program.ops[i]).c > widest)
+      widest = as<BatchNorm>(program.ops[i]).c;
   return widest;
 }
 
 // Whether threads take the neurons of a fully connected layer in turn, for all images: between two barriers.
-static bool by_neurons(const int64_t* o) { return o[KIND] == LINEAR && o[BY_NEURONS]; }
+static bool by_neurons(const Op& op) { return op.kind == Kind::LINEAR && as<Linear>(op).by_neurons; }
 
 // Groups of images that a batch norm treats by themselves.
-static int64_t groups(int64_t n, const int64_t* o) { return o[GHOST] ? (n + o[GHOST] - 1) / o[GHOST] : 1; }
+static int64_t groups(int64_t n, const BatchNorm& o) { return o.ghost ? (n + o.ghost - 1) / o.ghost : 1; }
 
 static int64_t most_groups(const Program& program, int64_t n) {
   int64_t most = 1;
   for (int64_t i = 0; i < program.n_ops; ++i) {
-    const int64_t* o = program.ops + i * COLUMNS;
-    if (o[KIND] == BATCHNORM && groups(n, o) > most) most = groups(n, o);
+    if (program.ops[i].kind != Kind::BATCH_NORM) continue;
+    const int64_t own = groups(n, as<BatchNorm>(program.ops[i]));
+    if (own > most) most = own;
   }
   return most;
 }
@@ -113,10 +132,10 @@ static int64_t greatest_divisor(int64_t a, int64_t b) { return b ? greatest_divi
 static int64_t round_of(const Program& program, int64_t micro_batches) {
   int64_t images = SLOTS * L;
   for (int64_t i = 0; i < program.n_ops; ++i) {
-    const int64_t* o = program.ops + i * COLUMNS;
-    if (o[KIND] != BATCHNORM) continue;
-    if (!o[GHOST] || o[GHOST] > LONG_ROUND * L) return micro_batches;
-    images *= o[GHOST] / greatest_divisor(images, o[GHOST]);
+    if (program.ops[i].kind != Kind::BATCH_NORM) continue;
+    const auto& o = as<BatchNorm>(program.ops[i]);
+    if (!o.ghost || o.ghost > LONG_ROUND * L) return micro_batches;
+    images *= o.ghost / greatest_divisor(images, o.ghost);
     if (images > LONG_ROUND * L) return micro_batches;
   }
   return smaller(images == SLOTS * L ? ROUND : images / L, micro_batches);
@@ -132,7 +151,7 @@ static Layout layout(const Program& program, int64_t n, int64_t threads, int64_t
   at.widest = training ? widest_norm(program) : 0;
   at.segmented = at.widest > 0;
   for (int64_t i = 0; training && i < program.n_ops; ++i)
-    if (by_neurons(program.ops + i * COLUMNS)) at.segmented = true;
+    if (by_neurons(program.ops[i])) at.segmented = true;
   Sizes sizes;
   at.micro_batches = sizes.plus(n, L - 1) / L;
   at.slots = smaller(at.micro_batches, SLOTS);
@@ -141,28 +160,28 @@ static Layout layout(const Program& program, int64_t n, int64_t threads, int64_t
   at.arenas = at.segmented ? at.round : smaller(threads, training ? at.slots : at.micro_batches);
   const int64_t round = sizes.times(at.round, L);
   at.packed = 0;
-  at.slot = sizes.bytes(program.packed_floats, 4);
-  at.sums = sizes.plus(at.slot, training ? sizes.bytes(sizes.times(at.slots, program.parameters), 4) : 0);
+  at.slot = sizes.bytes(program.frame.packed_floats, 4);
+  at.sums = sizes.plus(at.slot, training ? sizes.bytes(sizes.times(at.slots, program.frame.parameters), 4) : 0);
   at.kept = sizes.plus(at.sums, at.widest ? sizes.bytes(sizes.times(sizes.plus(round, 1), at.widest, 2), 8) : 0);
-  at.statistics = sizes.plus(at.kept, training ? sizes.bytes(sizes.times(program.kept, round), 4) : 0);
-  at.arena = sizes.plus(at.statistics, training ? sizes.bytes(sizes.times(program.statistics, most_groups(program, n)), 4) : 0);
-  const int64_t total = sizes.plus(sizes.plus(at.arena, sizes.bytes(sizes.times(at.arenas, program.arena_vectors), sizeof(V))), 128);
+  at.statistics = sizes.plus(at.kept, training ? sizes.bytes(sizes.times(program.frame.kept, round), 4) : 0);
+  at.arena = sizes.plus(at.statistics, training ? sizes.bytes(sizes.times(program.frame.statistics, most_groups(program, n)), 4) : 0);
+  const int64_t total = sizes.plus(sizes.plus(at.arena, sizes.bytes(sizes.times(at.arenas, program.frame.arena_vectors), sizeof(V))), 128);
   at.total = sizes.fits ? total : -1;
   return at;
 }
 
 // (5, C) of one group of images: mean, 1/deviation, the two means of the backward pass, variance.
-static float* statistics_of(const Run& run, const int64_t* o, int64_t group) {
-  return run.statistics + o[STATISTICS] * run.groups + group * 5 * o[C];
+static float* statistics_of(const Run& run, const BatchNorm& o, int64_t group) {
+  return run.statistics + o.statistics * run.groups + group * 5 * o.c;
 }
 
 // Number `at` of those, for each lane's image.
-static V statistic(const Run& run, const int64_t* o, int64_t micro_batch, int64_t at) {
-  if (!o[GHOST]) return splat(statistics_of(run, o, 0)[at]);
+static V statistic(const Run& run, const BatchNorm& o, int64_t micro_batch, int64_t at) {
+  if (!o.ghost) return splat(statistics_of(run, o, 0)[at]);
   V value{};
   for (int l = 0; l < L; ++l) {
     const int64_t image = micro_batch * L + l;
-    value[l] = statistics_of(run, o, (image < run.call.n ? image : run.call.n - 1) / o[GHOST])[at];
+    value[l] = statistics_of(run, o, (image < run.call.n ? image : run.call.n - 1) / o.ghost)[at];
   }
   return value;
 }
@@ -181,23 +200,23 @@ static int64_t workspace_bytes(const Program& program, int64_t n, int64_t thread
 
 static void pack_task(int64_t i, int64_t, void* context) {
   const Run& run = *static_cast<Run*>(context);
-  const int64_t* o = run.row(i);
-  if (o[KIND] != CONV) return;
+  if (run.op(i).kind != Kind::CONV) return;
+  const auto& o = as<Conv>(run.op(i));
   const float* w = run.call.parameters;
-  const int64_t size = o[K] * (o[C] / o[GROUPS]) * o[R] * o[S];
-  const int32_t *index = run.program.table + o[PACK], *back = run.program.table + o[BACK_PACK];
-  for (int64_t j = 0; j < size; ++j) run.packed[o[PACKED] + j] = w[index[j]];
-  if (o[FEW_INDEX]) pack_few(run, o);
-  if (!run.call.training || o[DX] < 0) return;
-  if (o[WINNERS]) pack_runs(run, o);
+  const int64_t size = o.k * (o.c / o.groups) * o.r * o.s;
+  const int32_t *index = run.program.table + o.pack, *back = run.program.table + o.back_pack;
+  for (int64_t j = 0; j < size; ++j) run.packed[o.packed + j] = w[index[j]];
+  if (o.few_index >= 0) pack_few(run, o);
+  if (!run.call.training || o.dx < 0) return;
+  if (o.winners) pack_runs(run, o);
   else
-    for (int64_t j = 0; j < size; ++j) run.packed[o[BACK_PACKED] + j] = w[back[j]];
+    for (int64_t j = 0; j < size; ++j) run.packed[o.back_packed + j] = w[back[j]];
 }
 
 // Slots hold what convolutions, biases and norms add up: all parameters but fully connected weights.
 static void clear(const Run& run, float* slot) {
-  const int32_t* range = run.program.table + run.program.ranges;
-  for (int64_t i = 0; i < run.program.n_ranges; ++i, range += 2)
+  const int32_t* range = run.program.table + run.program.frame.ranges;
+  for (int64_t i = 0; i < run.program.frame.n_ranges; ++i, range += 2)
     memset(slot + range[0], 0, static_cast<size_t>(range[1] - range[0]) * 4);
 }
 
@@ -218,39 +237,38 @@ struct Stopwatch {
 };
 
 static void whole_forward(const Run& run, int64_t i, V* a, int64_t micro_batch) {
-  const Stages stages = forward_stages(run, run.row(i), micro_batch);
+  const Stages stages = forward_stages(run, run.op(i), micro_batch);
   const Stopwatch watch(run, i, false);
-  for (int stage = stages.begin; stage < stages.end; ++stage) forward(run, i, a, micro_batch, stage, {0, 1});
+  for (int stage = stages.begin; stage < stages.end; ++stage) forward(run, run.op(i), a, micro_batch, stage, {0, 1});
 }
 
 static void whole_backward(const Run& run, int64_t i, V* a, int64_t micro_batch, float* slot) {
-  const Stages stages = backward_stages(run.row(i));
+  const Stages stages = backward_stages(run.op(i));
   const Stopwatch watch(run, i, true);
-  for (int stage = stages.begin; stage < stages.end; ++stage) backward(run, i, a, micro_batch, slot, stage, {0, 1});
+  for (int stage = stages.begin; stage < stages.end; ++stage) backward(run, run.op(i), a, micro_batch, slot, stage, {0, 1});
 }
 
 // Whether one thread does an op alone, because shares of it would write to the same places, or are not worth cutting.
-static bool alone(const int64_t* o, bool back) {
-  if (o[KIND] == MOVE || o[KIND] == PRELU) return back;
-  return o[KIND] == SOFTMAX || o[KIND] == LRN || o[KIND] == BATCHNORM;
+static bool alone(Kind kind, bool back) {
+  if (kind == Kind::MOVE || kind == Kind::PRELU) return back;
+  return kind == Kind::SOFTMAX || kind == Kind::RESPONSE_NORM || kind == Kind::BATCH_NORM;
 }
 
 // One micro-batch, cut into shares.
 static void share_task(int64_t index, int64_t, void* context) {
   const Run& run = *static_cast<Run*>(context);
-  const bool whole = alone(run.row(run.op), run.back);
+  const bool whole = alone(run.op(run.at).kind, run.back);
   if (whole && index > 0) return;
   const Share share = whole ? Share{0, 1} : Share{index, run.call.threads};
-  if (run.back) backward(run, run.op, run.arena, 0, run.slot, run.pass, share);
-  else forward(run, run.op, run.arena, 0, run.pass, share);
+  if (run.back) backward(run, run.op(run.at), run.arena, 0, run.slot, run.pass, share);
+  else forward(run, run.op(run.at), run.arena, 0, run.pass, share);
 }
 
 // Whether every op of the program can be cut into shares.
 static bool sharable(const Run& run) {
   if (run.micro_batches != 1 || run.call.threads == 1 || run.segmented) return false;
   for (int64_t i = 0; i < run.program.n_ops; ++i) {
-    const int64_t* o = run.row(i);
-    if (o[KIND] == CONV && o[BACK_OUT] >= 0) return false;
+    if (run.op(i).kind == Kind::CONV && as<Conv>(run.op(i)).back_out >= 0) return false;
   }
   return true;
 }
@@ -262,22 +280,20 @@ static void run_stages(Run& run, Stages stages) {
 static void run_shares(Run& run) {
   fill(run, run.arena, 0);
   run.back = false;
-  for (run.op = 0; run.op < run.program.n_ops; ++run.op)
-    run_stages(run, forward_stages(run, run.row(run.op), 0));
+  for (run.at = 0; run.at < run.program.n_ops; ++run.at) run_stages(run, forward_stages(run, run.op(run.at), 0));
   read_scores(run, run.arena, 0);
   if (!run.call.training) return;
   clear(run, run.slot);
   loss_gradient(run, run.arena, 0);
   run.back = true;
-  for (run.op = run.program.n_ops - 1; run.op >= 0; --run.op)
-    run_stages(run, backward_stages(run.row(run.op)));
+  for (run.at = run.program.n_ops - 1; run.at >= 0; --run.at) run_stages(run, backward_stages(run.op(run.at)));
 }
 
 // Slot `index` of a training step; micro-batch `index` of an inference.
 static void whole_task(int64_t index, int64_t thread, void* context) {
   const Run& run = *static_cast<Run*>(context);
   const bool training = run.call.training;
-  float* slot = training ? run.slot + index * run.program.parameters : nullptr;
+  float* slot = training ? run.slot + index * run.program.frame.parameters : nullptr;
   if (slot && run.first == 0) clear(run, slot);
   for (int64_t mb = run.first + index; mb < run.last; mb += training ? run.slots : run.micro_batches) {
     V* a = run.arena_of(mb, thread);
@@ -292,7 +308,7 @@ static void whole_task(int64_t index, int64_t thread, void* context) {
 
 static void segment_task(int64_t index, int64_t, void* context) {
   const Run& run = *static_cast<Run*>(context);
-  float* slot = run.slot + index * run.program.parameters;
+  float* slot = run.slot + index * run.program.frame.parameters;
   if (!run.back && run.from == 0 && run.first == 0) clear(run, slot);
   for (int64_t mb = run.first + index; mb < run.last; mb += run.slots) {
     V* a = run.arena_of(mb, 0);
@@ -311,27 +327,27 @@ static void segment_task(int64_t index, int64_t, void* context) {
 // A fully connected layer for all images of a round: this thread's neurons, or columns of dx.
 static void neurons_task(int64_t index, int64_t, void* context) {
   const Run& run = *static_cast<Run*>(context);
-  const int64_t* o = run.row(run.op);
+  const auto& o = as<Linear>(run.op(run.at));
   const Share share{index, run.call.threads};
-  const float *w = run.call.parameters + o[WEIGHT], *bias = o[BIAS] >= 0 ? run.call.parameters + o[BIAS] : nullptr;
-  const int64_t apart = run.program.arena_vectors;
-  const Stopwatch watch(run, run.op, run.back);
+  const float *w = run.call.parameters + o.weight, *bias = o.bias >= 0 ? run.call.parameters + o.bias : nullptr;
+  const int64_t apart = run.program.frame.arena_vectors;
+  const Stopwatch watch(run, run.at, run.back);
   if (run.back) {
     for (int64_t mb = run.first; mb < run.last; ++mb) {
       V* a = run.arena_of(mb, 0);
-      linear_backward_x(a + o[DY], a + o[DX], w, o[C], o[K], share.begin(o[C], 8), share.end(o[C], 8), o[ACCUMULATE] != 0);
+      linear_backward_x(a + o.dy, a + o.dx, w, o.c, o.k, share.begin(o.c, 8), share.end(o.c, 8), o.accumulate != 0);
     }
     return;
   }
-  const int64_t end = share.end(o[K], KB);
+  const int64_t end = share.end(o.k, KB);
   int64_t mb = run.first;
   for (; mb + 2 <= run.last; mb += 2)
-    for (int64_t k = share.begin(o[K], KB); k < end; k = end)
-      linear_forward<2>(run.arena_of(mb, 0) + o[X], run.arena_of(mb, 0) + o[Y] + k, apart, w + k * o[C],
-                        bias ? bias + k : nullptr, o[C], end - k, o[FUSED_RELU] != 0);
-  for (const int64_t k = share.begin(o[K], KB); mb < run.last; ++mb)
-    linear_forward<1>(run.arena_of(mb, 0) + o[X], run.arena_of(mb, 0) + o[Y] + k, 0, w + k * o[C],
-                      bias ? bias + k : nullptr, o[C], end - k, o[FUSED_RELU] != 0);
+    for (int64_t k = share.begin(o.k, KB); k < end; k = end)
+      linear_forward<2>(run.arena_of(mb, 0) + o.x, run.arena_of(mb, 0) + o.y + k, apart, w + k * o.c,
+                        bias ? bias + k : nullptr, o.c, end - k, o.relu != 0);
+  for (const int64_t k = share.begin(o.k, KB); mb < run.last; ++mb)
+    linear_forward<1>(run.arena_of(mb, 0) + o.x, run.arena_of(mb, 0) + o.y + k, 0, w + k * o.c,
+                      bias ? bias + k : nullptr, o.c, end - k, o.relu != 0);
 }
 
 #include "norm.inl"
@@ -342,7 +358,7 @@ static void run_segments(Run& run) {
   int64_t from = 0;
   run.back = false;
   for (int64_t i = 0; i <= last; ++i) {
-    const bool norm = i < last && run.row(i)[KIND] == BATCHNORM, linear = i < last && by_neurons(run.row(i));
+    const bool norm = i < last && run.op(i).kind == Kind::BATCH_NORM, linear = i < last && by_neurons(run.op(i));
     if (!norm && !linear && i < last) continue;
     run.from = from;
     run.to = i;
@@ -350,7 +366,7 @@ static void run_segments(Run& run) {
     from = i;
     if (norm) normalize_batch(run, i);
     if (!linear) continue;
-    run.op = i;
+    run.at = i;
     on_each(run.call.threads, neurons_task, &run);
     from = i + 1;
   }
@@ -360,15 +376,15 @@ static void run_segments_backward(Run& run) {
   int64_t from = run.program.n_ops;
   run.back = true;
   for (int64_t i = run.program.n_ops - 1; i >= -1; --i) {
-    const bool norm = i >= 0 && run.row(i)[KIND] == BATCHNORM, linear = i >= 0 && by_neurons(run.row(i));
+    const bool norm = i >= 0 && run.op(i).kind == Kind::BATCH_NORM, linear = i >= 0 && by_neurons(run.op(i));
     if (!norm && !linear && i >= 0) continue;
     run.from = from;
     run.to = linear ? i : i + 1;  // of such a layer, the segment keeps what dw needs
     if (run.from > run.to) parallel(run.slots, run.call.threads, segment_task, &run);
     from = run.to;
     if (norm) normalize_batch_backward(run, i);
-    if (!linear || run.row(i)[DX] < 0) continue;
-    run.op = i;
+    if (!linear || ends_of(run.op(i)).dx < 0) continue;
+    run.at = i;
     on_each(run.call.threads, neurons_task, &run);
   }
 }

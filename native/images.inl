@@ -5,7 +5,6 @@
 // Register budget: PIXELS·FILTERS accumulators, at most 24 of 512 bits (10 where there are 16 registers), and a vector of
 // weights for each of FILTERS.
 
-constexpr int RUN = 16;  // floats that runs, and channels in lanes, are rounded up to, for every instruction set
 constexpr int FEW_FILTERS = 2, FEW_PIXELS = L >= 16 ? 12 : 5;
 
 // (C, H, W) vectors → an image of its own for each lane: rows of `width` floats, `image` floats apart. col says for each

@@ -60,7 +60,7 @@ static void fill_fed(const Run& run, V* a, int64_t micro_batch) {
     draws[l] = draw_of(feed, index);
     starts[l] = rows + l * WIDEST_FED;
   }
-  V* to = a + run.program.input;
+  V* to = a + run.program.frame.input;
   for (int64_t c = 0; c < feed.channels; ++c)
     for (int64_t h = 0; h < full_h; h += together) {
       const int64_t end = h + together < full_h ? h + together : full_h;
@@ -79,23 +79,23 @@ static void fill(const Run& run, V* a, int64_t micro_batch) {
   const float* images[L];
   for (int l = 0; l < L; ++l) {
     const int64_t image = micro_batch * L + l;
-    images[l] = run.call.x + (image < run.call.n ? image : run.call.n - 1) * run.program.input_vectors;
+    images[l] = run.call.x + (image < run.call.n ? image : run.call.n - 1) * run.program.frame.input_vectors;
   }
-  gather_lanes(images, a + run.program.input, run.program.input_vectors);
+  gather_lanes(images, a + run.program.frame.input, run.program.frame.input_vectors);
 }
 
 static void read_scores(const Run& run, const V* a, int64_t micro_batch) {
-  const float* from = reinterpret_cast<const float*>(a + run.program.output);
-  const int64_t features = run.program.output_vectors;
+  const float* from = reinterpret_cast<const float*>(a + run.program.frame.output);
+  const int64_t features = run.program.frame.output_vectors;
   for (int l = 0; l < run.valid(micro_batch); ++l)
     for (int64_t i = 0; i < features; ++i)
       run.call.scores[(micro_batch * L + l) * features + i] = from[i * L + l];
 }
 
 static void loss_gradient(const Run& run, V* a, int64_t micro_batch) {
-  const float* s = reinterpret_cast<const float*>(a + run.program.output);
-  float* ds = reinterpret_cast<float*>(a + run.program.d_output);
-  const int64_t features = run.program.output_vectors;
+  const float* s = reinterpret_cast<const float*>(a + run.program.frame.output);
+  float* ds = reinterpret_cast<float*>(a + run.program.frame.d_output);
+  const int64_t features = run.program.frame.output_vectors;
   const double count = static_cast<double>(run.call.n), parameter = run.call.loss_parameter;
   memset(ds, 0, features * sizeof(V));
   for (int l = 0; l < run.valid(micro_batch); ++l) {
@@ -103,7 +103,7 @@ static void loss_gradient(const Run& run, V* a, int64_t micro_batch) {
     const int64_t label = run.call.labels ? run.call.labels[image] : -1;
     const float* wanted = run.call.targets ? run.call.targets + image * features : nullptr;
     double value = 0.0;
-    if (run.call.loss == 1) {
+    if (run.call.loss == CROSS_ENTROPY) {
       double most = s[l], total = 0.0;
       for (int64_t i = 1; i < features; ++i) if (s[i * L + l] > most) most = s[i * L + l];
       for (int64_t i = 0; i < features; ++i) total += exp(s[i * L + l] - most);
@@ -121,7 +121,7 @@ static void loss_gradient(const Run& run, V* a, int64_t micro_batch) {
         if (truth != 0.0) value -= truth * log_p;
         ds[i * L + l] = static_cast<float>((exp(log_p) * sum - truth) / count);
       }
-    } else if (run.call.loss == 2) {
+    } else if (run.call.loss == HINGE) {
       double violated = 0.0;
       for (int64_t i = 0; i < features; ++i) {
         if (i == label) continue;

@@ -21,7 +21,7 @@
 #include <unistd.h>
 #endif
 
-#include "lanes.h"
+#include "program.h"
 #include "pool.h"
 
 namespace striate {

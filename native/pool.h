@@ -1,4 +1,4 @@
-// What the bindings ask of the threads that stay (pool.cpp). The executor knows only `parallel` and `on_each` (lanes.h).
+// What the bindings ask of the threads that stay (pool.cpp). The executor knows only `parallel` and `on_each` (program.h).
 #pragma once
 #include <cstdint>
 

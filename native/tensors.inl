@@ -16,8 +16,6 @@ static void gather_backward(const V* dy, V* dx, const int32_t* map, int64_t coun
 
 // ── two inputs ───────────────────────────────────────────────────────────────────────────────────
 
-enum Pairing : int64_t { PRODUCT = 0, QUOTIENT = 1, POWER = 2, LARGER = 3, SMALLER = 4, TOTAL = 5 };
-
 // Of equal numbers the first is taken; NaN is.
 static inline VI takes_first(int64_t pairing, V a, V b) { return (pairing == LARGER ? a >= b : a <= b) | (a != a); }
 
@@ -68,8 +66,6 @@ static void pair_backward(int64_t pairing, bool relu, bool second, const V* a, c
 }
 
 // ── reductions ───────────────────────────────────────────────────────────────────────────────────
-
-enum Reduction : int64_t { SUM = 0, MEAN = 1, MOST = 2, WHERE = 3, WHERE_LAST = 4 };
 
 // Where the largest number stands: of equal ones the first, or the last. NaN is the largest.
 static V where_most(const V* x, const int32_t* at, int64_t inner, bool last) {
@@ -126,7 +122,7 @@ static void reduce_backward(int64_t reduction, const V* x, const V* y, const V* 
 
 // out = a·b of each lane, for `matrices` pairs of them, each of `rows` rows. Going down a row, or along the sum, is so many
 // vectors, so that either can be read as its transpose.
-struct Product {
+struct ProductTask {
   const V* a;
   int64_t a_size, a_row, a_depth;
   const V* b;
@@ -137,7 +133,7 @@ struct Product {
 };
 
 template <int N>
-static inline void product_tile(const Product& o, const V* a, const V* b, V* out) {
+static inline void product_tile(const ProductTask& o, const V* a, const V* b, V* out) {
   V acc[N]{};
   for (int64_t k = 0; k < o.depth; ++k, a += o.a_depth, b += o.b_depth) {
     const V factor = *a;
@@ -148,7 +144,7 @@ static inline void product_tile(const Product& o, const V* a, const V* b, V* out
   for (int n = 0; n < N; ++n) put(out + n, acc[n], o.add);
 }
 
-static void product(const Product& o, Share share) {
+static void product(const ProductTask& o, Share share) {
   const int64_t end = share.end(o.matrices * o.rows);
   for (int64_t i = share.begin(o.matrices * o.rows); i < end; ++i) {
     const V *a = o.a + i / o.rows * o.a_size + i % o.rows * o.a_row, *b = o.b + i / o.rows * o.b_size;

@@ -8,7 +8,7 @@ static void reduce(const Run& run, int64_t begin, int64_t end) {
   float* __restrict g = run.call.gradients;
   memcpy(g + begin, run.slot + begin, static_cast<size_t>(end - begin) * 4);
   for (int64_t s = 1; s < run.slots; ++s) {
-    const float* __restrict slot = run.slot + s * run.program.parameters;
+    const float* __restrict slot = run.slot + s * run.program.frame.parameters;
     for (int64_t i = begin; i < end; ++i) g[i] += slot[i];
   }
 }
@@ -28,7 +28,7 @@ static void update(const Run& run, int64_t begin, int64_t end) {
     }
   }
   switch (o.formula) {
-    case 1:
+    case SGD:
       if (!m) {
         for (int64_t i = begin; i < end; ++i) w[i] -= rate * g[i];
       } else {
@@ -39,19 +39,19 @@ static void update(const Run& run, int64_t begin, int64_t end) {
         }
       }
       break;
-    case 2:
+    case ADAGRAD:
       for (int64_t i = begin; i < end; ++i) {
         m[i] += g[i] * g[i];
         w[i] -= rate * g[i] / (sqrtf(m[i]) + epsilon);
       }
       break;
-    case 3:
+    case RMSPROP:
       for (int64_t i = begin; i < end; ++i) {
         m[i] = a * m[i] + (1.0f - a) * g[i] * g[i];
         w[i] -= rate * g[i] / (sqrtf(m[i]) + epsilon);
       }
       break;
-    case 4:
+    case ADADELTA:
       for (int64_t i = begin; i < end; ++i) {
         m[i] = a * m[i] + (1.0f - a) * g[i] * g[i];
         const float delta = sqrtf(v[i] + epsilon) / sqrtf(m[i] + epsilon) * g[i];
@@ -59,7 +59,7 @@ static void update(const Run& run, int64_t begin, int64_t end) {
         w[i] -= rate * delta;
       }
       break;
-    case 5: {
+    case ADAM: {
       const auto size = static_cast<float>(o.rate / (1.0 - pow(o.a, static_cast<double>(o.step))));
       const auto root = static_cast<float>(sqrt(1.0 - pow(o.b, static_cast<double>(o.step))));
       for (int64_t i = begin; i < end; ++i) {
@@ -75,7 +75,7 @@ static void update(const Run& run, int64_t begin, int64_t end) {
 static void clip(const Run& run) {
   const Optimizer& o = run.call.optimizer;
   float* g = run.call.gradients;
-  const int64_t total = run.program.parameters;
+  const int64_t total = run.program.frame.parameters;
   if (o.clip_value > 0.0) {
     const auto most = static_cast<float>(o.clip_value);
     for (int64_t i = 0; i < total; ++i) g[i] = g[i] > most ? most : g[i] < -most ? -most : g[i];
@@ -97,15 +97,15 @@ static bool clips(const Optimizer& o) { return o.clip_value > 0.0 || o.clip_norm
 // other gradients first.
 static void linear_share(const Run& run, Share share, bool last) {
   for (int64_t i = 0; i < run.program.n_ops; ++i) {
-    const int64_t* o = run.row(i);
-    if (o[KIND] != LINEAR) continue;
+    if (run.op(i).kind != Kind::LINEAR) continue;
+    const auto& o = as<Linear>(run.op(i));
     const Stopwatch watch(run, i, true);
-    const int64_t k = share.begin(o[K], KB), end = share.end(o[K], KB);
-    const float* x = o[READS_INPUT] ? run.call.x + run.first * L * o[C] : kept_x(run, o);
-    linear_weight_gradient(x, kept_dy(run, o), run.call.gradients + o[WEIGHT], o[C], o[K], run.images_of_round(), k, end,
+    const int64_t k = share.begin(o.k, KB), end = share.end(o.k, KB);
+    const float* x = o.reads_input ? run.call.x + run.first * L * o.c : kept_x(run, o);
+    linear_weight_gradient(x, kept_dy(run, o), run.call.gradients + o.weight, o.c, o.k, run.images_of_round(), k, end,
                            run.first > 0);
     if (last && run.call.optimizer.formula && !clips(run.call.optimizer))
-      update(run, o[WEIGHT] + k * o[C], o[WEIGHT] + end * o[C]);
+      update(run, o.weight + k * o.c, o.weight + end * o.c);
   }
 }
 
@@ -118,8 +118,8 @@ static void finish_task(int64_t index, int64_t, void* context) {
   const Run& run = *static_cast<Run*>(context);
   const Share share{index, run.call.threads};
   linear_share(run, share, true);
-  const int32_t* range = run.program.table + run.program.ranges;
-  for (int64_t r = 0; r < run.program.n_ranges; ++r, range += 2)
+  const int32_t* range = run.program.table + run.program.frame.ranges;
+  for (int64_t r = 0; r < run.program.frame.n_ranges; ++r, range += 2)
     for (int64_t at = range[0] + share.begin(range[1] - range[0], CHUNK), to = range[0] + share.end(range[1] - range[0], CHUNK);
          at < to; at += CHUNK) {
       const int64_t end = at + CHUNK < to ? at + CHUNK : to;
@@ -131,5 +131,5 @@ static void finish_task(int64_t index, int64_t, void* context) {
 static void update_task(int64_t index, int64_t, void* context) {
   const Run& run = *static_cast<Run*>(context);
   const Share share{index, run.call.threads};
-  update(run, share.begin(run.program.parameters, CHUNK), share.end(run.program.parameters, CHUNK));
+  update(run, share.begin(run.program.frame.parameters, CHUNK), share.end(run.program.frame.parameters, CHUNK));
 }

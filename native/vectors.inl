@@ -6,7 +6,7 @@ typedef float V __attribute__((vector_size(4 * L), aligned(4 * L)));
 typedef float VU __attribute__((vector_size(4 * L), aligned(4)));  // the same at any address
 typedef int32_t VI __attribute__((vector_size(4 * L), aligned(4 * L)));
 constexpr int64_t CACHE_BYTES = 1 << 20;  // what a core keeps close; half of a usual second-level cache
-constexpr int KT_MOST = 4, QT_MOST = L >= 16 ? 6 : 3, ST_MOST = L >= 16 ? 6 : 3;
+constexpr int KT_MOST = FILTERS_A_TILE, QT_MOST = L >= 16 ? 6 : 3, ST_MOST = L >= 16 ? 6 : 3;
 
 static inline V splat(float value) { return V{} + value; }
 

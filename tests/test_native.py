@@ -19,11 +19,11 @@ from hypothesis import strategies as hyp
 import striate as st
 from striate.data import Augmentation, Batches, Feed, Preprocessing
 from striate.plan import ReferenceEngine, describe_plan, lower, why_not_native, work_memory
+from striate.plan.extension import schema
 from striate.plan.images import worth_it
 from striate.plan.lanes import to_lanes
 from striate.plan.memory import Request, place
-from striate.plan.native import NativeEngine, _fillable, native_module
-from striate.plan.rows import COLUMNS
+from striate.plan.native import NativeEngine, _fillable
 from striate.training.optimizers import Update
 
 from .cases import CASES, UNDRAWABLE
@@ -31,7 +31,7 @@ from .test_gradients import networks
 from .test_training import RECIPE, dataset, network
 from .test_training_rules import OPTIMIZER_SPECS
 
-ISAS = native_module().instruction_sets()
+ISAS = schema.instruction_sets()
 LAYERS = {
     "conv2d": lambda arrays, o: st.Conv2d(
         arrays[1].shape[0], arrays[1].shape[2:], bias=arrays[2] is not None, **o
@@ -457,7 +457,9 @@ def test_what_the_native_engine_refuses(monkeypatch: pytest.MonkeyPatch) -> None
 def test_without_the_extension_the_reference_engine_does_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     from striate import plan
 
-    monkeypatch.delattr(plan, "_native")
+    for name in ("_native", "extension", "native"):
+        monkeypatch.delattr(plan, name)
+        monkeypatch.delitem(sys.modules, f"striate.plan.{name}")
     monkeypatch.setitem(sys.modules, "striate.plan._native", None)
     graph = st.zoo.build("linear", input_shape=(1, 4, 4), classes=3)
     assert isinstance(st.Model(graph).engine, ReferenceEngine)
@@ -506,8 +508,12 @@ def test_nothing_alive_at_once_overlaps(wanted: list[tuple[int, int, int]]) -> N
 def test_relu_is_fused() -> None:
     graph = st.zoo.build("convnetjs-cifar10")
     lanes = to_lanes(lower(graph), lower(graph).scores, training=True)
-    assert lanes.names == ("conv1", "pool1", "conv2", "pool2", "conv3", "pool3", "fc1")
-    assert lanes.ops.shape == (7, len(COLUMNS))
+    assert lanes.names == ["conv1", "conv2", "conv3", "fc1"]
+    assert [op.record for op in lanes.program.ops[:2]] == [
+        (f"relu{i} is fused: nothing else reads conv{i}", f"pool{i} is fused: 2×2 windows side by side")
+        for i in (1, 2)
+    ]
+    assert all(op.relu == op.pooled == 1 for op in lanes.ops[:3])
 
 
 @pytest.mark.parametrize("name", ISAS)
@@ -544,7 +550,7 @@ def test_winners_alone_give_the_dense_gradients(name: str, isa: Any, data: Any) 
     graph = st.Sequential(layers, input_shape=(2, *size), rounding="floor")
     program = lower(graph)
     lanes = to_lanes(program, program.scores, training=True)
-    assert lanes.ops[1, COLUMNS.index("WINNERS")] == worth_it(channels, kernel, True)
+    assert lanes.ops[1].winners == worth_it(channels, kernel, True)
     count = draw(hyp.sampled_from([1, 4, 17, 37]))
     agree(graph, count, st.CrossEntropy(), np.arange(count) % 3)
 
@@ -625,8 +631,9 @@ def test_a_large_fully_connected_layer_is_cut_by_neurons(name: str, threads: int
     graph = st.Sequential(layers, input_shape=(1, 27, 30))
     program = lower(graph)
     lanes = to_lanes(program, program.scores, training=True)
-    by_neurons = lanes.ops[:, COLUMNS.index("BY_NEURONS")]
-    assert [lanes.names[i] for i in np.flatnonzero(by_neurons)] == ["fc1", "fc2"]
+    assert [
+        name for name, op in zip(lanes.names, lanes.ops, strict=True) if getattr(op, "by_neurons", 0)
+    ] == ["fc1", "fc2"]
     for count in (3, 37, 270):
         agree(graph, count, st.CrossEntropy(), np.arange(count) % 4)
 
@@ -759,8 +766,8 @@ def test_work_memory_is_what_a_step_takes_and_does_not_grow_with_the_batch() -> 
 def test_filters_as_large_as_their_input_become_fully_connected() -> None:
     graph = st.zoo.build("lenet5")
     lanes = to_lanes(lower(graph), lower(graph).scores, training=True)
-    kinds = dict(zip(lanes.names, lanes.ops[:, 0], strict=True))
-    assert (kinds["c3"], kinds["c5"], kinds["f6"]) == (0, 1, 1)
+    kinds = {name: type(op).__name__ for name, op in zip(lanes.names, lanes.ops, strict=True)}
+    assert (kinds["c3"], kinds["c5"], kinds["f6"]) == ("Conv", "Linear", "Linear")
 
 
 @pytest.mark.parametrize("count", [1, 5, 16, 37])
@@ -771,7 +778,7 @@ def test_winners_of_many_filters_are_ordered_by_place(isa: Any, count: int) -> N
             [st.Conv2d(5, 3), st.ReLU(), st.MaxPool2d(2, rounding="floor"), st.Conv2d(50, 3, stride=stride, padding=1, rounding="floor"),
              st.ReLU(), st.MaxPool2d(2, rounding="floor"), st.Flatten(), st.Linear(3)], input_shape=(2, 19, 17),
         )  # fmt: skip
-        for name in native_module().instruction_sets():
+        for name in schema.instruction_sets():
             isa(name)
             agree(net, count, st.CrossEntropy(), np.arange(count) % 3)
 
@@ -785,9 +792,10 @@ def test_in_inference_a_pool_is_part_of_the_convolution_before_it() -> None:
     )
     rows, _ = describe_plan(net, training=False)
     assert [row.name for row in rows] == ["conv1", "fc1"]
-    assert "the pool after it is fused" in rows[0].why
-    assert [row.name for row in describe_plan(net, training=True)[0]] == ["conv1", "pool1", "fc1"]
+    assert "pool1 is fused" in rows[0].why
+    assert "pooled in registers" in rows[0].why
+    assert "pooled in registers" not in describe_plan(net, training=True)[0][0].why
     wide = st.Sequential([st.Conv2d(1, 1), st.MaxPool2d(2)], input_shape=(1, 2, 66))
-    assert [row.name for row in describe_plan(wide, training=False)[0]] == ["conv1", "pool1"], (
+    assert "pooled in registers" not in describe_plan(wide, training=False)[0][0].why, (
         "two rows would not stay in the cache"
     )

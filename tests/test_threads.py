@@ -405,12 +405,15 @@ def test_no_array_of_a_program_or_a_feed_is_converted() -> None:
     """The same for what a Plan is made of and for images that are filled in by the engine (10: 2.9)."""
     one = engine(1, "lenet5")
     lanes = to_lanes(one.program, one.program.scores, training=False)
-    parts = {"ops": lanes.ops, "floats": lanes.floats, "table": lanes.table}
-    for name, array in parts.items():
-        for bad in _spoiled(array, written=False).values():
-            with pytest.raises(TypeError, match=f"^{name} must be a"):
-                native.Plan(chosen_isa(), *(parts | {name: bad}).values(), list(lanes.sizes))
-    plan = native.Plan(chosen_isa(), *parts.values(), list(lanes.sizes))
+    for bad in _spoiled(lanes.table, written=False).values():
+        with pytest.raises(TypeError, match="^table must be a"):
+            native.Plan(chosen_isa(), lanes.ops, lanes.names, bad, lanes.frame)
+    for odd in (1.0, "1", None, 2**63):
+        with pytest.raises(TypeError):
+            lanes.ops[0].c = odd
+    with pytest.raises(AttributeError):
+        lanes.ops[0].channels = 1
+    plan = native.Plan(chosen_isa(), lanes.ops, lanes.names, lanes.table, lanes.frame)
     feed: dict[str, Any] = {
         "images": np.zeros((5, *one.program.input_shape), np.uint8), "chosen": np.arange(3), "border": 0, "shift": 0, "flip": 0,
         "epoch": 0, "seed": 0, "levels": np.zeros((one.program.input_shape[0], 256), np.float32),

@@ -1,37 +1,443 @@
-"""The native extension, made from native/*.cpp.
+"""The native extension, made from native/*.cpp: the structs that a program's ops are, and what runs them.
 
-Arrays are taken as they are, never converted: another type, order or number of axes, or a read-only array where it writes, is
-a TypeError. Sizes are checked. The numbers in `ops`, `floats` and `table` are trusted: an offset or a map that lies
-outside the work memory is read and written all the same, so only plan/lanes.py may write them.
+A new struct holds NONE, or NaN, in every field. Plan proves that each op stays inside the arena, the table, the parameters and the
+state, or raises ValueError with the op, the field and the numbers. Arrays are taken as they are, never converted: another type,
+order or number of axes, or a read-only array where it writes, is a TypeError. tests/test_native_contract.py holds this file
+against the extension.
 """
 
+from enum import IntEnum
 from typing import Any
 
 import numpy.typing as npt
 
-COLUMNS: int
-FLOATS: int
+NONE: int
+SLOTS: int
+POOLED_WIDTH: int
+RUN: int
+FILTERS_A_TILE: int
 WIDEST_FED: int
 MOST_THREADS: int
-SLOTS: int
 
 def instruction_sets() -> list[str]: ...
+def multiply_adds(isa: str, count: int) -> int: ...
+
+class Function(IntEnum):
+    ELU = 0
+    HARD_SIGMOID = 1
+    HARD_SWISH = 2
+    SOFTPLUS = 3
+    SOFTSIGN = 4
+    GELU = 5
+    GELU_TANH = 6
+    MISH = 7
+    CLIP = 8
+    ABSOLUTE = 9
+    NEGATE = 10
+    EXPONENTIAL = 11
+    LOGARITHM = 12
+    SQUARE_ROOT = 13
+
+class Pairing(IntEnum):
+    PRODUCT = 0
+    QUOTIENT = 1
+    POWER = 2
+    LARGER = 3
+    SMALLER = 4
+    TOTAL = 5
+
+class Reduction(IntEnum):
+    SUM = 0
+    MEAN = 1
+    MOST = 2
+    WHERE = 3
+    WHERE_LAST = 4
+
+class Loss(IntEnum):
+    NO_LOSS = 0
+    CROSS_ENTROPY = 1
+    HINGE = 2
+    MEAN_SQUARED_ERROR = 3
+
+class Formula(IntEnum):
+    NO_UPDATE = 0
+    SGD = 1
+    ADAGRAD = 2
+    RMSPROP = 3
+    ADADELTA = 4
+    ADAM = 5
+
+class Frame:
+    training: int
+    arena_vectors: int
+    input: int
+    input_vectors: int
+    output: int
+    output_vectors: int
+    d_output: int
+    packed_floats: int
+    parameters: int
+    states: int
+    statistics: int
+    kept: int
+    ranges: int
+    n_ranges: int
+
+class Conv:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    c: int
+    h: int
+    w: int
+    k: int
+    p: int
+    q: int
+    r: int
+    s: int
+    stride_h: int
+    stride_w: int
+    groups: int
+    weight: int
+    bias: int
+    relu: int
+    expanded: int
+    expanded_h: int
+    expanded_w: int
+    row_map: int
+    col_map: int
+    taps: int
+    pack: int
+    packed: int
+    back: int
+    back_h: int
+    back_w: int
+    back_row_map: int
+    back_col_map: int
+    back_taps: int
+    back_pack: int
+    back_packed: int
+    back_stride_h: int
+    back_stride_w: int
+    back_p: int
+    back_q: int
+    back_out: int
+    pooled: int
+    in_registers: int
+    pool_p: int
+    pool_q: int
+    map: int
+    d_map: int
+    winners: int
+    image_rows: int
+    image_width: int
+    image_row_map: int
+    image_col_map: int
+    image_pitch: int
+    image_run: int
+    image_index: int
+    image_x: int
+    image_dx: int
+    image_dw: int
+    image_order: int
+    dx_width: int
+    dx_col_map: int
+    dx_pitch: int
+    dx_run: int
+    dx_index: int
+    few_index: int
+    few_packed: int
+    few_lanes: int
+    few_run: int
+    few_x: int
+    few_y: int
+    few_col_map: int
+
+class Linear:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    c: int
+    k: int
+    weight: int
+    bias: int
+    relu: int
+    kept: int
+    reads_input: int
+    by_neurons: int
+
+class MaxPool:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    c: int
+    h: int
+    w: int
+    p: int
+    q: int
+    r: int
+    s: int
+    row_map: int
+    col_map: int
+    pairs: int
+
+class AveragePool:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    c: int
+    h: int
+    w: int
+    p: int
+    q: int
+    r: int
+    s: int
+    row_map: int
+    col_map: int
+    counts: int
+
+class PowerPool:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    c: int
+    h: int
+    w: int
+    p: int
+    q: int
+    r: int
+    s: int
+    row_map: int
+    col_map: int
+    power: float
+
+class Relu:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    count: int
+
+class LeakyRelu:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    count: int
+    slope: float
+
+class Sigmoid:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    count: int
+
+class Tanh:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    count: int
+
+class Curve:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    count: int
+    function: int
+    a: float
+    b: float
+
+class Softmax:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    c: int
+    places: int
+    logarithm: int
+
+class Dropout:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    count: int
+    index: int
+    rate: float
+
+class BatchNorm:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    c: int
+    places: int
+    weight: int
+    bias: int
+    state: int
+    relu: int
+    statistics: int
+    ghost: int
+    epsilon: float
+    momentum: float
+    unbiased: float
+
+class InstanceNorm:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    c: int
+    places: int
+    weight: int
+    bias: int
+    epsilon: float
+
+class ResponseNorm:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    c: int
+    places: int
+    size: int
+    squares: int
+    through: int
+    alpha: float
+    beta: float
+    k: float
+
+class Prelu:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    count: int
+    weight: int
+    weights: int
+    map: int
+
+class Copy:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    count: int
+    add: int
+    factor: float
+
+class Move:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    count: int
+    sources: int
+    map: int
+    scatter: int
+    targets: int
+    otherwise: float
+
+class Pair:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    count: int
+    pairing: int
+    second: int
+    relu: int
+    gradient_only: int
+
+class Reduce:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    outputs: int
+    each: int
+    sources: int
+    reduction: int
+    map: int
+
+class MatMul:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    groups: int
+    p: int
+    c: int
+    q: int
+    second: int
+    gradient_only: int
+
+class Resample:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    c: int
+    h: int
+    p: int
+    w: int
+    starts: int
+    places: int
+    shares: int
+    otherwise: float
+
+class Value:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    count: int
+    weight: int
+    state: int
 
 class Plan:
     def __init__(
-        self,
-        isa: str,
-        ops: npt.NDArray[Any],
-        floats: npt.NDArray[Any],
-        table: npt.NDArray[Any],
-        sizes: list[int],
+        self, isa: str, ops: list[Any], names: list[str], table: npt.NDArray[Any], frame: Frame
     ) -> None: ...
     @property
     def isa(self) -> str: ...
     @property
     def lanes(self) -> int: ...
+    @property
+    def takes_feeds(self) -> bool: ...
     def workspace_bytes(self, n: int, threads: int, training: bool) -> int: ...
     def run(
-        self, x: npt.NDArray[Any], parameters: npt.NDArray[Any], state: npt.NDArray[Any], scores: npt.NDArray[Any],
+        self, x: Any, parameters: npt.NDArray[Any], state: npt.NDArray[Any], scores: npt.NDArray[Any],
         workspace: npt.NDArray[Any], threads: int, training: dict[str, Any] | None,
     ) -> float: ...  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rows of the native executor, and where everything they touch lies in its arena.
+"""Ops of the native program, and where everything they touch lies in its arena.
 
 Promises: lifetimes from the order of the rows, forward and then backward; offsets in which nothing alive at once overlaps.
 Leaves out: which rows there are (lanes.py); fitting requests together (memory.py).
@@ -8,47 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+from .extension import schema
 from .memory import Request, place
 
 # When a row's scratch is in use, until the row's times are known: from its forward op (to its backward one, in
 # training), during its forward op alone, or during its backward one.
 FORWARD, BACKWARD, FORWARD_ALONE = -1, -2, -3
-_NONE = {
-    "WEIGHT",
-    "BIAS",
-    "EXPANDED",
-    "BACK_SCRATCH",
-    "BACK_OUT",
-    "STATE",
-    "STATISTICS",
-    "IMAGE_X",
-    "IMAGE_DX",
-    "IMAGE_DW",
-    "IMAGE_ORDER",
-    "SECOND",
-}
 
 
 @dataclass
 class Row:
-    """An op in the making: plain columns, and places of the arena that are known once everything is planned.
+    """An op of the native program in the making, and the places of the arena that are known once everything is planned.
 
-    Fields:  name; columns; places, scratch memory by column; floats, its constants; source and target, the buffers it
-             reads and writes; second, another that it reads; shift, where in them; wants_dx; upstream, vectors of its dx
-             where that is not an array like x
+    Fields:  name; struct, the extension's; source and target, the buffers it reads and writes; second, another that it
+             reads; places, scratch memory by field; shift, where in target it begins; wants_dx
     """
 
     name: str
-    columns: dict[str, int]
-    places: dict[str, Request] = field(default_factory=dict)
-    floats: tuple[float, ...] = ()
-    source: int = -1
+    struct: Any
+    source: int
+    target: int
     second: int = -1
-    shift: tuple[int, int] = (0, 0)
-    target: int = -1
+    places: dict[str, Request] = field(default_factory=dict)
+    shift: int = 0
     wants_dx: bool = False
-    upstream: int | None = None
+    accumulates: bool = False
 
 
 def scratch(size: int, when: int) -> Request:
@@ -90,24 +76,20 @@ def _arrange_gradients(rows: list[Row], size: Callable[[int], int], gradients: d
         row = rows[i]
         if not row.wants_dx:
             continue
-        row.columns["ACCUMULATE"] = int(row.source in gradients)
-        if row.source not in gradients:
-            vectors = size(row.source) if row.upstream is None else row.upstream
-            gradients[row.source] = Request(vectors, 2 * count - i, 2 * count - made[row.source])
+        row.accumulates = row.source in gradients
+        if not row.accumulates:
+            gradients[row.source] = Request(size(row.source), 2 * count - i, 2 * count - made[row.source])
 
 
-def column(row: Row, name: str, values: dict[int, Request], gradients: dict[int, Request]) -> int:
-    """A column's number, once all offsets are known."""
-    if name == "X":
-        return values[row.source].offset + row.shift[0]
-    if name == "Y":
-        return values[row.target].offset + row.shift[1]
-    if name == "SECOND" and row.second >= 0:
-        return values[row.second].offset
-    if name == "DX":
-        return gradients[row.source].offset if row.wants_dx else -1
-    if name == "DY":
-        return gradients[row.target].offset + row.shift[1] if row.target in gradients else -1
-    if name in row.places:
-        return row.places[name].offset
-    return row.columns.get(name, -1 if name in _NONE else 0)
+def settle(row: Row, values: dict[int, Request], gradients: dict[int, Request]) -> Any:
+    """The struct, told where everything lies, once all offsets are known."""
+    struct = row.struct
+    struct.x, struct.y = values[row.source].offset, values[row.target].offset + row.shift
+    struct.dx = gradients[row.source].offset if row.wants_dx else schema.NONE
+    struct.dy = gradients[row.target].offset + row.shift if row.target in gradients else schema.NONE
+    struct.accumulate = int(row.accumulates)
+    if row.second >= 0:
+        struct.second = values[row.second].offset
+    for name, request in row.places.items():
+        setattr(struct, name, request.offset)
+    return struct

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from ..errors import MissingDependencyError, OptionError
 from ..parameters import Parameters
-from .coverage import check_known, why_not_native
 from .engine import Engine, ReferenceEngine
-from .native import NativeEngine, chosen_isa, native_module
-from .program import Program
+from .program import Program, named
 from .room import check_room
+from .rules import RULES
 
 ENGINES = ("native", "reference")
 
@@ -16,10 +15,22 @@ ENGINES = ("native", "reference")
 def default_engine() -> str:
     """The word "native" where its extension was built, else "reference"."""
     try:
-        native_module()
+        from . import extension  # noqa: F401
     except MissingDependencyError:
         return "reference"
     return "native"
+
+
+def check_known(program: Program) -> None:
+    """Refuse a program with an op that no engine knows.
+
+    Raises:   OptionError that names the ops.
+    """
+    if unknown := named(op for op in program.ops if op.kind not in RULES):
+        raise OptionError(
+            f"{unknown}: no engine can compute it. The kinds of layers are the layers of striate.layers; a class derived from "
+            "one is another layer. Where it only changes defaults, use a function that returns Striate's layer."
+        )
 
 
 def make_engine(
@@ -37,15 +48,23 @@ def make_engine(
         raise OptionError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}.")
     check_known(program)
     check_room(program, native=False)
+    if (name or default_engine()) == "reference":
+        return ReferenceEngine(program, parameters, seed)
+    from .coverage import why_not_native
+    from .native import NativeEngine
+
     lacking = why_not_native(program)
-    if name == "native" and lacking:
+    if lacking and name == "native":
         raise OptionError(f'{lacking}; use engine="reference".')
-    name = name or ("reference" if lacking else default_engine())
-    if name == "native":
-        return NativeEngine(program, parameters, seed, macs=macs)
-    return ReferenceEngine(program, parameters, seed)
+    if lacking:
+        return ReferenceEngine(program, parameters, seed)
+    return NativeEngine(program, parameters, seed, macs=macs)
 
 
 def arithmetic_of(engine: Engine) -> str:
     """What decides the last bits of an engine's results: "reference", or the native one's instruction set."""
-    return f"native engine, {chosen_isa()}" if isinstance(engine, NativeEngine) else "reference engine"
+    if isinstance(engine, ReferenceEngine):
+        return "reference engine"
+    from .native import chosen_isa
+
+    return f"native engine, {chosen_isa()}"

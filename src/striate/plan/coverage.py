@@ -1,29 +1,12 @@
-"""Which programs an engine can run: exact look-ups in the tables that it computes from, so that nothing is guessed.
+"""Which programs the native engine can run: exact look-ups in the table that it computes from, so that nothing is guessed.
 
-Promises: a program with a layer that neither engine knows is refused by name; one with a layer that the native engine has
-no kernel for says which. Leaves out: the tables (rules.py, lanes.py).
+Promises: a program with a layer that it has no kernel for says which. Leaves out: the table (lanes.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from ..errors import OptionError
 from .lanes import LOWERINGS, VIEWS
-from .program import Op, Program
-from .rules import RULES
-
-
-def check_known(program: Program) -> None:
-    """Refuse a program with an op that no engine knows.
-
-    Raises:   OptionError that names the ops.
-    """
-    if unknown := _named(op for op in program.ops if op.kind not in RULES):
-        raise OptionError(
-            f"{unknown}: no engine can compute it. The kinds of layers are the layers of striate.layers; a class derived from "
-            "one is another layer. Where it only changes defaults, use a function that returns Striate's layer."
-        )
+from .program import Op, Program, named
 
 
 def places(program: Program) -> frozenset[int]:
@@ -51,12 +34,5 @@ def uncovered(program: Program) -> tuple[Op, ...]:
 
 def why_not_native(program: Program) -> str:
     """Which layers keep a program from the native engine; "" where none does."""
-    missing = _named(uncovered(program))
+    missing = named(uncovered(program))
     return f"the native engine has no kernel for {missing}" if missing else ""
-
-
-def _named(ops: Iterable[Op]) -> str:
-    """The first few by name, and how many more; "" where there are none."""
-    names = [op.where for op in ops]
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return ", ".join(names[:4]) + more

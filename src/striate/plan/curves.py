@@ -1,4 +1,4 @@
-"""Functions of one number for the native executor: each kind's number in native/curves.inl, and its two constants."""
+"""Functions of one number for the native engine: which of the extension's each kind is, and its two constants."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any
 
+from .extension import schema
+
+_F = schema.Function
 CURVES = {
-    "ELU": 0, "SELU": 0, "HardSigmoid": 1, "HardSwish": 2, "Softplus": 3, "Softsign": 4, "GELU": 5, "Mish": 7, "Clip": 8, "Abs": 9,
-    "Negate": 10, "Exp": 11, "Log": 12, "Sqrt": 13,
+    "ELU": _F.ELU, "SELU": _F.ELU, "HardSigmoid": _F.HARD_SIGMOID, "HardSwish": _F.HARD_SWISH, "Softplus": _F.SOFTPLUS,
+    "Softsign": _F.SOFTSIGN, "GELU": _F.GELU, "Mish": _F.MISH, "Clip": _F.CLIP, "Abs": _F.ABSOLUTE, "Negate": _F.NEGATE,
+    "Exp": _F.EXPONENTIAL, "Log": _F.LOGARITHM, "Sqrt": _F.SQUARE_ROOT,
 }  # fmt: skip
-_GELU_BY_TANH = 6
 
 
-def curve(kind: str, options: Mapping[str, Any]) -> tuple[int, tuple[float, float]]:
-    """The curve's number and constants for a layer.
+def curve(kind: str, options: Mapping[str, Any]) -> tuple[int, float, float]:
+    """The function's number and constants for a layer.
 
-    >>> curve("Clip", {"low": None, "high": 6.0})
-    (8, (-inf, 6.0))
+    >>> curve("Clip", {"low": None, "high": 6.0})[1:]
+    (-inf, 6.0)
     """
+    function = CURVES[kind]
     if kind in ("ELU", "SELU"):
-        return CURVES[kind], (float(options["alpha"]), float(options.get("gamma", 1.0)))
+        return int(function), float(options["alpha"]), float(options.get("gamma", 1.0))
     if kind == "HardSigmoid":
-        return CURVES[kind], (float(options["alpha"]), float(options["beta"]))
+        return int(function), float(options["alpha"]), float(options["beta"])
     if kind == "Clip":
         low, high = options["low"], options["high"]
-        return CURVES[kind], (-inf if low is None else float(low), inf if high is None else float(high))
+        return int(function), -inf if low is None else float(low), inf if high is None else float(high)
     if kind == "GELU" and options["approximate"] == "tanh":
-        return _GELU_BY_TANH, (0.0, 0.0)
-    return CURVES[kind], (0.0, 0.0)
+        function = _F.GELU_TANH
+    return int(function), 0.0, 0.0

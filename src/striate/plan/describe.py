@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from math import prod
 
 from ..graph import Graph
-from .fold import fold_batch_norm
+from .extension import schema
 from .lanes import to_lanes
 from .lower import lower
-from .rows import COLUMNS, KINDS, RELU_DONE
+from .program import Op
+from .rewrite import fold_batch_norm
 
 _FLOAT_BYTES = 4
 
@@ -38,50 +39,67 @@ def describe_plan(graph: Graph, *, training: bool = True) -> tuple[tuple[PlanRow
 
     >>> rows, arena_bytes = describe_plan(Sequential([Conv2d(6, 5), ReLU(), MaxPool2d(2)], input_shape=(1, 28, 28)))
     >>> [(row.name, row.op) for row in rows]
-    [('conv1', 'CONV'), ('pool1', 'MAXPOOL')]
+    [('conv1', 'Conv')]
     """
     program = lower(graph)
     folding = None if training else fold_batch_norm(program, program.output)
     program = program if folding is None else folding.program
     lanes = to_lanes(program, program.scores if training else program.output, training=training)
-    kinds = {number: name for name, number in KINDS.items()}
+    ops = {op.name: op for op in lanes.program.ops}
     rows = []
-    for name, numbers in zip(lanes.names, lanes.ops, strict=True):
-        row = {column: int(number) for column, number in zip(COLUMNS, numbers, strict=True)}
-        op, node = kinds[row["KIND"]], graph[name]
-        rows.append(
-            PlanRow(
-                name, op, _reason(op, row, filters=node.layer.kind == "Conv2d"), row["X"], row["Y"],
-                prod(node.output_shape) * _FLOAT_BYTES, node.macs / max(1, graph.macs),
-            )
-        )  # fmt: skip
-    return tuple(rows), lanes.arena_vectors * _FLOAT_BYTES
+    for name, struct in zip(lanes.names, lanes.ops, strict=True):
+        node, op = graph[name], ops[name]
+        why = "; ".join([_reason(struct, op), *op.record])
+        size = prod(lanes.program.buffers[op.output].shape) * _FLOAT_BYTES
+        share = node.macs / max(1, graph.macs)
+        rows.append(PlanRow(name, type(struct).__name__, why, struct.x, struct.y, size, share))
+    return tuple(rows), lanes.frame.arena_vectors * _FLOAT_BYTES
 
 
-def _reason(op: str, row: dict[str, int], *, filters: bool) -> str:
+def _reason(struct: object, op: Op) -> str:
     """How an op is computed, and why so."""
-    relu = {
-        1: "; the ReLU after it is fused",
-        RELU_DONE: "; the ReLU after it is fused, its backward in the pool",
-    }
-    if op == "CONV":
-        laid = "from a copy with its padding" if row["EXPANDED"] >= 0 else "straight from its input"
-        few = "; one by one where a micro-batch holds few images" if row["FEW_INDEX"] else ""
-        if row["WINNERS"]:
-            return f"direct convolution{few}; backward through the winners of the pool after it alone"
-        pool = "; the pool after it is fused" if row["POOLED"] else ""
-        return f"direct convolution, {laid}{relu.get(row['FUSED_RELU'], '')}{pool}{few}"
-    if op == "LINEAR":
-        first = "a filter as large as its input is a fully connected layer" if filters else "dot products"
-        cut = "; threads take neurons, whose weights stay in their cache" if row["BY_NEURONS"] else ""
-        return f"{first}{cut}; dw is one product for many images{relu.get(row['FUSED_RELU'], '')}"
-    if op == "MAXPOOL":
-        return "2×2 windows side by side: no maps" if row["PAIRS"] else "any window, by maps of its taps"
-    images = f"groups of {row['GHOST']} images" if row["GHOST"] else "the whole batch, all of which is kept,"
-    others = {
-        "COPY": "a copy into place", "BATCHNORM": f"sums over {images} come between two segments",
-        "MOVE": "a map of places", "REDUCE": "each output's places, by a map", "MATMUL": "dot products of each lane",
-        "RESAMPLE": "along one axis: a few taps a position", "VALUE": "one number for all lanes",
-        "PAIR": "the second input's gradient" if row["WHICH"] else "place by place",
-    }  # fmt: skip
-    return others.get(op, "one pass over the lanes") + relu.get(row["FUSED_RELU"], "")
+    match struct:
+        case schema.Conv():
+            return _convolution(struct)
+        case schema.Linear():
+            first = (
+                "dot products"
+                if op.kind == "Linear"
+                else "a filter as large as its input is a fully connected layer"
+            )
+            cut = "; threads take neurons, whose weights stay in their cache" if struct.by_neurons else ""
+            return f"{first}{cut}; dw is one product for many images"
+        case schema.MaxPool():
+            return "2×2 windows side by side: no maps" if struct.pairs else "any window, by maps of its taps"
+        case schema.BatchNorm():
+            images = (
+                f"groups of {struct.ghost} images"
+                if struct.ghost
+                else "the whole batch, all of which is kept,"
+            )
+            return f"sums over {images} come between two segments"
+        case schema.Pair():
+            return "the second input's gradient" if struct.gradient_only else "place by place"
+        case schema.Copy():
+            return "a copy into place"
+        case schema.Move():
+            return "a map of places"
+        case schema.Reduce():
+            return "each output's places, by a map"
+        case schema.MatMul():
+            return "dot products of each lane"
+        case schema.Resample():
+            return "along one axis: a few taps a position"
+        case schema.Value():
+            return "one number for all lanes"
+        case _:
+            return "one pass over the lanes"
+
+
+def _convolution(struct: schema.Conv) -> str:
+    laid = "from a copy with its padding" if struct.expanded != schema.NONE else "straight from its input"
+    few = "; one by one where a micro-batch holds few images" if struct.few_index != schema.NONE else ""
+    if struct.winners:
+        return f"direct convolution{few}; backward through the winners of the pool after it alone"
+    pool = "; pooled in registers, two rows at a time" if struct.in_registers else ""
+    return f"direct convolution, {laid}{pool}{few}"

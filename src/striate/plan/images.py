@@ -6,16 +6,16 @@ Leaves out: the arithmetic; which operations may take it (lanes.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, gcd, prod
 
 import numpy as np
 import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
+from .extension import schema
 
-RUN = 16  # floats that a run is rounded up to; images.inl's RUN
+Ints = npt.NDArray[np.int64]
+RUN = schema.RUN  # floats that a run is rounded up to
 _LINE_FLOATS = 16  # of a cache line
 _LIST_CYCLES = 3.0  # to find a winner and write it down, an image
 
@@ -137,8 +137,10 @@ def _up(floats: int) -> int:
     return -(-floats // RUN) * RUN
 
 
-def order_floats(columns: Mapping[str, int]) -> int:
-    """Floats that ordering one image's winners by place takes: where the places begin, and two for each winner."""
-    c = columns
-    places = ((c["P"] - 1) * c["STRIDE_H"] + 1) * ((c["Q"] - 1) * c["STRIDE_W"] + 1)
-    return (places + 2) // 2 * 2 + 2 * c["K"] * c["BACK_P"] * c["BACK_Q"]
+def order_floats(outputs: tuple[int, int], strides: tuple[int, int], winners: int) -> int:
+    """Floats that ordering one image's winners by place takes: where the places begin, and two for each winner.
+
+    Args:     outputs (P, Q) of the convolution and its strides; winners of all filters, at most.
+    """
+    places = prod((size - 1) * stride + 1 for size, stride in zip(outputs, strides, strict=True))
+    return (places + 2) // 2 * 2 + 2 * winners

@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..shapes import TransposedAxis, WindowAxis
+from .extension import schema
 
 Ints = npt.NDArray[np.int64]
-
-_FILTERS_A_TILE = 4  # KT_MOST in native/vectors.inl
 
 
 def expansion(axis: WindowAxis | TransposedAxis, mode: str) -> Ints:
@@ -58,9 +57,9 @@ def packed_order(index: Ints, groups: int) -> Ints:
     """Filters in the order that tiles read them: group, block of filters, tap, filter."""
     flat = index.reshape(groups, index.shape[0] // groups, -1)
     blocks = [
-        flat[g, k : k + _FILTERS_A_TILE].T.ravel()
+        flat[g, k : k + schema.FILTERS_A_TILE].T.ravel()
         for g in range(groups)
-        for k in range(0, flat.shape[1], _FILTERS_A_TILE)
+        for k in range(0, flat.shape[1], schema.FILTERS_A_TILE)
     ]
     return np.concatenate(blocks)
 

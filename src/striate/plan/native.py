@@ -18,41 +18,30 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data import Feed
-from ..errors import MissingDependencyError, OptionError
+from ..errors import OptionError
 from ..memory import gibibytes, machine_bytes, need_memory
 from ..parameters import Parameters
 from .coverage import places
 from .engine import Loss, ReferenceEngine, StepResult, Update
-from .fold import Folding, fold_batch_norm
+from .extension import schema
 from .lanes import to_lanes
 from .program import Program
-from .rows import COLUMNS, FLOATS, SLOTS
-from .threads import thread_limit, threads_for
+from .rewrite import Folding, fold_batch_norm
+from .threads import SLOTS, thread_limit, threads_for
 
 Array = npt.NDArray[Any]
 
-_LOSSES = {"cross-entropy": 1, "hinge": 2, "mean squared error": 3}
-_FORMULAS = {"sgd": 1, "adagrad": 2, "rmsprop": 3, "adadelta": 4, "adam": 5}
+_LOSSES = {
+    "cross-entropy": schema.Loss.CROSS_ENTROPY, "hinge": schema.Loss.HINGE,
+    "mean squared error": schema.Loss.MEAN_SQUARED_ERROR,
+}  # fmt: skip
+_FORMULAS = {
+    "sgd": schema.Formula.SGD, "adagrad": schema.Formula.ADAGRAD, "rmsprop": schema.Formula.RMSPROP,
+    "adadelta": schema.Formula.ADADELTA, "adam": schema.Formula.ADAM,
+}  # fmt: skip
 _IMAGES_A_CALL = 1024
 _MANY_MICRO_BATCHES = 1024  # more than any round that holds a part of the batch
 _MOST = 2**63 - 1
-
-
-def native_module() -> Any:
-    """The extension module.
-
-    Raises:   MissingDependencyError when it was not built.
-    """
-    try:
-        from . import _native
-    except ImportError:
-        raise MissingDependencyError(
-            "its extension, which was not built", "the native engine",
-            remedy='install a C++20 compiler (g++ 11 or newer) and Striate again, or use engine="reference".',
-        ) from None  # fmt: skip
-    if (len(COLUMNS), FLOATS, SLOTS) != (_native.COLUMNS, _native.FLOATS, _native.SLOTS):
-        raise OptionError("the native extension is of another version; build it again with pip install -e .")
-    return _native
 
 
 def chosen_isa() -> str:
@@ -60,7 +49,7 @@ def chosen_isa() -> str:
 
     Raises:   OptionError for one that it does not offer.
     """
-    offered: list[str] = native_module().instruction_sets()
+    offered: list[str] = schema.instruction_sets()
     wanted = os.environ.get("STRIATE_ISA", offered[0])
     if wanted not in offered:
         raise OptionError(
@@ -71,7 +60,7 @@ def chosen_isa() -> str:
 
 def multiply_adds_a_second(isa: str | None = None, seconds: float = 0.05) -> float:
     """The machine's limit: float32 multiply-adds a second of one thread, measured now."""
-    module, name = native_module(), isa or chosen_isa()
+    module, name = schema, isa or chosen_isa()
     best = 0.0
     began = perf_counter()
     while perf_counter() - began < seconds:
@@ -123,9 +112,12 @@ def _workspace_bytes(plan: Any, images: int, threads: int, training: bool) -> in
     return needed
 
 
-def _native_plan(program: Program, target: int, *, training: bool) -> Any:
+def _native_plan(program: Program, target: int, *, training: bool) -> schema.Plan:
     lanes = to_lanes(program, target, training=training)
-    return native_module().Plan(chosen_isa(), lanes.ops, lanes.floats, lanes.table, list(lanes.sizes))
+    names = [
+        name.encode("ascii", "backslashreplace").decode() for name in lanes.names
+    ]  # any text may be a name
+    return schema.Plan(chosen_isa(), lanes.ops, names, lanes.table, lanes.frame)
 
 
 class NativeEngine:
@@ -192,8 +184,8 @@ class NativeEngine:
         formula, constant = loss.formula
         labels, wanted = _targets(targets, formula, len(x), prod(shape))
         training: dict[str, Any] = {
-            "loss": _LOSSES[formula], "loss_parameter": constant, "labels": labels, "targets": wanted,
-            "losses": np.empty(len(x)), "gradients": self.gradients, "seed": self.seed, "step": step, "formula": 0,
+            "loss": int(_LOSSES[formula]), "loss_parameter": constant, "labels": labels, "targets": wanted,
+            "losses": np.empty(len(x)), "gradients": self.gradients, "seed": self.seed, "step": step, "formula": int(schema.Formula.NO_UPDATE),
             "seconds": seconds,
         }  # fmt: skip
         if update is not None:
@@ -302,7 +294,7 @@ def _fillable(feed: Feed, plan: Any) -> bool:
         plan.takes_feeds
         and feed.images.dtype == np.uint8
         and feed.images.flags.c_contiguous
-        and feed.preprocessing.input_shape[2] <= native_module().WIDEST_FED
+        and feed.preprocessing.input_shape[2] <= schema.WIDEST_FED
         and not (changes and (changes.brightness or changes.contrast))
     )
 
@@ -337,7 +329,7 @@ def _update(update: Update) -> dict[str, Any]:
     # By name: a state that comes from a file need not be in the order it was made in.
     first, second = (*(update.state.get(name) for name in update.optimizer.averages), None, None)[:2]
     return {
-        "formula": _FORMULAS[name], "rate": update.learning_rate, "weight_decay": update.optimizer.weight_decay,
+        "formula": int(_FORMULAS[name]), "rate": update.learning_rate, "weight_decay": update.optimizer.weight_decay,
         "clip_norm": update.optimizer.clip_norm or 0.0, "clip_value": update.optimizer.clip_value or 0.0, "a": a, "b": b,
         "epsilon": epsilon, "optimizer_step": update.step, "decoupled": int(update.optimizer.decoupled),
         "nesterov": int(getattr(update.optimizer, "nesterov", False)), "first": first, "second": second,

@@ -6,7 +6,7 @@ parameters it uses, and the algorithm chosen with the reason. Leaves out: runnin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -34,6 +34,8 @@ class Op:
              parameters   (short name, full name) pairs
              options      hyperparameters by name, defaults resolved
              algorithm    how an engine computes it; why, the reason
+             fused        the ops after it that are computed with it, whose last output is then this op's
+             record       what rewriting did to it, and why
     """
 
     name: str
@@ -45,6 +47,8 @@ class Op:
     options: Mapping[str, Any]
     algorithm: str
     why: str
+    fused: tuple[Op, ...] = ()
+    record: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -92,3 +96,10 @@ class Program:
             (weights if spec.trained else state)[name] = at[spec.trained]
             at[spec.trained] += prod(spec.shape)
         return weights, state
+
+
+def named(ops: Iterable[Op]) -> str:
+    """The first few ops by name, and how many more; "" where there are none."""
+    names = [op.where for op in ops]
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more

@@ -1,6 +1,7 @@
-"""What every lowering to rows shares: the contract's names, and the program as it grows, row by row.
+"""What every lowering to the native engine's ops shares: the program as it grows, op by op.
 
-native/lanes.h is the other side of this contract; the names in KINDS and COLUMNS and their order are the same.
+Promises: each op is one of the extension's own structs (native/schema.h), filled by name; what goes into the table fits its 32
+bits. Leaves out: where arrays lie, which is known once all ops are (arena.py).
 """
 
 from __future__ import annotations
@@ -15,28 +16,10 @@ import numpy.typing as npt
 from ..errors import OptionError
 from ..shapes import Shape
 from .arena import Row
+from .extension import schema
 from .program import Op, Program
 
-KINDS = {
-    name: number
-    for number, name in enumerate(
-        ("CONV", "LINEAR", "MAXPOOL", "AVGPOOL", "RELU", "LEAKY", "SIGMOID", "TANH", "SOFTMAX", "DROPOUT", "BATCHNORM",
-         "LRN", "COPY", "CURVE", "MOVE", "PAIR", "REDUCE", "MATMUL", "RESAMPLE", "PRELU", "INSTANCENORM", "LPPOOL", "VALUE")
-    )
-}  # fmt: skip
-COLUMNS = (
-    "KIND", "X", "Y", "DX", "DY", "ACCUMULATE", "COUNT", "C", "H", "W", "K", "P", "Q", "R", "S", "STRIDE_H", "STRIDE_W",
-    "GROUPS", "FUSED_RELU", "WEIGHT", "BIAS", "EXPANDED", "HE", "WE", "ROW_MAP", "COL_MAP", "TAPS", "PACK", "PACKED",
-    "BACK_SCRATCH", "BACK_H", "BACK_W", "BACK_ROW_MAP", "BACK_COL_MAP", "BACK_TAPS", "BACK_PACK", "BACK_PACKED",
-    "BACK_STRIDE_H", "BACK_STRIDE_W", "BACK_OUT", "BACK_P", "BACK_Q", "STATE", "STATISTICS", "INDEX", "COUNTS", "KEPT",
-    "READS_INPUT", "BY_NEURONS", "GHOST", "PAIRS", "WINNERS", "IMAGE_ROWS", "IMAGE_WIDTH", "IMAGE_ROW_MAP", "IMAGE_COL_MAP", "IMAGE_PITCH",
-    "IMAGE_RUN", "IMAGE_INDEX", "IMAGE_X", "IMAGE_DX", "IMAGE_DW", "IMAGE_ORDER", "DX_WIDTH", "DX_COL_MAP",
-    "DX_PITCH", "DX_RUN", "DX_INDEX", "FEW_PACKED", "FEW_INDEX", "FEW_LANES", "FEW_RUN", "FEW_X", "FEW_Y", "FEW_COL_MAP",
-    "POOLED", "FEW_WHOLE", "SECOND", "WHICH",
-)  # fmt: skip
-FLOATS = 4
-SLOTS = 8  # native/lanes.h's: the most threads that a training step keeps busy
-RELU_DONE = 2
+NONE = schema.NONE
 
 
 class Rows:
@@ -44,9 +27,9 @@ class Rows:
 
     Fields:  program, target (the buffer wanted), training; ops, those that the target needs; op, the one being lowered
              rows; packed, statistics, kept: floats asked for so far; whole, the ranges of fully connected weights
-             root, which buffer a buffer's numbers lie in (a view's, a fused ReLU's)
+             root, which buffer a buffer's numbers lie in (a view's)
              trains, whether a buffer depends on a parameter that trains
-             readers, the ops that read a buffer; weights and state, where parameters begin
+             weights and state, where parameters begin
     """
 
     def __init__(self, program: Program, target: int, training: bool) -> None:
@@ -57,32 +40,18 @@ class Rows:
         self.packed = self.statistics = self.kept = 0
         self.whole: list[tuple[int, int]] = []
         self.root, self.trains = {0: 0}, {0: False}
-        self.readers: dict[int, list[Op]] = {}
-        for op in self.ops:
-            for number in set(op.inputs):
-                self.readers.setdefault(number, []).append(op)
         self.weights, self.state = program.parameter_offsets()
         self._table: list[npt.NDArray[np.int32]] = []
         self._table_size = 0
         self._between: list[Shape] = []
 
-    def row(self, op: Op, kind: str, constants: tuple[float, ...] = (), /, **columns: Any) -> Row:
-        """The next row: of an op, from its first input to its output."""
-        return self.step(op.name, kind, op.inputs[0], op.output, constants, **columns)
+    def row(self, op: Op, struct: Any) -> Row:
+        """The next op of the native program: from an op's first input to its output."""
+        return self.step(op.name, struct, op.inputs[0], op.output)
 
-    def step(
-        self,
-        name: str,
-        kind: str,
-        source: int,
-        target: int,
-        constants: tuple[float, ...] = (),
-        /,
-        **columns: Any,
-    ) -> Row:
-        """The next row: from any buffer to any other."""
-        row = Row(name, {"KIND": KINDS[kind], **columns}, floats=constants)
-        row.source, row.target = self.root[source], self.root[target]
+    def step(self, name: str, struct: Any, source: int, target: int) -> Row:
+        """The next one: from any buffer to any other."""
+        row = Row(name, struct, self.root[source], self.root[target])
         row.wants_dx = self.training and self.trains[source]
         self.rows.append(row)
         return row
@@ -126,15 +95,6 @@ class Rows:
         """All that was kept."""
         return np.concatenate([*self._table, np.zeros(1, np.int32)])
 
-    def bias(self, names: Mapping[str, str]) -> dict[str, int]:
-        """The column of a bias, if there is one."""
-        return {"BIAS": self.weights[names["bias"]]} if "bias" in names else {}
-
-    def fuse_relu(self, op: Op) -> int:
-        """1, and the ReLU after it is done with, if that ReLU is all that reads this op's output."""
-        readers = self.readers.get(op.output, [])
-        if len(readers) != 1 or readers[0].kind != "ReLU" or op.output == self.target:
-            return 0
-        self.root[readers[0].output] = self.root[op.output]
-        self.trains[readers[0].output] = True
-        return 1
+    def bias(self, names: Mapping[str, str]) -> int:
+        """Where a bias begins, or NONE."""
+        return self.weights[names["bias"]] if "bias" in names else NONE

@@ -6,6 +6,7 @@ Promises: what the layers of the same names say, forward and backward. Leaves ou
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 import numpy as np
@@ -14,36 +15,48 @@ import numpy.typing as npt
 from ..errors import OptionError
 from ..reference.resize import resize_steps
 from ..shapes import Shape
+from .arena import Row
+from .extension import schema
 from .layout import Ints
 from .program import Op
 from .rows import Rows
 
-_PAIRINGS = {"Multiply": 0, "Divide": 1, "Power": 2, "Maximum": 3, "Minimum": 4}
-_TOTAL = 5
+_PAIRINGS = {
+    "Multiply": schema.Pairing.PRODUCT, "Divide": schema.Pairing.QUOTIENT, "Power": schema.Pairing.POWER,
+    "Maximum": schema.Pairing.LARGER, "Minimum": schema.Pairing.SMALLER, "Add": schema.Pairing.TOTAL,
+}  # fmt: skip
 _EXACT = 2**24  # whole numbers that float32 holds
-_REDUCTIONS = {"sum": 0, "mean": 1, "max": 2}
-_WHERE, _WHERE_LAST = 3, 4
+_REDUCTIONS = {"sum": schema.Reduction.SUM, "mean": schema.Reduction.MEAN, "max": schema.Reduction.MOST}
 
 
 def value(to: Rows, op: Op) -> None:
     """A tensor of the network's own; its input only says how many images there are."""
     ((_, name),) = op.parameters
-    trained = to.program.parameter_specs[name].trained
-    where = {"WEIGHT": to.weights[name]} if trained else {"STATE": to.state[name]}
-    row = to.row(op, "VALUE", COUNT=to.size(op.output), **where)
+    trained, struct = to.program.parameter_specs[name].trained, schema.Value()
+    struct.count = to.size(op.output)
+    if trained:
+        struct.weight = to.weights[name]
+    else:
+        struct.state = to.state[name]
+    row = to.row(op, struct)
     row.wants_dx, to.trains[op.output] = False, trained
 
 
 def total(to: Rows, op: Op) -> None:
     """A sum, difference or mean: two inputs at once, or one after another, each with a factor."""
     if op.kind == "Add" and len(op.inputs) == 2:
-        size, relu = to.size(op.output), to.fuse_relu(op)
-        _both(to, op, "PAIR", op.inputs, op.output, COUNT=size, K=_TOTAL, FUSED_RELU=relu)
+        _pair(to, op, op.inputs, op.output)
         return
     factor = 1.0 / len(op.inputs) if op.kind == "Mean" else 1.0
     for i, number in enumerate(op.inputs):
         sign = -1.0 if op.kind == "Subtract" and i else 1.0
-        to.step(op.name, "COPY", number, op.output, (sign * factor,), COUNT=to.size(number), K=int(i > 0))
+        _copy(to, op, number, sign * factor, add=i > 0)
+
+
+def _copy(to: Rows, op: Op, source: int, factor: float, *, add: bool) -> Row:
+    struct = schema.Copy()
+    struct.count, struct.factor, struct.add = to.size(source), factor, int(add)
+    return to.step(op.name, struct, source, op.output)
 
 
 def concat(to: Rows, op: Op) -> None:
@@ -53,11 +66,13 @@ def concat(to: Rows, op: Op) -> None:
     for number in op.inputs:
         shape = to.shape(number)
         if whole is None:
-            row = to.step(op.name, "COPY", number, op.output, (1.0,), COUNT=prod(shape))
-            row.shift = (0, at * prod(shape[1:]))
+            _copy(to, op, number, 1.0, add=False).shift = at * prod(shape[1:])
         else:
+            struct = schema.Move()
             part = whole[(slice(None),) * axis + (slice(at, at + shape[axis]),)]
-            to.step(op.name, "MOVE", number, op.output, COUNT=prod(shape), WHICH=1, ROW_MAP=to.keep(part))
+            struct.count = struct.sources = prod(shape)
+            struct.targets, struct.scatter, struct.otherwise, struct.map = whole.size, 1, 0.0, to.keep(part)
+            to.step(op.name, struct, number, op.output)
         at += shape[axis]
 
 
@@ -75,34 +90,56 @@ def move(to: Rows, op: Op) -> None:
         places, otherwise = np.pad(places, o["sides"], constant_values=-1), float(o["value"])
     else:
         places = np.broadcast_to(places, o["shape"])
-    moved = to.keep(places)
-    to.row(op, "MOVE", (otherwise,), COUNT=places.size, H=prod(shape), WHICH=0, ROW_MAP=moved)
+    struct = schema.Move()
+    struct.count = struct.targets = places.size
+    struct.sources, struct.scatter, struct.otherwise, struct.map = prod(shape), 0, otherwise, to.keep(places)
+    to.row(op, struct)
 
 
 def pairs(to: Rows, op: Op) -> None:
     """Place by place, two at a time; each side's gradient is a row of its own."""
     shape, so_far = to.shape(op.output), op.inputs[0]
     if len(op.inputs) == 1:
-        to.row(op, "COPY", (1.0,), COUNT=prod(shape))
+        _copy(to, op, so_far, 1.0, add=False)
     for i, number in enumerate(op.inputs[1:], 2):
         trains = to.trains[so_far] or to.trains[number]
         target = op.output if i == len(op.inputs) else to.between(shape, trains)
-        _both(to, op, "PAIR", (so_far, number), target, COUNT=prod(shape), K=_PAIRINGS[op.kind])
+        _pair(to, op, (so_far, number), target)
         so_far = target
+
+
+def _pair(to: Rows, op: Op, inputs: tuple[int, ...], target: int) -> None:
+    def make() -> schema.Pair:
+        struct = schema.Pair()
+        struct.count, struct.pairing, struct.relu = (
+            to.size(target),
+            int(_PAIRINGS[op.kind]),
+            int(bool(op.fused)),
+        )
+        return struct
+
+    _both(to, op, make, inputs, target)
 
 
 def matmul(to: Rows, op: Op) -> None:
     """(…, P, C) by (…, C, Q)."""
     *ahead, rows, depth = to.shape(op.inputs[0])
     columns = to.shape(op.output)[-1]
-    _both(to, op, "MATMUL", op.inputs, op.output, GROUPS=prod(ahead), P=rows, C=depth, Q=columns)
+
+    def make() -> schema.MatMul:
+        struct = schema.MatMul()
+        struct.groups, struct.p, struct.c, struct.q = prod(ahead), rows, depth, columns
+        return struct
+
+    _both(to, op, make, op.inputs, op.output)
 
 
 def reduce(to: Rows, op: Op) -> None:
     """Each output's places side by side, in their order."""
-    shape, o = to.shape(op.inputs[0]), op.options
+    shape, o, struct = to.shape(op.inputs[0]), op.options, schema.Reduce()
     if op.kind == "ArgMax":
-        axes, what = (int(o["axis"]),), _WHERE_LAST if o["last"] else _WHERE
+        axes: tuple[int, ...] = (int(o["axis"]),)
+        what = schema.Reduction.WHERE_LAST if o["last"] else schema.Reduction.WHERE
     else:
         axes, what = tuple(o["axes"]), _REDUCTIONS[o["operation"]]
     kept = [axis for axis in range(len(shape)) if axis not in axes]
@@ -111,8 +148,13 @@ def reduce(to: Rows, op: Op) -> None:
             f"{op.where}: the native engine counts up to {_EXACT:,} places, and there are {shape[axes[0]]:,}; "
             'use engine="reference".'
         )
-    places = to.keep(_places(shape).transpose(*kept, *axes))
-    to.row(op, "REDUCE", C=to.size(op.output), P=prod(shape[axis] for axis in axes), K=what, ROW_MAP=places)
+    struct.outputs, struct.each, struct.sources = (
+        to.size(op.output),
+        prod(shape[axis] for axis in axes),
+        prod(shape),
+    )
+    struct.reduction, struct.map = int(what), to.keep(_places(shape).transpose(*kept, *axes))
+    to.row(op, struct)
 
 
 def resize(to: Rows, op: Op) -> None:
@@ -127,18 +169,28 @@ def resize(to: Rows, op: Op) -> None:
         after = (*shape[:axis], sizes[axis], *shape[axis + 1 :])
         target = op.output if i == len(steps) else to.between(after, to.trains[source])
         starts, places, shares = _taps(weights, covered)
-        to.step(
-            op.name, "RESAMPLE", source, target, (otherwise,), C=prod(shape[:axis]), H=shape[axis], P=sizes[axis],
-            W=prod(shape[axis + 1 :]), TAPS=to.keep(starts), PACK=to.keep(places), COUNTS=to.keep(shares),
-        )  # fmt: skip
+        struct = schema.Resample()
+        struct.c, struct.h, struct.p, struct.w = (
+            prod(shape[:axis]),
+            shape[axis],
+            sizes[axis],
+            prod(shape[axis + 1 :]),
+        )
+        struct.starts, struct.places, struct.shares = to.keep(starts), to.keep(places), to.keep(shares)
+        struct.otherwise = otherwise
+        to.step(op.name, struct, source, target)
         shape, source = after, target
 
 
-def _both(to: Rows, op: Op, kind: str, inputs: tuple[int, ...], target: int, /, **columns: int) -> None:
+def _both(
+    to: Rows, op: Op, make: Callable[[], schema.Pair | schema.MatMul], inputs: tuple[int, ...], target: int
+) -> None:
     """A row that computes, and makes the first input's gradient; another for the second's, if that is wanted."""
     for which, (number, other) in enumerate((inputs, inputs[::-1])):
         if which == 0 or (to.training and to.trains[number]):
-            to.step(op.name, kind, number, target, WHICH=which, **columns).second = to.root[other]
+            struct = make()
+            struct.gradient_only = which
+            to.step(op.name, struct, number, target).second = to.root[other]
 
 
 def _places(shape: Shape) -> Ints:

@@ -13,9 +13,10 @@ from math import ceil
 from pathlib import Path
 
 from ..errors import OptionError
-from .rows import SLOTS
+from .extension import schema
 
-MOST_THREADS = 256  # native/pool.h
+MOST_THREADS: int = schema.MOST_THREADS
+SLOTS: int = schema.SLOTS
 _MACS_WORTH_A_THREAD = 2_000_000
 
 

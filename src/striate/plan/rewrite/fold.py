@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..parameters import Parameters
-from .program import Op, Program
+from ...parameters import Parameters
+from ..program import Op, Program
 
 
 @dataclass(frozen=True)

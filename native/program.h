@@ -1,0 +1,65 @@
+// What a call of the executor takes beside its program (schema.h), what an instruction set offers, and the pool of threads.
+// Plain data: compiled once per instruction set, and no function compiled for one may be linked into another.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "schema.h"
+
+namespace striate {
+
+struct Optimizer {
+  int64_t formula;                              // a Formula; NO_UPDATE: gradients only
+  double rate, weight_decay, clip_norm, clip_value, a, b, epsilon;   // a, b: momentum, decays
+  int64_t step, decoupled, nesterov;
+  const uint8_t* decay_mask;
+  float *first, *second;                        // state vectors, or null
+};
+
+// Images that stay bytes until a micro-batch is filled: image `chosen[i]` of (count, channels, height, width), moved by up
+// to `shift` pixels, mirrored or not, each byte looked up in its channel's 256 levels, a border of level[0] around it.
+// The draws are those of data/pipeline.py.
+struct Feed {
+  const uint8_t* images;                        // null: Call.x holds floats
+  const int64_t* chosen;
+  const float* levels;                          // (channels, 256)
+  int64_t channels, height, width, border, shift, flip, epoch;
+  uint64_t seed;
+};
+
+struct Call {
+  const float* x;                               // (n, features)
+  Feed feed;
+  int64_t n;
+  const int64_t* labels;                        // or null
+  const float* targets;                         // or null
+  int64_t loss;                                 // a Loss
+  double loss_parameter;
+  float *parameters, *gradients, *state;
+  float* scores;                                // (n, output features)
+  double* losses;                               // (n)
+  int64_t training, threads;
+  uint64_t seed;
+  int64_t step;
+  Optimizer optimizer;
+  void* arena;                                  // one piece of memory, aligned; see workspace_bytes
+  double* seconds;                              // or null: of each op, forward and backward, added up; one thread
+};
+
+// What an instruction set offers.
+struct Isa {
+  const char* name;
+  int lanes;
+  int64_t (*workspace_bytes)(const Program&, int64_t n, int64_t threads, int64_t training);  // -1: more than 2⁶³ − 1
+  double (*run)(const Program&, const Call&);   // returns the mean loss
+  double (*multiply_adds)(int64_t);             // so many independent vector multiply-adds, in registers: their sum
+};
+
+// Run task(i, context) for i = 0 … tasks−1 on up to `threads` threads; returns when all are done.
+using Task = void (*)(int64_t index, int64_t thread, void* context);
+void parallel(int64_t tasks, int64_t threads, Task task, void* context);
+// Run task(t, t, context) once on each of `threads` threads: what a thread does in one such region lies in its cache
+// for the next.
+void on_each(int64_t threads, Task task, void* context);
+
+}  // namespace striate

@@ -1,0 +1,180 @@
+#include "schema_bindings.h"
+
+#include <limits>
+#include <stdexcept>
+
+namespace nb = nanobind;
+
+namespace striate {
+namespace {
+
+#define FIELD(type, name) #name, &type::name
+
+template <class T, class F>
+void add_fields(nb::class_<T>& bound, const char* name, F T::*field) {
+  bound.def_rw(name, field);
+}
+
+template <class T, class F, class... Rest>
+void add_fields(nb::class_<T>& bound, const char* name, F T::*field, Rest... rest) {
+  add_fields(bound, name, field);
+  add_fields(bound, rest...);
+}
+
+inline void unset(int64_t& field) { field = NONE; }
+inline void unset(double& field) { field = std::numeric_limits<double>::quiet_NaN(); }
+
+template <class T>
+void unset_all(T&) {}
+
+template <class T, class F, class... Rest>
+void unset_all(T& made, const char*, F T::*field, Rest... rest) {
+  unset(made.*field);
+  unset_all(made, rest...);
+}
+
+// A class with every field of T; new ones hold NONE and NaN, which the verifier refuses where something must be said.
+template <class T, class... Fields>
+void bind(nb::module_& m, const char* name, Fields... fields) {
+  static_assert(sizeof(T) == 8 * sizeof...(Fields) / 2, "a field of the struct is not bound, or bound twice");
+  nb::class_<T> bound(m, name);
+  bound.def("__init__", [fields...](T* self) { unset_all(*new (self) T, fields...); });
+  add_fields(bound, fields...);
+}
+
+template <class T>
+bool read(nb::handle op, OpStruct& into) {
+  T* found = nullptr;
+  if (!nb::try_cast<T*>(op, found) || !found) return false;
+  into = *found;
+  return true;
+}
+
+template <class... T>
+bool read_any(nb::handle op, std::variant<T...>& into) {
+  return (read<T>(op, into) || ...);
+}
+
+}  // namespace
+
+OpStruct op_struct(nb::handle op) {
+  OpStruct found;
+  if (!read_any(op, found)) throw std::invalid_argument("an op is not one of the structs of this module");
+  return found;
+}
+
+Op op_of(const OpStruct& one) {
+  return std::visit([&](const auto& fields) { return Op{static_cast<Kind>(one.index()), &fields}; }, one);
+}
+
+void bind_schema(nb::module_& m) {
+  m.attr("NONE") = NONE;
+  m.attr("SLOTS") = SLOTS;
+  m.attr("POOLED_WIDTH") = POOLED_WIDTH;
+  m.attr("RUN") = RUN;
+  m.attr("FILTERS_A_TILE") = FILTERS_A_TILE;
+  m.attr("WIDEST_FED") = WIDEST_FED;
+  nb::enum_<Function>(m, "Function", nb::is_arithmetic()).value("ELU", ELU).value("HARD_SIGMOID", HARD_SIGMOID)
+      .value("HARD_SWISH", HARD_SWISH).value("SOFTPLUS", SOFTPLUS).value("SOFTSIGN", SOFTSIGN).value("GELU", GELU)
+      .value("GELU_TANH", GELU_TANH).value("MISH", MISH).value("CLIP", CLIP).value("ABSOLUTE", ABSOLUTE).value("NEGATE", NEGATE)
+      .value("EXPONENTIAL", EXPONENTIAL).value("LOGARITHM", LOGARITHM).value("SQUARE_ROOT", SQUARE_ROOT);
+  nb::enum_<Pairing>(m, "Pairing", nb::is_arithmetic()).value("PRODUCT", PRODUCT).value("QUOTIENT", QUOTIENT)
+      .value("POWER", POWER).value("LARGER", LARGER).value("SMALLER", SMALLER).value("TOTAL", TOTAL);
+  nb::enum_<Reduction>(m, "Reduction", nb::is_arithmetic()).value("SUM", SUM).value("MEAN", MEAN).value("MOST", MOST)
+      .value("WHERE", WHERE).value("WHERE_LAST", WHERE_LAST);
+  nb::enum_<Loss>(m, "Loss", nb::is_arithmetic()).value("NO_LOSS", NO_LOSS).value("CROSS_ENTROPY", CROSS_ENTROPY)
+      .value("HINGE", HINGE).value("MEAN_SQUARED_ERROR", MEAN_SQUARED_ERROR);
+  nb::enum_<Formula>(m, "Formula", nb::is_arithmetic()).value("NO_UPDATE", NO_UPDATE).value("SGD", SGD)
+      .value("ADAGRAD", ADAGRAD).value("RMSPROP", RMSPROP).value("ADADELTA", ADADELTA).value("ADAM", ADAM);
+  nb::class_<Frame>(m, "Frame")
+      .def(nb::init<>())
+      .def_rw("training", &Frame::training)
+      .def_rw("arena_vectors", &Frame::arena_vectors)
+      .def_rw("input", &Frame::input)
+      .def_rw("input_vectors", &Frame::input_vectors)
+      .def_rw("output", &Frame::output)
+      .def_rw("output_vectors", &Frame::output_vectors)
+      .def_rw("d_output", &Frame::d_output)
+      .def_rw("packed_floats", &Frame::packed_floats)
+      .def_rw("parameters", &Frame::parameters)
+      .def_rw("states", &Frame::states)
+      .def_rw("statistics", &Frame::statistics)
+      .def_rw("kept", &Frame::kept)
+      .def_rw("ranges", &Frame::ranges)
+      .def_rw("n_ranges", &Frame::n_ranges);
+  bind<Conv>(m, "Conv", FIELD(Conv, x), FIELD(Conv, y), FIELD(Conv, dx), FIELD(Conv, dy), FIELD(Conv, accumulate),
+        FIELD(Conv, c), FIELD(Conv, h), FIELD(Conv, w), FIELD(Conv, k), FIELD(Conv, p), FIELD(Conv, q), FIELD(Conv, r),
+        FIELD(Conv, s), FIELD(Conv, stride_h), FIELD(Conv, stride_w), FIELD(Conv, groups), FIELD(Conv, weight),
+        FIELD(Conv, bias), FIELD(Conv, relu), FIELD(Conv, expanded), FIELD(Conv, expanded_h), FIELD(Conv, expanded_w),
+        FIELD(Conv, row_map), FIELD(Conv, col_map), FIELD(Conv, taps), FIELD(Conv, pack), FIELD(Conv, packed), FIELD(Conv, back),
+        FIELD(Conv, back_h), FIELD(Conv, back_w), FIELD(Conv, back_row_map), FIELD(Conv, back_col_map), FIELD(Conv, back_taps),
+        FIELD(Conv, back_pack), FIELD(Conv, back_packed), FIELD(Conv, back_stride_h), FIELD(Conv, back_stride_w),
+        FIELD(Conv, back_p), FIELD(Conv, back_q), FIELD(Conv, back_out), FIELD(Conv, pooled), FIELD(Conv, in_registers),
+        FIELD(Conv, pool_p), FIELD(Conv, pool_q), FIELD(Conv, map), FIELD(Conv, d_map), FIELD(Conv, winners),
+        FIELD(Conv, image_rows), FIELD(Conv, image_width), FIELD(Conv, image_row_map), FIELD(Conv, image_col_map),
+        FIELD(Conv, image_pitch), FIELD(Conv, image_run), FIELD(Conv, image_index), FIELD(Conv, image_x), FIELD(Conv, image_dx),
+        FIELD(Conv, image_dw), FIELD(Conv, image_order), FIELD(Conv, dx_width), FIELD(Conv, dx_col_map), FIELD(Conv, dx_pitch),
+        FIELD(Conv, dx_run), FIELD(Conv, dx_index), FIELD(Conv, few_index), FIELD(Conv, few_packed), FIELD(Conv, few_lanes),
+        FIELD(Conv, few_run), FIELD(Conv, few_x), FIELD(Conv, few_y), FIELD(Conv, few_col_map));
+  bind<Linear>(m, "Linear", FIELD(Linear, x), FIELD(Linear, y), FIELD(Linear, dx), FIELD(Linear, dy), FIELD(Linear, accumulate),
+        FIELD(Linear, c), FIELD(Linear, k), FIELD(Linear, weight), FIELD(Linear, bias), FIELD(Linear, relu), FIELD(Linear, kept),
+        FIELD(Linear, reads_input), FIELD(Linear, by_neurons));
+  bind<MaxPool>(m, "MaxPool", FIELD(MaxPool, x), FIELD(MaxPool, y), FIELD(MaxPool, dx), FIELD(MaxPool, dy),
+        FIELD(MaxPool, accumulate), FIELD(MaxPool, c), FIELD(MaxPool, h), FIELD(MaxPool, w), FIELD(MaxPool, p),
+        FIELD(MaxPool, q), FIELD(MaxPool, r), FIELD(MaxPool, s), FIELD(MaxPool, row_map), FIELD(MaxPool, col_map),
+        FIELD(MaxPool, pairs));
+  bind<AveragePool>(m, "AveragePool", FIELD(AveragePool, x), FIELD(AveragePool, y), FIELD(AveragePool, dx),
+        FIELD(AveragePool, dy), FIELD(AveragePool, accumulate), FIELD(AveragePool, c), FIELD(AveragePool, h),
+        FIELD(AveragePool, w), FIELD(AveragePool, p), FIELD(AveragePool, q), FIELD(AveragePool, r), FIELD(AveragePool, s),
+        FIELD(AveragePool, row_map), FIELD(AveragePool, col_map), FIELD(AveragePool, counts));
+  bind<PowerPool>(m, "PowerPool", FIELD(PowerPool, x), FIELD(PowerPool, y), FIELD(PowerPool, dx), FIELD(PowerPool, dy),
+        FIELD(PowerPool, accumulate), FIELD(PowerPool, c), FIELD(PowerPool, h), FIELD(PowerPool, w), FIELD(PowerPool, p),
+        FIELD(PowerPool, q), FIELD(PowerPool, r), FIELD(PowerPool, s), FIELD(PowerPool, row_map), FIELD(PowerPool, col_map),
+        FIELD(PowerPool, power));
+  bind<Relu>(m, "Relu", FIELD(Relu, x), FIELD(Relu, y), FIELD(Relu, dx), FIELD(Relu, dy), FIELD(Relu, accumulate),
+        FIELD(Relu, count));
+  bind<LeakyRelu>(m, "LeakyRelu", FIELD(LeakyRelu, x), FIELD(LeakyRelu, y), FIELD(LeakyRelu, dx), FIELD(LeakyRelu, dy),
+        FIELD(LeakyRelu, accumulate), FIELD(LeakyRelu, count), FIELD(LeakyRelu, slope));
+  bind<Sigmoid>(m, "Sigmoid", FIELD(Sigmoid, x), FIELD(Sigmoid, y), FIELD(Sigmoid, dx), FIELD(Sigmoid, dy),
+        FIELD(Sigmoid, accumulate), FIELD(Sigmoid, count));
+  bind<Tanh>(m, "Tanh", FIELD(Tanh, x), FIELD(Tanh, y), FIELD(Tanh, dx), FIELD(Tanh, dy), FIELD(Tanh, accumulate),
+        FIELD(Tanh, count));
+  bind<Curve>(m, "Curve", FIELD(Curve, x), FIELD(Curve, y), FIELD(Curve, dx), FIELD(Curve, dy), FIELD(Curve, accumulate),
+        FIELD(Curve, count), FIELD(Curve, function), FIELD(Curve, a), FIELD(Curve, b));
+  bind<Dropout>(m, "Dropout", FIELD(Dropout, x), FIELD(Dropout, y), FIELD(Dropout, dx), FIELD(Dropout, dy),
+        FIELD(Dropout, accumulate), FIELD(Dropout, count), FIELD(Dropout, index), FIELD(Dropout, rate));
+  bind<Prelu>(m, "Prelu", FIELD(Prelu, x), FIELD(Prelu, y), FIELD(Prelu, dx), FIELD(Prelu, dy), FIELD(Prelu, accumulate),
+        FIELD(Prelu, count), FIELD(Prelu, weight), FIELD(Prelu, weights), FIELD(Prelu, map));
+  bind<Softmax>(m, "Softmax", FIELD(Softmax, x), FIELD(Softmax, y), FIELD(Softmax, dx), FIELD(Softmax, dy),
+        FIELD(Softmax, accumulate), FIELD(Softmax, c), FIELD(Softmax, places), FIELD(Softmax, logarithm));
+  bind<BatchNorm>(m, "BatchNorm", FIELD(BatchNorm, x), FIELD(BatchNorm, y), FIELD(BatchNorm, dx), FIELD(BatchNorm, dy),
+        FIELD(BatchNorm, accumulate), FIELD(BatchNorm, c), FIELD(BatchNorm, places), FIELD(BatchNorm, weight),
+        FIELD(BatchNorm, bias), FIELD(BatchNorm, state), FIELD(BatchNorm, relu), FIELD(BatchNorm, statistics),
+        FIELD(BatchNorm, ghost), FIELD(BatchNorm, epsilon), FIELD(BatchNorm, momentum), FIELD(BatchNorm, unbiased));
+  bind<InstanceNorm>(m, "InstanceNorm", FIELD(InstanceNorm, x), FIELD(InstanceNorm, y), FIELD(InstanceNorm, dx),
+        FIELD(InstanceNorm, dy), FIELD(InstanceNorm, accumulate), FIELD(InstanceNorm, c), FIELD(InstanceNorm, places),
+        FIELD(InstanceNorm, weight), FIELD(InstanceNorm, bias), FIELD(InstanceNorm, epsilon));
+  bind<ResponseNorm>(m, "ResponseNorm", FIELD(ResponseNorm, x), FIELD(ResponseNorm, y), FIELD(ResponseNorm, dx),
+        FIELD(ResponseNorm, dy), FIELD(ResponseNorm, accumulate), FIELD(ResponseNorm, c), FIELD(ResponseNorm, places),
+        FIELD(ResponseNorm, size), FIELD(ResponseNorm, squares), FIELD(ResponseNorm, through), FIELD(ResponseNorm, alpha),
+        FIELD(ResponseNorm, beta), FIELD(ResponseNorm, k));
+  bind<Copy>(m, "Copy", FIELD(Copy, x), FIELD(Copy, y), FIELD(Copy, dx), FIELD(Copy, dy), FIELD(Copy, accumulate),
+        FIELD(Copy, count), FIELD(Copy, add), FIELD(Copy, factor));
+  bind<Move>(m, "Move", FIELD(Move, x), FIELD(Move, y), FIELD(Move, dx), FIELD(Move, dy), FIELD(Move, accumulate),
+        FIELD(Move, count), FIELD(Move, sources), FIELD(Move, map), FIELD(Move, scatter), FIELD(Move, targets),
+        FIELD(Move, otherwise));
+  bind<Pair>(m, "Pair", FIELD(Pair, x), FIELD(Pair, y), FIELD(Pair, dx), FIELD(Pair, dy), FIELD(Pair, accumulate),
+        FIELD(Pair, count), FIELD(Pair, pairing), FIELD(Pair, second), FIELD(Pair, relu), FIELD(Pair, gradient_only));
+  bind<Reduce>(m, "Reduce", FIELD(Reduce, x), FIELD(Reduce, y), FIELD(Reduce, dx), FIELD(Reduce, dy), FIELD(Reduce, accumulate),
+        FIELD(Reduce, outputs), FIELD(Reduce, each), FIELD(Reduce, sources), FIELD(Reduce, reduction), FIELD(Reduce, map));
+  bind<MatMul>(m, "MatMul", FIELD(MatMul, x), FIELD(MatMul, y), FIELD(MatMul, dx), FIELD(MatMul, dy), FIELD(MatMul, accumulate),
+        FIELD(MatMul, groups), FIELD(MatMul, p), FIELD(MatMul, c), FIELD(MatMul, q), FIELD(MatMul, second),
+        FIELD(MatMul, gradient_only));
+  bind<Resample>(m, "Resample", FIELD(Resample, x), FIELD(Resample, y), FIELD(Resample, dx), FIELD(Resample, dy),
+        FIELD(Resample, accumulate), FIELD(Resample, c), FIELD(Resample, h), FIELD(Resample, p), FIELD(Resample, w),
+        FIELD(Resample, starts), FIELD(Resample, places), FIELD(Resample, shares), FIELD(Resample, otherwise));
+  bind<Value>(m, "Value", FIELD(Value, x), FIELD(Value, y), FIELD(Value, dx), FIELD(Value, dy), FIELD(Value, accumulate),
+        FIELD(Value, count), FIELD(Value, weight), FIELD(Value, state));
+}
+
+}  // namespace striate
