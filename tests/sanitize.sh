@@ -15,7 +15,7 @@ build() { # name, -fsanitize's argument
 
 build address address,undefined
 LD_PRELOAD="$(library libasan.so) $(library libubsan.so) $(library libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
-  UBSAN_OPTIONS=halt_on_error=1 OPENBLAS_NUM_THREADS=1 build/sanitize-address/bin/python -m pytest -n auto tests/test_native.py tests/test_threads.py \
+  UBSAN_OPTIONS=halt_on_error=1 OPENBLAS_NUM_THREADS=1 build/sanitize-address/bin/python -m pytest -n auto tests/test_native.py tests/test_threads.py tests/test_native_contract.py \
   -k "not cannot_be_started"  # a sanitizer cannot start either where no stack can be had
 
 # The thread sanitizer cannot start threads after a fork, so the tests of that are left to the others.
