@@ -8,7 +8,6 @@ Leaves out: arithmetic of its own; where it must explain (divergence), the refer
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from time import perf_counter
@@ -39,7 +38,8 @@ _FORMULAS = {
     "sgd": schema.Formula.SGD, "adagrad": schema.Formula.ADAGRAD, "rmsprop": schema.Formula.RMSPROP,
     "adadelta": schema.Formula.ADADELTA, "adam": schema.Formula.ADAM,
 }  # fmt: skip
-_IMAGES_A_CALL = 1024
+_IMAGES_A_CALL = 1024  # of a prediction: one call must not keep an interrupt waiting for long
+_FLOATS_UNASKED = 2**24  # of an output, that are made without a look at the machine
 _MANY_MICRO_BATCHES = 1024  # more than any round that holds a part of the batch
 _MOST = 2**63 - 1
 
@@ -140,6 +140,7 @@ class NativeEngine:
         # Work memory that no call is using: of predictions, of training steps. A call takes one out and puts it back, so
         # that calls of several Python threads never share any.
         self._workspaces: dict[bool, list[Array]] = {False: [], True: []}
+        self._needed: dict[tuple[Any, int, int], int] = {}  # bytes of it, by plan, images and threads
         self._places = places(program)
 
     def predict(self, x: Array) -> Array:
@@ -200,16 +201,22 @@ class NativeEngine:
 
     def _infer(self, x: Array | Feed, target: int) -> Array:
         shape = self.program.buffers[target].shape
-        need_memory(4 * len(x) * prod(shape), f"the output of {len(x)} images")
-        out = np.empty((len(x), prod(shape)), np.float32)
+        count = prod(shape)
+        if len(x) * count > _FLOATS_UNASKED:
+            need_memory(4 * len(x) * count, f"the output of {len(x)} images")
+        out = np.empty((len(x), count), np.float32)
         if target == 0:
             return x.array() if isinstance(x, Feed) else np.array(x, np.float32)
         if len(x):
             folding, plan = self._folding(target), self._plan(target, training=False)
             with self.parameters.turns.reading:
                 parameters = self.parameters if folding is None else folding.parameters(self.parameters)
-                for part, its_out in _in_parts(x, out):
-                    self._run(plan, part, its_out, None, parameters, self.threads)
+                if isinstance(x, Feed) or len(x) <= _IMAGES_A_CALL:
+                    self._run(plan, x, out, None, parameters, self.threads)
+                else:
+                    for at in range(0, len(x), _IMAGES_A_CALL):
+                        part = slice(at, at + _IMAGES_A_CALL)
+                        self._run(plan, x[part], out[part], None, parameters, self.threads)
         found: Array = out.reshape(len(x), *shape)
         return found.astype(np.int64) if target in self._places else found
 
@@ -243,7 +250,10 @@ class NativeEngine:
             x = x.array()
         given = _feed(x) if isinstance(x, Feed) else np.ascontiguousarray(x, np.float32).reshape(len(x), -1)
         threads = threads_for(len(x) * self.macs, limit, training=training is not None)
-        needed = _workspace_bytes(plan, len(x), threads, training is not None)
+        case = (plan, len(x), threads)
+        if case not in self._needed:
+            self._needed[case] = _workspace_bytes(plan, len(x), threads, training is not None)
+        needed = self._needed[case]
         idle = self._workspaces[training is not None]
         try:
             workspace = idle.pop()
@@ -276,15 +286,6 @@ def _allocate(needed: int, images: int) -> Array:
             f"{gibibytes(available)}. {remedy}"
         )
     return np.zeros(needed, np.uint8)
-
-
-def _in_parts(x: Array | Feed, out: Array) -> Iterator[tuple[Array | Feed, Array]]:
-    """A batch to predict, some images a call: one call must not keep an interrupt waiting for long."""
-    if isinstance(x, Feed):
-        yield x, out
-        return
-    for at in range(0, len(x), _IMAGES_A_CALL):
-        yield x[at : at + _IMAGES_A_CALL], out[at : at + _IMAGES_A_CALL]
 
 
 def _fillable(feed: Feed, plan: Any) -> bool:
