@@ -12,4 +12,4 @@ fi
 venv=build/clang
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 CC=clang CXX=clang++ "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[dev]'
-OPENBLAS_NUM_THREADS=1 "$venv/bin/python" -m pytest -n auto tests/test_native.py tests/test_threads.py
+OPENBLAS_NUM_THREADS=1 "$venv/bin/python" -m pytest -n auto tests/test_native.py tests/test_threads.py tests/test_native_contract.py

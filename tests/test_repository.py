@@ -118,7 +118,7 @@ def test_ci_runs_what_the_readme_says_first_and_ends_where_a_step_fails(broken: 
         if line.startswith("ran: ")
     ]
     first = [command.removeprefix("make ") for command in readme_commands()]
-    expected = [*first, "lint", "lint TORCH=1", "test TORCH=1", "sanitize", "test-slow TORCH=1"]
+    expected = [*first, "lint", "lint TORCH=1", "test TORCH=1", "clang", "sanitize", "test-slow TORCH=1"]
     asked = [words for words, *_ in ran]
     assert asked == (expected[: expected.index(broken) + 1] if broken else expected)
     assert (done.returncode, "FAILED" in done.stdout) == (int(bool(broken)), bool(broken))
