@@ -31,7 +31,7 @@ Array = npt.NDArray[Any]
 
 
 class _ConvNet(BaseEstimator):  # type: ignore[misc]
-    """What both estimators share: shapes, scaling, training, pickling."""
+    """What both estimators share: shapes, scaling, training."""
 
     def __init__(
         self, network: str | Graph | None = None, *, input_shape: Shape | None = None, hidden: int = 64, epochs: int = 30,
@@ -115,32 +115,6 @@ class _ConvNet(BaseEstimator):  # type: ignore[misc]
             (self._scaled(rows), targets), epochs=epochs, batch_size=self.batch_size, optimizer=Adam(self.learning_rate), verbose=False,
             **options,
         )  # fmt: skip
-
-    # ── pickling ─────────────────────────────────────────────────────────────────────────────────
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = dict(super().__getstate__())
-        model = state.pop("model_", None)
-        if model is not None:
-            state["_saved"] = {
-                "graph": model.graph.to_dict(), "seed": model.seed, "flat": model.parameters.flat.copy(),
-                "state": model.parameters.state.copy(),
-            }  # fmt: skip
-        if isinstance(state.get("network"), Graph):
-            state["network"] = {"graph": state["network"].to_dict()}
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        saved = state.pop("_saved", None)
-        if isinstance(state.get("network"), dict):
-            state["network"] = Graph.from_dict(state["network"]["graph"])
-        super().__setstate__(state)
-        if saved is not None:
-            self.model_ = Model(Graph.from_dict(saved["graph"]), seed=saved["seed"])
-            self.model_.parameters.flat[...], self.model_.parameters.state[...] = (
-                saved["flat"],
-                saved["state"],
-            )
 
 
 class ConvNetClassifier(ClassifierMixin, _ConvNet):  # type: ignore[misc]
