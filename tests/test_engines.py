@@ -15,6 +15,7 @@ import pytest
 
 import striate as st
 from striate.layers import LAYERS
+from striate.parameters import Parameters
 from striate.plan import ENGINES, default_engine
 from striate.plan.lanes import LOWERINGS
 from striate.plan.rules import RULES
@@ -254,6 +255,22 @@ def test_a_copy_trains_saves_and_leaves_the_original_alone(
     made.parameters[name][...] = 0
     assert np.shares_memory(made.parameters[name], made.parameters.flat)
     assert not np.array_equal(made.predict(x), after)
+
+
+def test_numbers_that_were_unpickled_into_a_file_that_is_only_read_are_copied() -> None:
+    """As joblib hands large arrays to its workers. (10: 2.7)"""
+    model = st.Model(NETWORKS["norm"](), seed=1)
+    kept = model.parameters.__getstate__()
+    for name in ("flat", "state"):
+        kept[name].flags.writeable = False
+    again = Parameters.__new__(Parameters)
+    again.__setstate__(kept)
+    again["conv1.weight"][...] = 7
+    assert again.flat[0] == 7
+    x = drawn(3, (1, 12, 12))
+    np.testing.assert_array_equal(
+        st.Model(model.graph, parameters=again).predict(x).shape, model.predict(x).shape
+    )
 
 
 def test_copies_hold_numbers_and_description_only() -> None:

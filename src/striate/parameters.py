@@ -58,7 +58,11 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
             return {"specs": self.specs, "flat": self.flat.copy(), "state": self.state.copy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.specs, self.flat, self.state = state["specs"], state["flat"], state["state"]
+        # Whoever unpickles may have laid large arrays into a file that is only read (joblib does).
+        self.specs = state["specs"]
+        self.flat, self.state = (np.array(state[name], copy=None, subok=False) for name in ("flat", "state"))
+        if not (self.flat.flags.writeable and self.state.flags.writeable):
+            self.flat, self.state = self.flat.copy(), self.state.copy()
         self._views = self.views_of(self.flat, self.state)
         self.turns = Turns()
 
