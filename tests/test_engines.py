@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -210,13 +213,81 @@ def test_turns_come_in_order_and_an_interrupted_wait_leaves_none_behind() -> Non
         waiting[-1].start()
         while len(turns._waiting) == before:
             time.sleep(0.001)
-    turns.leave(writes=True)
+    turns.leave()
     with turns.writing:  # came last
         order.append("last")
     for thread in waiting:
         thread.join(10)
     assert order[-1] == "last"
     assert order == ["read", "read", "write", "read", "last"]
+
+
+def test_a_turn_that_an_interrupt_lost_is_taken_back() -> None:
+    """Ctrl-C may fall between taking a turn and leaving it: no later call of any thread waits for that turn. (10: 2.2)"""
+    turns, entered = Turns(), []
+
+    def lose() -> None:
+        turns.enter(writes=True)  # and is interrupted here
+
+    def write() -> None:
+        with turns.writing:
+            entered.append("write")
+
+    lose()
+    other = threading.Thread(target=write, daemon=True)
+    other.start()
+    other.join(30)
+    lose()
+    same = threading.Thread(target=lambda: (lose(), write()), daemon=True)
+    same.start()
+    same.join(30)
+    assert entered == ["write", "write"]
+
+
+def test_a_turn_within_a_turn_of_its_own_thread_does_not_wait_for_itself() -> None:
+    """A signal's handler runs within whatever its thread is doing; others still find the outer turn taken. (10: 2.2, 3.6)"""
+    turns, order = Turns(), []
+
+    def read() -> None:
+        with turns.reading:
+            order.append("read")
+
+    def nest() -> None:
+        with turns.writing:
+            other = threading.Thread(target=read)
+            other.start()
+            while not turns._waiting:
+                time.sleep(0.001)
+            with turns.reading, turns.writing:
+                order.append("within")
+            order.append("written")
+        other.join(30)
+
+    outer = threading.Thread(target=nest, daemon=True)
+    outer.start()
+    outer.join(30)
+    assert order == ["within", "written", "read"]
+
+
+@pytest.mark.parametrize("engine", BUILT)
+def test_a_handler_may_save_and_predict_while_fit_trains(engine: str, tmp_path: Path) -> None:
+    """The host program's own handler, in the thread that trains. (10: 3.6)"""
+    program = f"""if True:
+        import signal, numpy as np, striate as st
+        net = st.Sequential([st.Flatten(), st.Linear(400), st.ReLU(), st.Linear(3), st.Softmax()], input_shape=(1, 12, 12))
+        model, x = st.Model(net, engine={engine!r}), np.zeros((512, 1, 12, 12), np.float32)
+        calls = []
+        def on_alarm(number, frame):
+            model.save({str(tmp_path / "model.safetensors")!r})
+            calls.append(model.predict(x[:3]).shape)
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+        signal.signal(signal.SIGALRM, on_alarm)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        while len(calls) < 20:
+            model.fit((x, np.zeros(512, int)), epochs=3, verbose=False)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        """
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 # ── copies ───────────────────────────────────────────────────────────────────────────────────────
