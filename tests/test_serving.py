@@ -468,6 +468,29 @@ def test_a_run_that_stopped_early_is_not_extended(tmp_path: Path) -> None:
         st.Model(network()).fit(dataset(), epochs=80, resume=True, **options)
 
 
+@pytest.mark.parametrize("seed", [2**40, np.uint64(2**63), 2**64 - 1])
+def test_any_seed_of_64_bits_trains_and_goes_on(seed: Any, tmp_path: Path) -> None:
+    """A seed such as time.time_ns() is a seed of fit too, and of the file (10: 3.5)."""
+    file, model = tmp_path / "checkpoint", st.Model(network(), seed=seed)
+    model.fit((IMAGES, LABELS), epochs=1, checkpoint=file, verbose=False)
+    again = st.load(file)
+    again.fit((IMAGES, LABELS), epochs=2, checkpoint=file, resume=True, verbose=False)
+    assert model.seed == again.seed == int(seed)
+
+
+@pytest.mark.parametrize(
+    ("seed", "message"),
+    [(1.5, "a whole number, got 1.5"), (True, "a whole number, got True"), ("7", "a whole number, got '7'"),
+     (-1, "from 0 to 2⁶⁴ − 1, got -1"), (2**64, "from 0 to 2⁶⁴ − 1, got 18446744073709551616")],
+)  # fmt: skip
+def test_what_is_no_seed_is_refused(seed: Any, message: str) -> None:
+    """By the model, not by what it calls (10: 3.5)."""
+    with pytest.raises(st.OptionError, match=f"seed must be {message}"):
+        st.Model(network(), seed=seed)
+    with pytest.raises(st.OptionError, match=f"seed must be {message}"):
+        Recipe(seed=seed)
+
+
 # ── signals belong to the program ────────────────────────────────────────────────────────────────
 
 

@@ -19,6 +19,7 @@ from .data import Augmentation, Batches, Dataset, Preprocessing, TrainedOn
 from .errors import DataError, ModelFileError, OptionError, ParameterError
 from .graph import Graph
 from .parameters import Parameters, Rule, initialize
+from .philox import checked_seed
 from .plan import lower, make_engine
 from .shapes import integer, times
 from .training import (
@@ -91,16 +92,14 @@ class Model:
         preprocessing: Preprocessing | None = None, class_names: Sequence[str] = (),
         parameters: Parameters | None = None,
     ) -> None:  # fmt: skip
-        if not 0 <= seed < 1 << 64:
-            raise OptionError(f"seed must be from 0 to 2⁶⁴ − 1, got {seed}.")
-        self.graph, self.seed = graph, seed
+        self.graph, self.seed = graph, checked_seed(seed)
         if preprocessing is not None:
             check_preprocessing(preprocessing, graph)
         self.preprocessing, self.class_names = preprocessing, check_names(graph, class_names)
         self.trained_on: TrainedOn | None = None
         if parameters is not None and parameters.specs != dict(graph.parameter_specs):
             raise ParameterError("these parameters are those of another network.")
-        self.parameters = initialize(graph, seed, initialization) if parameters is None else parameters
+        self.parameters = initialize(graph, self.seed, initialization) if parameters is None else parameters
         self._engine_name = engine
         self._start()
 
