@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,99 @@ def test_every_layer_has_a_reference_rule_and_a_lowering_or_none() -> None:
     assert set(RULES) == set(LAYERS)
     assert set(LAYERS) - set(LOWERINGS) == {"MaxPoolIndices2d", "IntoBatch", "OutOfBatch"}
     assert set(LOWERINGS) <= set(LAYERS)
+
+
+@dataclass(frozen=True)
+class Gentle(st.SGD):
+    """Changes a default alone."""
+
+    momentum: float = 0.9
+
+
+class Still(st.SGD):
+    """Has a rule of its own."""
+
+    def _step(self, flat: Any, g: Any, state: Any, step: int, rate: float) -> None:
+        flat += 0
+
+
+class Opposite(st.CrossEntropy):
+    """Has a rule of its own, its formula its parent's."""
+
+    def __call__(self, scores: Any, targets: Any) -> tuple[float, Any]:
+        value, dscores = super().__call__(scores, targets)
+        return value, -dscores
+
+
+class Blank(st.Augmentation):
+    """Leaves nothing of a picture."""
+
+    def apply(self, images: Any, *where: Any, **options: Any) -> Any:
+        return images * 0
+
+
+class Darker(st.Preprocessing):
+    """Would be forgotten by a file."""
+
+    def normalize(self, images: Any) -> Any:
+        return super().normalize(images // 2)
+
+
+def small(engine: str, **options: Any) -> st.Model:
+    graph = st.Sequential([st.Flatten(), st.Linear(3), st.Softmax()], input_shape=(1, 6, 6))
+    return st.Model(graph, engine=engine, **options)
+
+
+PIXELS = np.random.default_rng(3).integers(0, 256, (24, 1, 6, 6), np.uint8), np.arange(24) % 3
+
+
+@pytest.mark.parametrize("options", [{"optimizer": Still(0.1)}, {"loss": Opposite()}])
+def test_a_rule_of_another_class_is_not_computed_as_its_parent_s(options: dict[str, Any]) -> None:
+    """The reference engine computes it; the native one names it, before a step. (10: 2.1)"""
+    model = small("reference")
+    before = model.parameters.flat.copy()
+    done = model.fit(PIXELS, epochs=3, verbose=False, **options)
+    if "loss" in options:
+        assert done[-1].loss > done[0].loss
+    else:
+        assert np.array_equal(model.parameters.flat, before)
+    if "native" in BUILT:
+        with pytest.raises(st.OptionError, match=r"(Still|Opposite) has a rule of its own.*reference"):
+            small("native").fit(PIXELS, verbose=False, **options)
+
+
+@pytest.mark.parametrize("engine", BUILT)
+def test_a_class_that_changes_defaults_alone_is_computed(engine: str) -> None:
+    """Its formula is its parent's. (10: 2.1)"""
+    one, other = small(engine), small(engine)
+    one.fit(PIXELS, epochs=2, optimizer=Gentle(0.1), verbose=False)
+    other.fit(PIXELS, epochs=2, optimizer=st.SGD(0.1, momentum=0.9), verbose=False)
+    assert np.array_equal(one.parameters.flat, other.parameters.flat)
+
+
+@pytest.mark.parametrize("engine", BUILT)
+def test_an_augmentation_of_another_class_is_applied(engine: str) -> None:
+    """Also one without numbers that differ from none. (10: 2.1)"""
+    model = small(engine)
+    model.fit(PIXELS, epochs=2, augmentation=Blank(), optimizer=st.SGD(0.1), verbose=False)
+    weights = model.parameters["fc1.weight"] - small(engine).parameters["fc1.weight"]
+    assert np.abs(weights - weights[:, :1]).max() < 1e-6  # every pixel was the same
+
+
+@pytest.mark.parametrize("engine", BUILT)
+def test_a_preprocessing_of_another_class_is_refused(engine: str, tmp_path: Path) -> None:
+    """A file would hold its parent, and the native engine compute it. (10: 2.1)"""
+    with pytest.raises(st.DataError, match=r"preprocessing is a Preprocessing\(…\).*got Darker"):
+        small(engine, preprocessing=Darker(1, 6, 6))
+    model = small(engine)
+    model.preprocessing = Darker(1, 6, 6)
+    for call in (
+        lambda: model.fit(PIXELS),
+        lambda: model.predict(PIXELS[0]),
+        lambda: model.save(tmp_path / "m"),
+    ):
+        with pytest.raises(st.DataError, match="got Darker"):
+            call()
 
 
 # ── one model in several threads ─────────────────────────────────────────────────────────────────

@@ -166,7 +166,7 @@ class Model:
         )
         recipe = Recipe.of(
             optimizer, schedule, epochs=epochs, batch_size=batch_size, loss=chosen,
-            augmentation=augmentation or Augmentation(), shuffle=shuffle, seed=self.seed, patience=patience,
+            augmentation=Augmentation() if augmentation is None else augmentation, shuffle=shuffle, seed=self.seed, patience=patience,
             keep_best=keep_best, checkpoint_steps=checkpoint_steps,
         )  # fmt: skip
         dataset, held_out = self._held_out(dataset, validation)
@@ -347,6 +347,7 @@ class Model:
                 raise DataError(
                     missing_preprocessing(images.shape[1:] if images.ndim == 4 else self.graph.input_shape)
                 )
+            check_preprocessing(self.preprocessing, self.graph)
             return self.preprocessing.normalize(self.preprocessing.on_this_scale(images))
         if images.shape[1:] != self.graph.input_shape:
             one = " For one image: images[None]." if images.shape == self.graph.input_shape else ""
@@ -425,6 +426,8 @@ class Model:
         return write_file(path, {**self.parameters.snapshot(), **state.arrays()}, description)
 
     def _description(self) -> dict[str, Any]:
+        if self.preprocessing is not None:
+            check_preprocessing(self.preprocessing, self.graph)
         return describe_model(self.graph, self.seed, self.preprocessing, self.class_names, self.trained_on)
 
 

@@ -42,7 +42,7 @@ class Augmentation:
             raise OptionError("augmentation needs shift ≥ 0, brightness in [0, 1] and contrast in [0, 1).")
 
     def __bool__(self) -> bool:
-        return any(getattr(self, f.name) for f in fields(self))
+        return type(self) is not Augmentation or any(getattr(self, f.name) for f in fields(self))
 
     def apply(self, images: Array, indices: Array, seed: int, epoch: int, full_scale: float = 255.0) -> Array:
         """uint8 images (n, C, H, W) changed; the draws are keyed by each image's index in its data set."""
@@ -158,6 +158,10 @@ class Batches:
         if self.preprocessing is None:
             return self.data.images[chosen].astype(np.float32, copy=False), self.data.labels[chosen]
         feed = Feed(self.data.images, chosen, self.preprocessing, self.augmentation, self.seed, epoch)
+        if self.augmentation is not None and type(self.augmentation) is not Augmentation:
+            return feed.array(), self.data.labels[
+                chosen
+            ]  # an engine that fills batches does not know what it does
         return feed, self.data.labels[chosen]
 
     def batch(self, epoch: int, number: int) -> tuple[Array, Array]:

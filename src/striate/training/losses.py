@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError, OptionError, ShapeError
+from .derived import Formulated
 
 Array = npt.NDArray[Any]
 
@@ -40,7 +41,7 @@ def _check_scores(scores: Array, targets: Array) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(Formulated):
     """Softmax cross-entropy on scores.
 
     L = −mean_n Σ_c t[n,c]·log softmax(s)[n,c];  ds = (softmax(s) − t)/N
@@ -83,7 +84,7 @@ class CrossEntropy:
 
 
 @dataclass(frozen=True)
-class Hinge:
+class Hinge(Formulated):
     """The multiclass SVM hinge.
 
     L = mean_n Σ_{c≠y} max(0, s[n,c] − s[n,y] + margin)
@@ -116,7 +117,7 @@ class Hinge:
 
 
 @dataclass(frozen=True)
-class MeanSquaredError:
+class MeanSquaredError(Formulated):
     """Mean over images and outputs of (s − t)²; integer targets are taken as one-hot."""
 
     @property

@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError
+from .derived import Formulated
 
 Array = npt.NDArray[Any]
 State = dict[str, Array]
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class Optimizer(Formulated):
     """Base of all optimizers.
 
     Args:     learning_rate; weight_decay λ, which adds λ·w to the gradient (L2: the loss grows by λ/2·Σw²);
