@@ -95,13 +95,22 @@ class Model:
         self.graph, self.seed = graph, checked_seed(seed)
         if preprocessing is not None:
             check_preprocessing(preprocessing, graph)
-        self.preprocessing, self.class_names = preprocessing, check_names(graph, class_names)
+        self.preprocessing, self.class_names = preprocessing, class_names
         self.trained_on: TrainedOn | None = None
         if parameters is not None and parameters.specs != dict(graph.parameter_specs):
             raise ParameterError("these parameters are those of another network.")
         self.parameters = initialize(graph, self.seed, initialization) if parameters is None else parameters
         self._engine_name = engine
         self._start()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name an output, or (); OptionError for another number of them, or what are no names."""
+        return self._class_names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str]) -> None:
+        self._class_names = check_names(self.graph, names)
 
     def _start(self) -> None:
         program = lower(self.graph)
@@ -203,6 +212,10 @@ class Model:
             return dataset, None
         if isinstance(validation, (float, np.floating)):
             return dataset.split(float(validation), self.seed)
+        if not isinstance(validation, (Dataset, tuple, list)):
+            raise OptionError(
+                f"validation is a Dataset, a pair (images, labels) or a fraction between 0 and 1 to hold out, got {validation!r}."
+            )
         scale = self.preprocessing.full_scale if self.preprocessing else dataset.full_scale
         return dataset, self._dataset(validation, scale)
 
@@ -273,7 +286,10 @@ class Model:
             images, labels = (np.asarray(part) for part in data)
         except (TypeError, ValueError):
             raise DataError("data must be a Dataset or a pair (images, labels).") from None
+        if not labels.ndim:
+            raise DataError(f"data: labels are one a picture, and these are {labels.item()!r}.")
         if images.dtype != np.uint8:
+            self._check_not_pixels(images)
             return Dataset("data", np.ascontiguousarray(images, np.float32), labels)
         if self.preprocessing is not None:
             full_scale = self.preprocessing.full_scale
@@ -349,12 +365,21 @@ class Model:
                 )
             check_preprocessing(self.preprocessing, self.graph)
             return self.preprocessing.normalize(self.preprocessing.on_this_scale(images))
+        self._check_not_pixels(images)
         if images.shape[1:] != self.graph.input_shape:
             one = " For one image: images[None]." if images.shape == self.graph.input_shape else ""
             raise DataError(
                 f"the network takes (N, {', '.join(map(str, self.graph.input_shape))}), got {images.shape}.{one}"
             )
         return np.ascontiguousarray(images, np.float32)
+
+    def _check_not_pixels(self, images: Array) -> None:
+        """Whole numbers of another type than pixels have, where the model was trained on pixels."""
+        if self.preprocessing is not None and images.dtype.kind in "iub":
+            raise DataError(
+                f"images are {images.dtype}, and the model was trained on pixels, which are uint8. Write images.astype(np.uint8) for "
+                "pixels, or images.astype(np.float32) for numbers that the network takes as they are."
+            )
 
     def _stacked(self, listed: Sequence[Any]) -> Array:
         """Arrays and pictures as one array of images."""
