@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,13 @@ class Augmentation:
     contrast: float = 0.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.flip, (bool, np.bool_)):
+            raise OptionError(f"augmentation: flip must be True or False, got {self.flip!r}.")
+        for name, kind in (("shift", Integral), ("brightness", Real), ("contrast", Real)):
+            value = getattr(self, name)
+            if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind):
+                whole = "whole " if kind is Integral else ""
+                raise OptionError(f"augmentation: {name} must be a {whole}number, got {value!r}.")
         if self.shift < 0 or not 0.0 <= self.brightness <= 1.0 or not 0.0 <= self.contrast < 1.0:
             raise OptionError("augmentation needs shift ≥ 0, brightness in [0, 1] and contrast in [0, 1).")
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DataError, OptionError, ShapeError
+from ..errors import DataError, ShapeError
 from .derived import Formulated
+from .numbers import check_number
 
 Array = npt.NDArray[Any]
 
@@ -57,8 +58,7 @@ class CrossEntropy(Formulated):
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.label_smoothing < 1.0:
-            raise OptionError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}.")
+        check_number(self.label_smoothing, "CrossEntropy: label_smoothing", below=1.0)
 
     @property
     def formula(self) -> tuple[str, float]:
@@ -97,6 +97,9 @@ class Hinge(Formulated):
     """
 
     margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number(self.margin, "Hinge: margin")
 
     @property
     def formula(self) -> tuple[str, float]:
