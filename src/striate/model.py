@@ -41,7 +41,6 @@ from .training import (
     find_learning_rate,
     interruptible,
     loss_of,
-    missing_preprocessing,
     origin,
     take_in,
     train,
@@ -50,6 +49,7 @@ from .training import (
     write_file,
 )
 from .training.fitting import check_together, compare_recipes, follow
+from .training.inputs import check_not_pixels, inputs_of
 from .training.stored import Stored, check_names, describe_model, read_stored
 
 Array = npt.NDArray[Any]
@@ -289,7 +289,7 @@ class Model:
         if not labels.ndim:
             raise DataError(f"data: labels are one a picture, and these are {labels.item()!r}.")
         if images.dtype != np.uint8:
-            self._check_not_pixels(images)
+            check_not_pixels(images, self.preprocessing)
             return Dataset("data", np.ascontiguousarray(images, np.float32), labels)
         if self.preprocessing is not None:
             full_scale = self.preprocessing.full_scale
@@ -306,7 +306,7 @@ class Model:
         Returns:  (N, outputs) float32.
         Raises:   DataError for pictures or shapes that do not fit.
         """
-        x = self._inputs(images)
+        x = inputs_of(images, self.graph, self.preprocessing)
         return self.engine.predict(x) if len(x) else np.zeros((0, *self.graph.output_shape), np.float32)
 
     def classify(self, images: Any, *, top: int = 5) -> list[list[Guess]]:
@@ -354,54 +354,6 @@ class Model:
         taken = self._take_in(self._dataset(data), asked, fit=False)
         recipe = Recipe(batch_size=batch_size, loss=taken.loss)
         return evaluate(self.engine, _batches(taken, recipe, training=False), taken.loss)
-
-    def _inputs(self, images: Any) -> Array:
-        if not isinstance(images, np.ndarray):
-            images = self._stacked(images if isinstance(images, (list, tuple)) else [images])
-        if images.dtype == np.uint8:
-            if self.preprocessing is None:
-                raise DataError(
-                    missing_preprocessing(images.shape[1:] if images.ndim == 4 else self.graph.input_shape)
-                )
-            check_preprocessing(self.preprocessing, self.graph)
-            return self.preprocessing.normalize(self.preprocessing.on_this_scale(images))
-        self._check_not_pixels(images)
-        if images.shape[1:] != self.graph.input_shape:
-            one = " For one image: images[None]." if images.shape == self.graph.input_shape else ""
-            raise DataError(
-                f"the network takes (N, {', '.join(map(str, self.graph.input_shape))}), got {images.shape}.{one}"
-            )
-        return np.ascontiguousarray(images, np.float32)
-
-    def _check_not_pixels(self, images: Array) -> None:
-        """Whole numbers of another type than pixels have, where the model was trained on pixels."""
-        if self.preprocessing is not None and images.dtype.kind in "iub":
-            raise DataError(
-                f"images are {images.dtype}, and the model was trained on pixels, which are uint8. Write images.astype(np.uint8) for "
-                "pixels, or images.astype(np.float32) for numbers that the network takes as they are."
-            )
-
-    def _stacked(self, listed: Sequence[Any]) -> Array:
-        """Arrays and pictures as one array of images."""
-        parts = [image if isinstance(image, np.ndarray) else self._read(image) for image in listed]
-        if not parts:
-            return np.zeros((0, *self.graph.input_shape), np.float32)
-        if len({(part.shape, part.dtype == np.uint8) for part in parts}) > 1:
-            told = ", ".join(sorted({f"{part.dtype} {part.shape}" for part in parts}))
-            raise DataError(f"images of one list must be alike, got {told}.")
-        return np.stack(parts)
-
-    def _read(self, picture: Any) -> Array:
-        if not isinstance(picture, (str, Path)) and not hasattr(picture, "getbands"):  # PIL's
-            raise DataError(
-                f"an image is an array (C, H, W), a picture file or a PIL image, got {type(picture).__name__}."
-            )
-        if self.preprocessing is None:
-            raise DataError(
-                "this model has not been trained on pictures, so it cannot know how to read one; give float arrays, "
-                "or model.preprocessing = Preprocessing(…)."
-            )
-        return self.preprocessing.read(picture)
 
     # ── files ────────────────────────────────────────────────────────────────────────────────────
 
