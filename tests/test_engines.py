@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,6 +99,99 @@ def test_every_layer_has_a_reference_rule_and_a_lowering_or_none() -> None:
     assert set(RULES) == set(LAYERS)
     assert set(LAYERS) - set(LOWERINGS) == {"MaxPoolIndices2d", "IntoBatch", "OutOfBatch"}
     assert set(LOWERINGS) <= set(LAYERS)
+
+
+@dataclass(frozen=True)
+class Gentle(st.SGD):
+    """Changes a default alone."""
+
+    momentum: float = 0.9
+
+
+class Still(st.SGD):
+    """Has a rule of its own."""
+
+    def _step(self, flat: Any, g: Any, state: Any, step: int, rate: float) -> None:
+        flat += 0
+
+
+class Opposite(st.CrossEntropy):
+    """Has a rule of its own, its formula its parent's."""
+
+    def __call__(self, scores: Any, targets: Any) -> tuple[float, Any]:
+        value, dscores = super().__call__(scores, targets)
+        return value, -dscores
+
+
+class Blank(st.Augmentation):
+    """Leaves nothing of a picture."""
+
+    def apply(self, images: Any, *where: Any, **options: Any) -> Any:
+        return images * 0
+
+
+class Darker(st.Preprocessing):
+    """Would be forgotten by a file."""
+
+    def normalize(self, images: Any) -> Any:
+        return super().normalize(images // 2)
+
+
+def small(engine: str, **options: Any) -> st.Model:
+    graph = st.Sequential([st.Flatten(), st.Linear(3), st.Softmax()], input_shape=(1, 6, 6))
+    return st.Model(graph, engine=engine, **options)
+
+
+PIXELS = np.random.default_rng(3).integers(0, 256, (24, 1, 6, 6), np.uint8), np.arange(24) % 3
+
+
+@pytest.mark.parametrize("options", [{"optimizer": Still(0.1)}, {"loss": Opposite()}])
+def test_a_rule_of_another_class_is_not_computed_as_its_parent_s(options: dict[str, Any]) -> None:
+    """The reference engine computes it; the native one names it, before a step. (10: 2.1)"""
+    model = small("reference")
+    before = model.parameters.flat.copy()
+    done = model.fit(PIXELS, epochs=3, verbose=False, **options)
+    if "loss" in options:
+        assert done[-1].loss > done[0].loss
+    else:
+        assert np.array_equal(model.parameters.flat, before)
+    if "native" in BUILT:
+        with pytest.raises(st.OptionError, match=r"(Still|Opposite) has a rule of its own.*reference"):
+            small("native").fit(PIXELS, verbose=False, **options)
+
+
+@pytest.mark.parametrize("engine", BUILT)
+def test_a_class_that_changes_defaults_alone_is_computed(engine: str) -> None:
+    """Its formula is its parent's. (10: 2.1)"""
+    one, other = small(engine), small(engine)
+    one.fit(PIXELS, epochs=2, optimizer=Gentle(0.1), verbose=False)
+    other.fit(PIXELS, epochs=2, optimizer=st.SGD(0.1, momentum=0.9), verbose=False)
+    assert np.array_equal(one.parameters.flat, other.parameters.flat)
+
+
+@pytest.mark.parametrize("engine", BUILT)
+def test_an_augmentation_of_another_class_is_applied(engine: str) -> None:
+    """Also one without numbers that differ from none. (10: 2.1)"""
+    model = small(engine)
+    model.fit(PIXELS, epochs=2, augmentation=Blank(), optimizer=st.SGD(0.1), verbose=False)
+    weights = model.parameters["fc1.weight"] - small(engine).parameters["fc1.weight"]
+    assert np.abs(weights - weights[:, :1]).max() < 1e-6  # every pixel was the same
+
+
+@pytest.mark.parametrize("engine", BUILT)
+def test_a_preprocessing_of_another_class_is_refused(engine: str, tmp_path: Path) -> None:
+    """A file would hold its parent, and the native engine compute it. (10: 2.1)"""
+    with pytest.raises(st.DataError, match=r"preprocessing is a Preprocessing\(…\).*got Darker"):
+        small(engine, preprocessing=Darker(1, 6, 6))
+    model = small(engine)
+    model.preprocessing = Darker(1, 6, 6)
+    for call in (
+        lambda: model.fit(PIXELS),
+        lambda: model.predict(PIXELS[0]),
+        lambda: model.save(tmp_path / "m"),
+    ):
+        with pytest.raises(st.DataError, match="got Darker"):
+            call()
 
 
 # ── one model in several threads ─────────────────────────────────────────────────────────────────
@@ -211,13 +308,81 @@ def test_turns_come_in_order_and_an_interrupted_wait_leaves_none_behind() -> Non
         waiting[-1].start()
         while len(turns._waiting) == before:
             time.sleep(0.001)
-    turns.leave(writes=True)
+    turns.leave()
     with turns.writing:  # came last
         order.append("last")
     for thread in waiting:
         thread.join(10)
     assert order[-1] == "last"
     assert order == ["read", "read", "write", "read", "last"]
+
+
+def test_a_turn_that_an_interrupt_lost_is_taken_back() -> None:
+    """Ctrl-C may fall between taking a turn and leaving it: no later call of any thread waits for that turn. (10: 2.2)"""
+    turns, entered = Turns(), []
+
+    def lose() -> None:
+        turns.enter(writes=True)  # and is interrupted here
+
+    def write() -> None:
+        with turns.writing:
+            entered.append("write")
+
+    lose()
+    other = threading.Thread(target=write, daemon=True)
+    other.start()
+    other.join(30)
+    lose()
+    same = threading.Thread(target=lambda: (lose(), write()), daemon=True)
+    same.start()
+    same.join(30)
+    assert entered == ["write", "write"]
+
+
+def test_a_turn_within_a_turn_of_its_own_thread_does_not_wait_for_itself() -> None:
+    """A signal's handler runs within whatever its thread is doing; others still find the outer turn taken. (10: 2.2, 3.6)"""
+    turns, order = Turns(), []
+
+    def read() -> None:
+        with turns.reading:
+            order.append("read")
+
+    def nest() -> None:
+        with turns.writing:
+            other = threading.Thread(target=read)
+            other.start()
+            while not turns._waiting:
+                time.sleep(0.001)
+            with turns.reading, turns.writing:
+                order.append("within")
+            order.append("written")
+        other.join(30)
+
+    outer = threading.Thread(target=nest, daemon=True)
+    outer.start()
+    outer.join(30)
+    assert order == ["within", "written", "read"]
+
+
+@pytest.mark.parametrize("engine", BUILT)
+def test_a_handler_may_save_and_predict_while_fit_trains(engine: str, tmp_path: Path) -> None:
+    """The host program's own handler, in the thread that trains. (10: 3.6)"""
+    program = f"""if True:
+        import signal, numpy as np, striate as st
+        net = st.Sequential([st.Flatten(), st.Linear(400), st.ReLU(), st.Linear(3), st.Softmax()], input_shape=(1, 12, 12))
+        model, x = st.Model(net, engine={engine!r}), np.zeros((512, 1, 12, 12), np.float32)
+        calls = []
+        def on_alarm(number, frame):
+            model.save({str(tmp_path / "model.safetensors")!r})
+            calls.append(model.predict(x[:3]).shape)
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+        signal.signal(signal.SIGALRM, on_alarm)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        while len(calls) < 20:
+            model.fit((x, np.zeros(512, int)), epochs=3, verbose=False)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        """
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 # ── copies ───────────────────────────────────────────────────────────────────────────────────────

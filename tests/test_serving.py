@@ -468,6 +468,86 @@ def test_a_run_that_stopped_early_is_not_extended(tmp_path: Path) -> None:
         st.Model(network()).fit(dataset(), epochs=80, resume=True, **options)
 
 
+@pytest.mark.parametrize("seed", [2**40, np.uint64(2**63), 2**64 - 1])
+def test_any_seed_of_64_bits_trains_and_goes_on(seed: Any, tmp_path: Path) -> None:
+    """A seed such as time.time_ns() is a seed of fit too, and of the file (10: 3.5)."""
+    file, model = tmp_path / "checkpoint", st.Model(network(), seed=seed)
+    model.fit((IMAGES, LABELS), epochs=1, checkpoint=file, verbose=False)
+    again = st.load(file)
+    again.fit((IMAGES, LABELS), epochs=2, checkpoint=file, resume=True, verbose=False)
+    assert model.seed == again.seed == int(seed)
+
+
+@pytest.mark.parametrize(
+    ("seed", "message"),
+    [(1.5, "a whole number, got 1.5"), (True, "a whole number, got True"), ("7", "a whole number, got '7'"),
+     (-1, "from 0 to 2⁶⁴ − 1, got -1"), (2**64, "from 0 to 2⁶⁴ − 1, got 18446744073709551616")],
+)  # fmt: skip
+def test_what_is_no_seed_is_refused(seed: Any, message: str) -> None:
+    """By the model, not by what it calls (10: 3.5)."""
+    with pytest.raises(st.OptionError, match=f"seed must be {message}"):
+        st.Model(network(), seed=seed)
+    with pytest.raises(st.OptionError, match=f"seed must be {message}"):
+        Recipe(seed=seed)
+
+
+@pytest.mark.parametrize("validation", [1, True, False, "0.2", 0])
+def test_what_is_no_validation_is_refused(validation: Any) -> None:
+    """With what would be (10: 3.5)."""
+    with pytest.raises(st.OptionError, match=r"validation is a Dataset, a pair .* or a fraction .* got "):
+        st.Model(network()).fit((FLOATS, LABELS), validation=validation)
+
+
+def test_no_augmentation_is_none() -> None:
+    """And nothing else that is empty (10: 3.5)."""
+    with pytest.raises(st.OptionError, match="augmentation is an object"):
+        st.Model(network()).fit((IMAGES, LABELS), augmentation={}, verbose=False)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(("a", "b"), "3 here, got 2"), ("abc", "got 'abc'"), ((1, 2, 3), r"got 1\. Write tuple\(map\(str, names\)\)"), (None, "got None")],
+)  # fmt: skip
+def test_class_names_are_checked_where_they_are_set(names: Any, message: str, tmp_path: Path) -> None:
+    """Not by the file that cannot be loaded again (10: 3.1)."""
+    model = st.Model(network(), class_names=NAMES)
+    with pytest.raises(st.OptionError, match=message):
+        model.class_names = names
+    with pytest.raises(st.OptionError, match=message):
+        st.Model(network(), class_names=names)
+    model.class_names = np.array(["x", "y", "z"])
+    assert st.load(model.save(tmp_path / "m")).class_names == ("x", "y", "z")
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint16, np.int8, bool])
+def test_pixels_of_another_type_are_not_taken_for_inputs(dtype: Any) -> None:
+    """Where the model was trained on pixels: they were predicted from without its mean and deviation (10: 3.2)."""
+    model = st.Model(network())
+    model.fit((IMAGES, LABELS), epochs=1, verbose=False)
+    other = IMAGES.astype(dtype)
+    for call in (lambda: model.predict(other), lambda: model.classify(list(other)), lambda: model.evaluate((other, LABELS)), lambda: model.fit((other, LABELS))):  # fmt: skip
+        with pytest.raises(
+            st.DataError, match=rf"images are {np.dtype(dtype)}.* images\.astype\(np\.uint8\)"
+        ):
+            call()
+    free = st.Model(network())
+    assert np.array_equal(free.predict(other), free.predict(other.astype(np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("labels", "softmax", "message"),
+    [(LABELS.astype(float), False, r"Write labels\.astype\(np\.int64\) if they are class numbers"),
+     (LABELS.astype(float)[:, None], False, r"Write labels\.ravel\(\)\.astype\(np\.int64\) if they are class numbers"),
+     (LABELS.astype(object), True, r"Write labels\.astype\(np\.int64\)"),
+     (WORDS.astype("S").astype(object), True, r"Write \[name\.decode\(\) for name in labels\]"),
+     (3, True, "labels are one a picture, and these are 3")],
+)  # fmt: skip
+def test_refused_labels_come_with_the_fix(labels: Any, softmax: bool, message: str) -> None:
+    """Also where the network ends in scores (10: 3.4)."""
+    with pytest.raises(st.DataError, match=message):
+        st.Model(network(softmax=softmax)).fit((FLOATS, labels))
+
+
 # ── signals belong to the program ────────────────────────────────────────────────────────────────
 
 

@@ -281,3 +281,30 @@ def test_twenty_steps_of_training_equal_torch_s() -> None:
         )
         assert result.loss == pytest.approx(loss.item(), rel=1e-9)
     np.testing.assert_allclose(parameters["bn1.running_var"], module[1].running_var.numpy(), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: st.SGD("0.1"), "SGD: learning_rate must be a number, got '0.1'."),
+        (lambda: st.SGD(None), "SGD: learning_rate must be a number, got None."),
+        (lambda: st.SGD(True), "SGD: learning_rate must be a number, got True."),
+        (lambda: st.SGD(0.1, momentum=0.9, nesterov="no"), "SGD: nesterov must be True or False, got 'no'."),
+        (lambda: st.Adam(clip_norm=0.0), "Adam: clip_norm must be above 0, got 0.0."),
+        (lambda: st.Adam(clip_value=0), "Adam: clip_value must be above 0, got 0."),
+        (lambda: st.CrossEntropy("a"), "CrossEntropy: label_smoothing must be a number, got 'a'."),
+        (lambda: st.Hinge(float("nan")), "Hinge: margin must be at least 0, got nan."),
+        (lambda: st.StepDecay(1.5), "StepDecay: epochs must be a whole number, got 1.5."),
+        (lambda: st.WarmUp(2.5), "WarmUp: steps must be a whole number, got 2.5."),
+        (lambda: st.OneCycle(rise="a"), "OneCycle: rise must be a number, got 'a'."),
+        (lambda: st.Cosine(float("nan")), "Cosine: final must be at least 0, got nan."),
+        (lambda: st.Augmentation(shift=1.5), "augmentation: shift must be a whole number, got 1.5."),
+        (lambda: st.Augmentation(flip="no"), "augmentation: flip must be True or False, got 'no'."),
+        (lambda: st.Augmentation(contrast="a"), "augmentation: contrast must be a number, got 'a'."),
+    ],
+)
+def test_what_is_no_number_of_a_recipe_is_refused(make: Any, message: str) -> None:
+    """Where it is written; clipping to 0 meant no clipping to one engine and no training to the other. (10: 3.5)"""
+    with pytest.raises(st.OptionError) as caught:
+        make()
+    assert str(caught.value) == message

@@ -19,6 +19,7 @@ from .data import Augmentation, Batches, Dataset, Preprocessing, TrainedOn
 from .errors import DataError, ModelFileError, OptionError, ParameterError
 from .graph import Graph
 from .parameters import Parameters, Rule, initialize
+from .philox import checked_seed
 from .plan import lower, make_engine
 from .shapes import integer, times
 from .training import (
@@ -40,7 +41,6 @@ from .training import (
     find_learning_rate,
     interruptible,
     loss_of,
-    missing_preprocessing,
     origin,
     take_in,
     train,
@@ -49,6 +49,7 @@ from .training import (
     write_file,
 )
 from .training.fitting import check_together, compare_recipes, follow
+from .training.inputs import check_not_pixels, inputs_of
 from .training.stored import Stored, check_names, describe_model, read_stored
 
 Array = npt.NDArray[Any]
@@ -91,18 +92,25 @@ class Model:
         preprocessing: Preprocessing | None = None, class_names: Sequence[str] = (),
         parameters: Parameters | None = None,
     ) -> None:  # fmt: skip
-        if not 0 <= seed < 1 << 64:
-            raise OptionError(f"seed must be from 0 to 2⁶⁴ − 1, got {seed}.")
-        self.graph, self.seed = graph, seed
+        self.graph, self.seed = graph, checked_seed(seed)
         if preprocessing is not None:
             check_preprocessing(preprocessing, graph)
-        self.preprocessing, self.class_names = preprocessing, check_names(graph, class_names)
+        self.preprocessing, self.class_names = preprocessing, class_names
         self.trained_on: TrainedOn | None = None
         if parameters is not None and parameters.specs != dict(graph.parameter_specs):
             raise ParameterError("these parameters are those of another network.")
-        self.parameters = initialize(graph, seed, initialization) if parameters is None else parameters
+        self.parameters = initialize(graph, self.seed, initialization) if parameters is None else parameters
         self._engine_name = engine
         self._start()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name an output, or (); OptionError for another number of them, or what are no names."""
+        return self._class_names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str]) -> None:
+        self._class_names = check_names(self.graph, names)
 
     def _start(self) -> None:
         program = lower(self.graph)
@@ -167,7 +175,7 @@ class Model:
         )
         recipe = Recipe.of(
             optimizer, schedule, epochs=epochs, batch_size=batch_size, loss=chosen,
-            augmentation=augmentation or Augmentation(), shuffle=shuffle, seed=self.seed, patience=patience,
+            augmentation=Augmentation() if augmentation is None else augmentation, shuffle=shuffle, seed=self.seed, patience=patience,
             keep_best=keep_best, checkpoint_steps=checkpoint_steps,
         )  # fmt: skip
         dataset, held_out = self._held_out(dataset, validation)
@@ -204,6 +212,10 @@ class Model:
             return dataset, None
         if isinstance(validation, (float, np.floating)):
             return dataset.split(float(validation), self.seed)
+        if not isinstance(validation, (Dataset, tuple, list)):
+            raise OptionError(
+                f"validation is a Dataset, a pair (images, labels) or a fraction between 0 and 1 to hold out, got {validation!r}."
+            )
         scale = self.preprocessing.full_scale if self.preprocessing else dataset.full_scale
         return dataset, self._dataset(validation, scale)
 
@@ -274,7 +286,10 @@ class Model:
             images, labels = (np.asarray(part) for part in data)
         except (TypeError, ValueError):
             raise DataError("data must be a Dataset or a pair (images, labels).") from None
+        if not labels.ndim:
+            raise DataError(f"data: labels are one a picture, and these are {labels.item()!r}.")
         if images.dtype != np.uint8:
+            check_not_pixels(images, self.preprocessing)
             return Dataset("data", np.ascontiguousarray(images, np.float32), labels)
         if self.preprocessing is not None:
             full_scale = self.preprocessing.full_scale
@@ -291,7 +306,7 @@ class Model:
         Returns:  (N, outputs) float32.
         Raises:   DataError for pictures or shapes that do not fit.
         """
-        x = self._inputs(images)
+        x = inputs_of(images, self.graph, self.preprocessing)
         return self.engine.predict(x) if len(x) else np.zeros((0, *self.graph.output_shape), np.float32)
 
     def classify(self, images: Any, *, top: int = 5) -> list[list[Guess]]:
@@ -339,44 +354,6 @@ class Model:
         taken = self._take_in(self._dataset(data), asked, fit=False)
         recipe = Recipe(batch_size=batch_size, loss=taken.loss)
         return evaluate(self.engine, _batches(taken, recipe, training=False), taken.loss)
-
-    def _inputs(self, images: Any) -> Array:
-        if not isinstance(images, np.ndarray):
-            images = self._stacked(images if isinstance(images, (list, tuple)) else [images])
-        if images.dtype == np.uint8:
-            if self.preprocessing is None:
-                raise DataError(
-                    missing_preprocessing(images.shape[1:] if images.ndim == 4 else self.graph.input_shape)
-                )
-            return self.preprocessing.normalize(self.preprocessing.on_this_scale(images))
-        if images.shape[1:] != self.graph.input_shape:
-            one = " For one image: images[None]." if images.shape == self.graph.input_shape else ""
-            raise DataError(
-                f"the network takes (N, {', '.join(map(str, self.graph.input_shape))}), got {images.shape}.{one}"
-            )
-        return np.ascontiguousarray(images, np.float32)
-
-    def _stacked(self, listed: Sequence[Any]) -> Array:
-        """Arrays and pictures as one array of images."""
-        parts = [image if isinstance(image, np.ndarray) else self._read(image) for image in listed]
-        if not parts:
-            return np.zeros((0, *self.graph.input_shape), np.float32)
-        if len({(part.shape, part.dtype == np.uint8) for part in parts}) > 1:
-            told = ", ".join(sorted({f"{part.dtype} {part.shape}" for part in parts}))
-            raise DataError(f"images of one list must be alike, got {told}.")
-        return np.stack(parts)
-
-    def _read(self, picture: Any) -> Array:
-        if not isinstance(picture, (str, Path)) and not hasattr(picture, "getbands"):  # PIL's
-            raise DataError(
-                f"an image is an array (C, H, W), a picture file or a PIL image, got {type(picture).__name__}."
-            )
-        if self.preprocessing is None:
-            raise DataError(
-                "this model has not been trained on pictures, so it cannot know how to read one; give float arrays, "
-                "or model.preprocessing = Preprocessing(…)."
-            )
-        return self.preprocessing.read(picture)
 
     # ── files ────────────────────────────────────────────────────────────────────────────────────
 
@@ -426,6 +403,8 @@ class Model:
         return write_file(path, {**self.parameters.snapshot(), **state.arrays()}, description)
 
     def _description(self) -> dict[str, Any]:
+        if self.preprocessing is not None:
+            check_preprocessing(self.preprocessing, self.graph)
         return describe_model(self.graph, self.seed, self.preprocessing, self.class_names, self.trained_on)
 
 

@@ -13,10 +13,14 @@ One counter gives four words; element j of a draw is word j mod 4 of block j div
 from __future__ import annotations
 
 from enum import IntEnum
+from operator import index
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from .errors import OptionError
+from .foreign import brief
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -36,6 +40,23 @@ class Purpose(IntEnum):
     CONTRAST = 6
     DROPOUT = 7
     SPLIT = 8
+
+
+def checked_seed(value: Any) -> int:
+    """A seed as an int: any of the 64 bits of a key; OptionError otherwise.
+
+    >>> checked_seed(2**64 - 1)
+    18446744073709551615
+    """
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        seed = index(value)
+    except TypeError:
+        raise OptionError(f"seed must be a whole number, got {brief(value)}.") from None
+    if not 0 <= seed < 1 << 64:
+        raise OptionError(f"seed must be from 0 to 2⁶⁴ − 1, got {brief(seed)}.")
+    return seed
 
 
 def philox(counter: npt.NDArray[np.uint32], key: tuple[int, int]) -> npt.NDArray[np.uint32]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,18 @@ class Augmentation:
     contrast: float = 0.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.flip, (bool, np.bool_)):
+            raise OptionError(f"augmentation: flip must be True or False, got {self.flip!r}.")
+        for name, kind in (("shift", Integral), ("brightness", Real), ("contrast", Real)):
+            value = getattr(self, name)
+            if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind):
+                whole = "whole " if kind is Integral else ""
+                raise OptionError(f"augmentation: {name} must be a {whole}number, got {value!r}.")
         if self.shift < 0 or not 0.0 <= self.brightness <= 1.0 or not 0.0 <= self.contrast < 1.0:
             raise OptionError("augmentation needs shift ≥ 0, brightness in [0, 1] and contrast in [0, 1).")
 
     def __bool__(self) -> bool:
-        return any(getattr(self, f.name) for f in fields(self))
+        return type(self) is not Augmentation or any(getattr(self, f.name) for f in fields(self))
 
     def apply(self, images: Array, indices: Array, seed: int, epoch: int, full_scale: float = 255.0) -> Array:
         """uint8 images (n, C, H, W) changed; the draws are keyed by each image's index in its data set."""
@@ -158,6 +166,10 @@ class Batches:
         if self.preprocessing is None:
             return self.data.images[chosen].astype(np.float32, copy=False), self.data.labels[chosen]
         feed = Feed(self.data.images, chosen, self.preprocessing, self.augmentation, self.seed, epoch)
+        if self.augmentation is not None and type(self.augmentation) is not Augmentation:
+            return feed.array(), self.data.labels[
+                chosen
+            ]  # an engine that fills batches does not know what it does
         return feed, self.data.labels[chosen]
 
     def batch(self, epoch: int, number: int) -> tuple[Array, Array]:

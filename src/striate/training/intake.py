@@ -72,7 +72,12 @@ def _images(
 
 
 def check_preprocessing(preprocessing: Preprocessing, graph: Graph) -> None:
-    """DataError where it makes images of another shape than the network takes."""
+    """DataError where it makes images of another shape than the network takes, or is not what a file can hold."""
+    if type(preprocessing) is not Preprocessing:
+        raise DataError(
+            f"preprocessing is a Preprocessing(…), which is stored with the model and which engines compute; got {type(preprocessing).__name__}. "
+            "What else is to be done to pictures, do first, or give float arrays, which are taken as they are."
+        )
     if preprocessing.input_shape != graph.input_shape:
         raise DataError(
             f"the preprocessing makes {times(preprocessing.input_shape)} of a picture, and the network takes "

@@ -19,6 +19,7 @@ from ..data import Augmentation, Batches
 from ..errors import ModelFileError, OptionError
 from ..foreign import brief
 from ..layers.options import options_of
+from ..philox import checked_seed
 from ..plan import Engine
 from ..shapes import integer
 from .events import Ended, EpochDone, Event, Extended, Saved, Started, Stepped
@@ -63,11 +64,11 @@ class Recipe:
             ("batch_size", 1),
             ("patience", 1),
             ("checkpoint_steps", 1),
-            ("seed", 0),
         ):
             value = getattr(self, name)
             if value is not None or name not in ("patience", "checkpoint_steps"):
                 put(name, integer(value, name, least))
+        put("seed", checked_seed(self.seed))
         for name in ("shuffle", "keep_best"):
             value = getattr(self, name)
             if not isinstance(value, (bool, np.bool_)) and not (value is None and name == "keep_best"):

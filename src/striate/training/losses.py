@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DataError, OptionError, ShapeError
+from ..errors import DataError, ShapeError
+from .derived import Formulated
+from .numbers import check_number
 
 Array = npt.NDArray[Any]
 
@@ -40,7 +42,7 @@ def _check_scores(scores: Array, targets: Array) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(Formulated):
     """Softmax cross-entropy on scores.
 
     L = −mean_n Σ_c t[n,c]·log softmax(s)[n,c];  ds = (softmax(s) − t)/N
@@ -56,8 +58,7 @@ class CrossEntropy:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.label_smoothing < 1.0:
-            raise OptionError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}.")
+        check_number(self.label_smoothing, "CrossEntropy: label_smoothing", below=1.0)
 
     @property
     def formula(self) -> tuple[str, float]:
@@ -83,7 +84,7 @@ class CrossEntropy:
 
 
 @dataclass(frozen=True)
-class Hinge:
+class Hinge(Formulated):
     """The multiclass SVM hinge.
 
     L = mean_n Σ_{c≠y} max(0, s[n,c] − s[n,y] + margin)
@@ -96,6 +97,9 @@ class Hinge:
     """
 
     margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number(self.margin, "Hinge: margin")
 
     @property
     def formula(self) -> tuple[str, float]:
@@ -116,7 +120,7 @@ class Hinge:
 
 
 @dataclass(frozen=True)
-class MeanSquaredError:
+class MeanSquaredError(Formulated):
     """Mean over images and outputs of (s − t)²; integer targets are taken as one-hot."""
 
     @property

@@ -15,13 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError
+from .derived import Formulated
+from .numbers import check_number
 
 Array = npt.NDArray[Any]
 State = dict[str, Array]
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class Optimizer(Formulated):
     """Base of all optimizers.
 
     Args:     learning_rate; weight_decay λ, which adds λ·w to the gradient (L2: the loss grows by λ/2·Σw²);
@@ -43,10 +45,13 @@ class Optimizer:
     def __post_init__(self) -> None:
         limits = {"momentum": 1.0, "decay": 1.0, "beta1": 1.0, "beta2": 1.0}
         for f in fields(self):
-            value, high = getattr(self, f.name), limits.get(f.name, float("inf"))
-            if value is not None and not 0.0 <= value < high:
-                upper = "" if high == float("inf") else f" and below {high:g}"
-                raise OptionError(f"{type(self).__name__}: {f.name} must be at least 0{upper}, got {value}.")
+            value, what = getattr(self, f.name), f"{type(self).__name__}: {f.name}"
+            clips = f.name in ("clip_norm", "clip_value")
+            if f.name == "nesterov":
+                if not isinstance(value, (bool, np.bool_)):
+                    raise OptionError(f"{what} must be True or False, got {value!r}.")
+            elif value is not None or not clips:  # to 0, a clipped gradient would be nothing
+                check_number(value, what, below=limits.get(f.name, float("inf")), zero=not clips)
 
     @property
     def formula(self) -> tuple[str, float, float, float]:

@@ -11,6 +11,7 @@ from math import cos, pi
 from typing import Any
 
 from ..errors import OptionError
+from .numbers import check_number, check_whole
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class StepDecay:
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
+        check_whole(self.epochs, "StepDecay: epochs")
+        check_number(self.gamma, "StepDecay: gamma")
         if self.epochs < 1 or not 0.0 < self.gamma <= 1.0:
             raise OptionError(
                 f"StepDecay needs epochs ≥ 1 and gamma in (0, 1], got {self.epochs} and {self.gamma}."
@@ -49,6 +52,9 @@ class Cosine:
     """From 1 down to `final` along half a cosine.  Source: Loshchilov & Hutter 2017."""
 
     final: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number(self.final, "Cosine: final")
 
     def factor(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
         """The factor at `step`, counted from 0."""
@@ -67,6 +73,8 @@ class OneCycle:
     end: float = 1e4
 
     def __post_init__(self) -> None:
+        for name in ("rise", "start", "end"):
+            check_number(getattr(self, name), f"OneCycle: {name}")
         if not 0.0 < self.rise < 1.0 or self.start <= 0 or self.end <= 0:
             raise OptionError("OneCycle needs rise in (0, 1), and start and end above 0.")
 
@@ -92,6 +100,7 @@ class WarmUp:
     then: Any = Constant()
 
     def __post_init__(self) -> None:
+        check_whole(self.steps, "WarmUp: steps")
         if self.steps < 1:
             raise OptionError(f"WarmUp needs at least one step, got {self.steps}.")
 

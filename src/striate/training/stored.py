@@ -6,7 +6,7 @@ names the file. Leaves out: the file's format (checkpoint.py); a checkpoint's po
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -101,10 +101,16 @@ def check_names(graph: Graph, names: Sequence[str]) -> tuple[str, ...]:
 
     Raises:   OptionError for another number of them.
     """
-    if isinstance(names, str) or (names and len(names) != prod(graph.output_shape)):
-        got = repr(names) if isinstance(names, str) else f"{len(names)}"
-        raise OptionError(f"class_names is one name an output, {times(graph.output_shape)} here, got {got}.")
-    return tuple(names)
+    outputs = f"class_names is one name an output, {times(graph.output_shape)} here"
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise OptionError(f"{outputs}, got {names!r}.")
+    found = tuple(names)
+    if found and len(found) != prod(graph.output_shape):
+        raise OptionError(f"{outputs}, got {len(found)}.")
+    for name in found:
+        if not isinstance(name, str):
+            raise OptionError(f"{outputs}, got {name!r}. Write tuple(map(str, names)).")
+    return tuple(map(str, found))
 
 
 def _plain(value: Any) -> Any:

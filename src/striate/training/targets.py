@@ -73,6 +73,8 @@ def _of_floats(data: Dataset, graph: Graph, loss: AnyLoss | None) -> tuple[Datas
         return _relabelled(data, _distributions(data)), loss or CrossEntropy()
     if y.shape != wanted:
         column = " Write labels[:, None]." if (*y.shape, 1) == wanted else ""
+        if loss is None and not column and _whole(y):
+            column = f" {_numbers_of(y)} if they are class numbers."
         raise DataError(
             f"{_said(data)}, and mean squared error needs targets like the output, {wanted}.{column}"
         )
@@ -168,12 +170,26 @@ def _fix(y: Array, graph: Graph) -> str:
         return f"and {classes}. Write labels.ravel()."
     if y.dtype.kind in "iuf" and y.ndim == 2 and y.shape[1] == outputs:
         return f"and {classes}. Write {_as_numbers(y)}, or labels.astype(np.float32)."
+    if y.dtype.kind == "O":
+        alike = {type(entry) for entry in y.flat}
+        if alike and all(issubclass(kind, (int, np.integer)) and kind is not bool for kind in alike):
+            return f"and {classes}. {_numbers_of(y)}."
+        if alike == {bytes}:
+            return f"and {classes}. Write [name.decode() for name in labels]."
     if y.dtype.kind == "f":
-        whole = y.ndim <= 2 and y.size == len(y) and bool((y == np.rint(y)).all())
-        write = f"labels.{'ravel().' if y.ndim == 2 else ''}astype(np.int64)"
-        one = f"Write {write} if they are class numbers" if whole else "Are they class numbers"
+        whole = _whole(y)
+        one = f"{_numbers_of(y)} if they are class numbers" if whole else "Are they class numbers"
         return f"and {classes}. {one}{', or' if whole else '?'} {'take' if whole else 'Else take'} a network that does not end in Softmax for regression."
     return f"and {classes}."
+
+
+def _whole(y: Array) -> bool:
+    """Whether floats may be class numbers, one an image."""
+    return y.ndim <= 2 and y.size == len(y) and bool((y == np.rint(y)).all())
+
+
+def _numbers_of(y: Array) -> str:
+    return f"Write labels.{'ravel().' if y.ndim == 2 else ''}astype(np.int64)"
 
 
 def _as_numbers(y: Array) -> str:

@@ -1,0 +1,74 @@
+"""What Model.predict is given: arrays, picture files, PIL images, lists of these.
+
+Promises: pixels are treated as in training, and nothing is taken for pixels, or for inputs, that may be the other.
+Leaves out: labelled data (intake.py), pictures (data/preprocessing.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data import Preprocessing
+from ..errors import DataError
+from ..graph import Graph
+from .intake import check_preprocessing, missing_preprocessing
+
+Array = npt.NDArray[Any]
+
+
+def inputs_of(images: Any, graph: Graph, preprocessing: Preprocessing | None) -> Array:
+    """What Model.predict is given as the network reads it, float32; DataError where it is not that."""
+    if not isinstance(images, np.ndarray):
+        images = _stacked(images if isinstance(images, (list, tuple)) else [images], graph, preprocessing)
+    if images.dtype == np.uint8:
+        if preprocessing is None:
+            raise DataError(
+                missing_preprocessing(images.shape[1:] if images.ndim == 4 else graph.input_shape)
+            )
+        check_preprocessing(preprocessing, graph)
+        return preprocessing.normalize(preprocessing.on_this_scale(images))
+    check_not_pixels(images, preprocessing)
+    if images.shape[1:] != graph.input_shape:
+        one = " For one image: images[None]." if images.shape == graph.input_shape else ""
+        raise DataError(
+            f"the network takes (N, {', '.join(map(str, graph.input_shape))}), got {images.shape}.{one}"
+        )
+    return np.ascontiguousarray(images, np.float32)
+
+
+def check_not_pixels(images: Array, preprocessing: Preprocessing | None) -> None:
+    """Whole numbers of another type than pixels have, where the model was trained on pixels."""
+    if preprocessing is not None and images.dtype.kind in "iub":
+        raise DataError(
+            f"images are {images.dtype}, and the model was trained on pixels, which are uint8. Write images.astype(np.uint8) for "
+            "pixels, or images.astype(np.float32) for numbers that the network takes as they are."
+        )
+
+
+def _stacked(listed: Sequence[Any], graph: Graph, preprocessing: Preprocessing | None) -> Array:
+    """Arrays and pictures as one array of images."""
+    parts = [image if isinstance(image, np.ndarray) else _read(image, preprocessing) for image in listed]
+    if not parts:
+        return np.zeros((0, *graph.input_shape), np.float32)
+    if len({(part.shape, part.dtype == np.uint8) for part in parts}) > 1:
+        told = ", ".join(sorted({f"{part.dtype} {part.shape}" for part in parts}))
+        raise DataError(f"images of one list must be alike, got {told}.")
+    return np.stack(parts)
+
+
+def _read(picture: Any, preprocessing: Preprocessing | None) -> Array:
+    if not isinstance(picture, (str, Path)) and not hasattr(picture, "getbands"):  # PIL's
+        raise DataError(
+            f"an image is an array (C, H, W), a picture file or a PIL image, got {type(picture).__name__}."
+        )
+    if preprocessing is None:
+        raise DataError(
+            "this model has not been trained on pictures, so it cannot know how to read one; give float arrays, "
+            "or model.preprocessing = Preprocessing(…)."
+        )
+    return preprocessing.read(picture)
