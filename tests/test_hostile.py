@@ -215,6 +215,22 @@ def test_a_class_is_graded_to_its_end(striate: Any, here: Path) -> None:
     ].count(False) == 4
 
 
+def test_an_answer_of_any_length_is_marked(here: Path) -> None:
+    """A cell longer than Python's csv takes by itself ends no class: that answer is unreadable, the others count (10: 4.8)."""
+    every = {name: exercises("convolution", count=1, student=name) for name in ("Ann", "Bob")}
+    Path("key.json").write_text(key(every))
+    long, right = "7 " * 200_000, every["Bob"][0].answer_text()
+    Path("a.csv").write_text(
+        f'student,exercise,answer\nAnn,{every["Ann"][0].identity},{long}\nBob,{every["Bob"][0].identity},"{right}"\n'
+    )
+    found = grade("a.csv", "key.json")
+    assert [(one.verdict.mistake, one.verdict.right) for one in found] == [
+        ("unreadable", False),
+        (None, True),
+    ]
+    assert 'the limit "answer_characters"' in found[0].verdict.sentence
+
+
 def test_no_and_another_form_are_answers_too() -> None:
     """ "Does not fit" where it fits, and the right numbers in another form, are wrong and not an error (10: 4.8)."""
     one = exercises("relu-backward", 2, count=1)[0]

@@ -266,6 +266,7 @@ def test_damaged_and_foreign_files(tmp_path: Path) -> None:
 
 
 def test_external_data_stay_in_the_folder(tmp_path: Path) -> None:
+    """What lies outside, is missing or has a name that no file can have is one message (10: 4.9)."""
     folder = tmp_path / "model"
     folder.mkdir()
     weights = floats(2, 3, 3, 3)
@@ -285,6 +286,8 @@ def test_external_data_stay_in_the_folder(tmp_path: Path) -> None:
         refused(with_data(location=place), "outside the model's folder: refused")
     (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
     refused(with_data(location="link.bin"), "outside the model's folder: refused")
+    for place in ("w.bin\0", "n" * 300):
+        refused(with_data(location=place), "no file can be named so")
     refused(with_data(location="none.bin"), "the data of w are missing: there is no 'none.bin' beside it")
     refused(
         with_data(location="w.bin", offset=16, length=10**9),

@@ -294,9 +294,12 @@ def test_links_out_of_the_file_are_refused(tmp_path: Path) -> None:
         ([{"class_name": "Dense", "config": {"name": "d", "activation": "my_function"}}], "d (Dense): activation 'my_function' is not known"),
         ([{"class_name": "custom>Thing", "config": {"name": "t"}}], "t (custom>Thing)"),
         ([{**DENSE, "config": {**DENSE["config"], "name": "e"}}] * 2, "e (Dense): its description or weights make no sense"),
+        ([{**DENSE, "class_name": {"a": 1}}], "its description lists no layers"),
+        ([{**DENSE, "class_name": ["Dense"]}], "its description lists no layers"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_named(tmp_path: Path, layers: Any, says: str) -> None:
+    """Each layer that cannot be read by its name; a description of another form in one message (10: 4.9)."""
     config = {"class_name": "Sequential", "config": {"layers": [CONFIG["config"]["layers"][0], *layers]}}
     refused(archive(tmp_path / "m.keras", config), says)
 

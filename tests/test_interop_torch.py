@@ -354,6 +354,28 @@ def test_what_cannot_be_traced_is_named_at_once() -> None:
         interop.from_module(Deciding(), torch.zeros(1, 4))
 
 
+@pytest.mark.parametrize("name", ["class", "lambda", "None", "1x1", "a-b", "слой"])
+def test_parts_may_have_names_that_python_could_not_write(name: str) -> None:
+    """A ModuleDict takes any key, keywords too; the network comes in, and takes the module's own weights (10: 4.10, 4.11)."""
+    import torch
+    from torch import nn
+
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = nn.ModuleDict({name: nn.Conv2d(2, 3, 1), "other": nn.Conv2d(2, 3, 3, padding=1)})
+
+        def forward(self, x: Any) -> Any:
+            return torch.cat([part(x) for part in self.parts.values()], dim=1)
+
+    x = torch.randn(2, 2, 4, 4)
+    first, second = Branches(), Branches()
+    model = interop.from_module(first, x)
+    np.testing.assert_allclose(model.predict(x.numpy()), first(x).detach().numpy(), atol=1e-5)
+    interop.load_weights(model, second.state_dict())
+    np.testing.assert_allclose(model.predict(x.numpy()), second(x).detach().numpy(), atol=1e-5)
+
+
 def test_lists_of_one_numbers_on_the_left_and_changes_in_place() -> None:
     """torch.cat([x], 1) and its like are read as they are computed (10: 4.12)."""
     import torch

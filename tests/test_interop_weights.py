@@ -445,6 +445,21 @@ def test_a_mismatch_is_a_short_message() -> None:
         interop.load_weights(model, theirs, by="shape")  # type: ignore[arg-type]
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("key", [1, ("conv1", "weight"), None])
+def test_a_file_whose_keys_are_no_names_holds_no_state_dict(key: Any, tmp_path: Path) -> None:
+    """A saved optimizer's state, say, has numbers for keys: refused as what it is, from a file or in Python (10: 4.9)."""
+    import torch
+
+    model = st.Model(st.Sequential([st.Linear(2)], input_shape=(3,)))
+    given = {key: torch.zeros(2, 3)}
+    torch.save(given, tmp_path / "w.pt")
+    with pytest.raises(st.ModelFileError, match="it holds no state_dict"):
+        interop.load_weights(model, tmp_path / "w.pt")
+    with pytest.raises(st.ParameterError, match="a state_dict's keys are names"):
+        interop.load_weights(model, given)  # type: ignore[arg-type]
+
+
 def test_the_table_says_what_stayed_and_what_was_left() -> None:
     """Numbers in a forward's code stay; a whole-number buffer and half-precision weights are read (10: 4.10)."""
     import torch

@@ -223,6 +223,21 @@ def changed(path: str, change: Callable[[dict[str, Any]], None]) -> None:
     write_file(path, arrays, description)
 
 
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("images", {"shape": 0.5, "dtype": "uint8"}), ("labels", {"dtype": 3}), ("images", {}), ("images", 7), ("class_names", 1), ("more", 1)],
+)  # fmt: skip
+def test_a_damaged_word_about_the_data_is_refused_as_other_data(
+    part: str, value: Any, striate: Any, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stands where the data's shape and digest should, it is one message that says something. (10: 4.4, 4.9)"""
+    interrupted(striate, monkeypatch, 8)
+    changed("run/checkpoint.safetensors", lambda training: training["origin"]["data"].update({part: value}))
+    found = striate("train", "--out", "run", "--resume")
+    assert found.status == 2
+    assert "was made with other training data: the " in found.err
+
+
 def test_another_instruction_set_is_a_warning(
     striate: Any, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

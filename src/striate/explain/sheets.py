@@ -170,10 +170,14 @@ def read_roster(path: str | Path) -> list[str]:
 
 
 def _rows(path: str | Path) -> list[list[str]]:
+    text = read_text(path, encoding="utf-8-sig")  # which has a limit of its own
+    usual = csv.field_size_limit(len(text) + 1)
     try:
-        return list(csv.reader(StringIO(read_text(path, encoding="utf-8-sig"))))
+        return list(csv.reader(StringIO(text)))
     except csv.Error as error:
         raise DataError(f"{Path(path).name} is no CSV file in UTF-8: {error}.") from None
+    finally:
+        csv.field_size_limit(usual)
 
 
 def key(by_student: dict[str, Sequence[Exercise]], lang: str = "en") -> str:

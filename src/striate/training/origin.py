@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..data import Dataset
 from ..errors import ModelFileError
+from ..foreign import brief
 from ..plan import Engine, arithmetic_of
 
 _ROWS = 4096
@@ -101,8 +102,10 @@ def _differing(before: Any, now: Any) -> str:
             said.append(f"the {words} were {_said(one)} and are {_said(other)}")
         else:
             said.append(f"the {words} differ in their values")
-    return "; ".join(said)
+    return "; ".join(said) or "the checkpoint's word about them is damaged"
 
 
 def _said(digest: dict[str, Any]) -> str:
-    return f"{'×'.join(map(str, digest.get('shape', ())))} {digest.get('dtype')}"
+    shape = digest.get("shape")
+    sizes = "×".join(map(str, shape)) if isinstance(shape, list) else f"of shape {brief(shape)}"
+    return f"{sizes} {digest.get('dtype')}"

@@ -161,7 +161,9 @@ def layers_of(config: dict[str, Any], path: Path) -> list[dict[str, Any]]:
     """The layers' descriptions, in the model's order."""
     layers = config["config"].get("layers")
     if not isinstance(layers, list) or not all(
-        isinstance(layer, dict) and isinstance(layer.get("config"), dict) and "class_name" in layer
+        isinstance(layer, dict)
+        and isinstance(layer.get("config"), dict)
+        and isinstance(layer.get("class_name"), str)
         for layer in layers
     ):
         raise unreadable(

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import ModelFileError
+from ...foreign import brief
 from ...graph import Graph
 from ...model import Model
 from ...shapes import Shape, times
@@ -164,12 +165,19 @@ def _take_in(path: Path, tensor: Any) -> None:
     told = {entry.key: entry.value for entry in tensor.external_data}
     location = told.get("location", "")
     folder = path.parent.resolve()
-    target = (folder / location).resolve()
+    try:
+        target = (folder / location).resolve()
+        there = target.is_file()
+    except (OSError, ValueError) as error:  # a null character; a name that is too long
+        why = getattr(error, "strerror", None) or error
+        raise unreadable(
+            path, f"the data of {tensor.name} lie at {brief(location)}: no file can be named so ({why})."
+        ) from None
     if not location or not target.is_relative_to(folder) or target == folder:
         raise unreadable(
             path, f"the data of {tensor.name} lie at {location!r}, outside the model's folder: refused."
         )
-    if not target.is_file():
+    if not there:
         raise unreadable(path, f"the data of {tensor.name} are missing: there is no {location!r} beside it.")
     try:
         offset = int(told.get("offset", 0))

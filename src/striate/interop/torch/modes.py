@@ -29,11 +29,20 @@ def modes_kept(module: Any) -> Iterator[None]:
             part.training = flag
 
 
+class _Trace(fx.GraphModule):  # type: ignore[misc]
+    """A trace whose steps are read and never run: no Python is made of it, which keywords as names would break."""
+
+    def recompile(self) -> Any:
+        """Nothing."""
+
+
 def _written_down(module: Any) -> fx.GraphModule:
     """The trace. torch.fx leaves tensors that a forward makes as attributes of the module: they are taken off it again."""
     before = set(vars(module))
     try:
-        return fx.symbolic_trace(module)
+        tracer = fx.Tracer()
+        graph = tracer.trace(module)
+        return _Trace(tracer.root, graph)
     finally:
         for name in set(vars(module)) - before:
             if name.startswith("_tensor_constant"):

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import MissingDependencyError, OptionError, ParameterError
+from ...foreign import brief
 from ...model import Model
 from ..network import unreadable
 from ..weights import fill
@@ -38,6 +39,9 @@ def load_weights(
     if by not in ("name", "order"):
         raise OptionError(f'by is "name" or "order", got {by!r}.')
     found = source if isinstance(source, Mapping) else _read(Path(source))
+    for name in found:
+        if not isinstance(name, str):
+            raise ParameterError(f"a state_dict's keys are names, and one is {brief(name)}.")
     given = {name: value for name, value in found.items() if not name.endswith("num_batches_tracked")}
     shapes = {name: tuple(int(size) for size in np.shape(value)) for name, value in given.items()}
     matches = (by_name if by == "name" else by_order)(model, shapes)
@@ -103,6 +107,8 @@ def _read(path: Path) -> Mapping[str, Any]:
     for key in _WRAPPED:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
-    if not isinstance(found, Mapping) or not all(hasattr(value, "detach") for value in found.values()):
+    if not isinstance(found, Mapping) or not all(
+        isinstance(name, str) and hasattr(value, "detach") for name, value in found.items()
+    ):
         raise unreadable(path, "it holds no state_dict.")
     return found
