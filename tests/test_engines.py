@@ -449,3 +449,28 @@ def test_copies_hold_numbers_and_description_only() -> None:
         made["conv1.weight"][...] = 7
         assert made.flat[0] == 7
         assert model.parameters.flat[0] != 7
+
+
+def test_a_process_ends_while_a_daemon_thread_saves(tmp_path: Path) -> None:
+    """And a saved file is what the safetensors library reads. (10: 2.8)"""
+    program = f"""if True:
+        import threading, time, striate as st
+        model, saved = st.Model(st.zoo.build("lenet5")), []
+        def save():
+            while True:
+                saved.append(model.save({str(tmp_path / "model.safetensors")!r}))
+        threading.Thread(target=save, daemon=True).start()
+        while len(saved) < 3:
+            time.sleep(0.01)
+        """
+    for _ in range(4):
+        ended = subprocess.run(
+            [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+    from safetensors.numpy import load_file
+
+    model = st.load(tmp_path / "model.safetensors")
+    read = load_file(tmp_path / "model.safetensors")
+    assert read.keys() == dict(model.parameters.items()).keys()
+    assert all(np.array_equal(read[name], array) for name, array in model.parameters.items())
