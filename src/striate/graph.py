@@ -15,6 +15,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from .errors import GraphError, ShapeError
+from .foreign import visible
 from .layers import Layer, ParameterSpec, layer_from_dict
 from .limits import check, limit
 from .shapes import ReceptiveField, Rounding, Shape, integer, times
@@ -45,7 +46,7 @@ class Node:
     @property
     def where(self) -> str:
         """How errors and tables name it: conv1 (Conv2d)."""
-        return f"{self.name} ({self.layer.kind})"
+        return f"{visible(self.name)} ({self.layer.kind})"
 
     @property
     def parameter_specs(self) -> dict[str, ParameterSpec]:
@@ -318,7 +319,7 @@ class GraphBuilder:
                     f"{name} reads {source!r}, which does not exist before it; there are {known}."
                 )
         layer = layer.with_rounding(self.rounding)
-        where = f"{name} ({layer.kind})"
+        where = f"{visible(name)} ({layer.kind})"
         if layer.arity is not None and len(sources) != layer.arity:
             raise GraphError(f"{where} takes {layer.arity} input, got {len(sources)}.")
         if layer.arity is None and len(sources) < 2:

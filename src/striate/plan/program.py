@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from ..foreign import visible
 from ..layers import ParameterSpec
 from ..shapes import Shape
 
@@ -53,7 +54,7 @@ class Op:
     @property
     def where(self) -> str:
         """How errors name it: conv1 (Conv2d)."""
-        return f"{self.name} ({self.kind})"
+        return f"{visible(self.name)} ({self.kind})"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ..data import Augmentation, Batches
 from ..errors import ModelFileError, OptionError
 from ..foreign import brief
 from ..layers.options import options_of
+from ..memory import need_memory
 from ..philox import checked_seed
 from ..plan import Engine
 from ..shapes import integer
@@ -247,6 +248,8 @@ def train(
     state = state or TrainingState()
     parameters = engine.parameters
     if not state.optimizer:
+        copies = 2 + len(recipe.optimizer.averages)  # of the parameters: themselves and their gradients too
+        need_memory(copies * parameters.flat.nbytes, "training: parameters, gradients and the optimizer's averages")
         state.optimizer = recipe.optimizer.new_state(parameters.flat)
     decay_mask = parameters.decay_mask
     per_epoch = len(batches)
