@@ -56,9 +56,10 @@ class Turns:
                     return
                 if interrupts:  # whoever has a turn could not leave it while this thread has the lock
                     return
+                called = mine.wait_for_call()
                 if not any(other.thread == mine.thread for other in self._waiting):
                     self._waiting.append(mine)
-            while not mine.called.acquire(timeout=_LOOK_SECONDS):
+            while not called.acquire(timeout=_LOOK_SECONDS):
                 with self._lock:
                     self._take_back_lost()
                     if self._held.get(mine.thread) is mine or self._entered_within(mine):
@@ -106,7 +107,8 @@ class Turns:
                     break
                 self._held[first.thread] = first
             self._waiting.popleft()
-            first.called.release()
+            if first.called is not None:
+                first.called.release()
 
     def _take_back_lost(self) -> None:
         stacks = sys._current_frames()
@@ -123,8 +125,14 @@ class _Held:
 
     def __init__(self, thread: int, frame: FrameType, writes: bool) -> None:
         self.thread, self.frame, self.writes, self.within = thread, frame, writes, 0
-        self.called = threading.Lock()
-        self.called.acquire()
+        self.called: threading.Lock | None = None
+
+    def wait_for_call(self) -> threading.Lock:
+        """The lock that whoever calls this turn lets go."""
+        called = threading.Lock()
+        called.acquire()
+        self.called = called
+        return called
 
 
 def _runs(frame: FrameType, top: FrameType | None) -> bool:

@@ -140,7 +140,9 @@ class NativeEngine:
         # Work memory that no call is using: of predictions, of training steps. A call takes one out and puts it back, so
         # that calls of several Python threads never share any.
         self._workspaces: dict[bool, list[Array]] = {False: [], True: []}
-        self._needed: dict[tuple[Any, int, int], int] = {}  # bytes of it, by plan, images and threads
+        self._needed: dict[
+            tuple[Any, int, int], tuple[int, int]
+        ] = {}  # threads and its bytes, by plan, images, limit
         self._places = places(program)
 
     def predict(self, x: Array) -> Array:
@@ -249,11 +251,11 @@ class NativeEngine:
         if isinstance(x, Feed) and not _fillable(x, plan):
             x = x.array()
         given = _feed(x) if isinstance(x, Feed) else np.ascontiguousarray(x, np.float32).reshape(len(x), -1)
-        threads = threads_for(len(x) * self.macs, limit, training=training is not None)
-        case = (plan, len(x), threads)
+        case = (plan, len(x), limit)
         if case not in self._needed:
-            self._needed[case] = _workspace_bytes(plan, len(x), threads, training is not None)
-        needed = self._needed[case]
+            threads = threads_for(len(x) * self.macs, limit, training=training is not None)
+            self._needed[case] = threads, _workspace_bytes(plan, len(x), threads, training is not None)
+        threads, needed = self._needed[case]
         idle = self._workspaces[training is not None]
         try:
             workspace = idle.pop()

@@ -249,7 +249,9 @@ def train(
     parameters = engine.parameters
     if not state.optimizer:
         copies = 2 + len(recipe.optimizer.averages)  # of the parameters: themselves and their gradients too
-        need_memory(copies * parameters.flat.nbytes, "training: parameters, gradients and the optimizer's averages")
+        need_memory(
+            copies * parameters.flat.nbytes, "training: parameters, gradients and the optimizer's averages"
+        )
         state.optimizer = recipe.optimizer.new_state(parameters.flat)
     decay_mask = parameters.decay_mask
     per_epoch = len(batches)
