@@ -30,6 +30,19 @@ def home(**options: Any) -> Any:
     return solve(HOME, HOME_IMAGE, [HOME_FILTER], **options)
 
 
+def test_what_is_no_image_is_refused() -> None:
+    """A number, or planes of planes. (10: 4.9)"""
+    for image, says in (
+        (np.array(3), "got a number"),
+        (np.zeros((1, 1, 2, 2), int), "got 1×1×2×2"),
+    ):
+        for network in ("CONV", "FC", st.Sequential([st.Conv2d(1, 1)], input_shape=(1, 2, 2))):
+            with pytest.raises(st.OptionError, match=says):
+                st.explain.problem(
+                    network, image, {"conv1": np.ones((1, 1, 1, 1), int), "fc1": np.ones((1, 1), int)}
+                )
+
+
 def test_the_lecture_s_home_task_forward() -> None:
     solution = home()
     assert solution.values["conv1"].tolist() == [[[1, -2], [3, 1]]]

@@ -47,6 +47,7 @@ def residual() -> Graph:
         (lambda: st.MaxPool2d(0), "kernel_size must be at least 1, got 0."),
         (lambda: st.BatchNorm2d(epsilon=-1), "epsilon must be a number at least 0, got -1."),
         (lambda: st.LocalResponseNorm(size=0), "size must be at least 1, got 0."),
+        (lambda: st.layers.Reduce("max", (1, 1)), "axes must name each axis once, got (1, 1)."),
         (lambda: st.MaxPool2d(2, rounding="up"), 'rounding must be "exact", "floor" or "ceil", got \'up\'.'),
     ],
 )  # fmt: skip

@@ -68,6 +68,10 @@ def problem(
     ((1, 1, 1), (1, 1, 2, 2))
     """
     pixels = _array(image, "image")
+    if pixels.ndim not in (1, 2, 3):
+        raise OptionError(
+            f"an image has rows and columns, and planes where it has several; got {times(pixels.shape) or 'a number'}."
+        )
     given = _given(weights)
     graph = network if isinstance(network, Graph) else _network(network, pixels, given, rounding)
     if pixels.ndim == 2:

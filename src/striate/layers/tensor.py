@@ -168,6 +168,8 @@ class Reduce(Layer):
         if self.operation not in ("mean", "sum", "max"):
             raise OptionError(f'operation must be "mean", "sum" or "max", got {self.operation!r}.')
         self._set(axes=tuple(sorted(integer(axis, "axes", 0) for axis in self.axes)))
+        if len(set(self.axes)) < len(self.axes):
+            raise OptionError(f"axes must name each axis once, got {self.axes}.")
 
     def output_shape(self, *inputs: Shape) -> Shape:
         for axis in self.axes:
