@@ -265,7 +265,7 @@ void extents(const Check& check, const MaxPool& o) {
 
 void extents(const Check& check, const AveragePool& o) {
   windows(check, o);
-  check.table("counts", o.counts, check.times(o.p, o.q), {1, ANY});
+  check.table("counts", o.counts, check.times(o.p, o.q), {0, ANY});  // 0: a window over nothing, whose mean is NaN
 }
 
 void extents(const Check& check, const PowerPool& o) {
