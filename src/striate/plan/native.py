@@ -60,12 +60,12 @@ def chosen_isa() -> str:
 
 def multiply_adds_a_second(isa: str | None = None, seconds: float = 0.05) -> float:
     """The machine's limit: float32 multiply-adds a second of one thread, measured now."""
-    module, name = schema, isa or chosen_isa()
+    name = isa or chosen_isa()
     best = 0.0
     began = perf_counter()
     while perf_counter() - began < seconds:
         at = perf_counter()
-        done: int = module.multiply_adds(name, 1_000_000)  # of vectors
+        done: int = schema.multiply_adds(name, 1_000_000)  # of vectors
         best = max(best, done / (perf_counter() - at))
     return best
 
@@ -140,9 +140,8 @@ class NativeEngine:
         # Work memory that no call is using: of predictions, of training steps. A call takes one out and puts it back, so
         # that calls of several Python threads never share any.
         self._workspaces: dict[bool, list[Array]] = {False: [], True: []}
-        self._needed: dict[
-            tuple[Any, int, int], tuple[int, int]
-        ] = {}  # threads and its bytes, by plan, images, limit
+        # threads and their workspace's bytes, by plan, images, limit
+        self._needed: dict[tuple[Any, int, int], tuple[int, int]] = {}
         self._places = places(program)
 
     def predict(self, x: Array) -> Array:
