@@ -59,6 +59,12 @@ Array<T, N> array(nb::handle given, const char* what) {
                         " array with " + std::to_string(N) + (N == 1 ? " axis" : " axes")).c_str());
 }
 
+// Floats that are read, and written where `writes`.
+Array<const float> readable(nb::handle given, const char* what, bool writes) {
+  if (writes) array<float>(given, what);
+  return array<const float>(given, what);
+}
+
 // Runs `work` without the GIL. A daemon thread that wants it back while the interpreter ends is ended by Python there and then,
 // by unwinding its stack, which nothing between here and Python lets through: it waits for the end of the process instead.
 template <class F>
@@ -142,7 +148,9 @@ struct Plan {
 
   double run(nb::object x, nb::object parameters_given, nb::object state_given, nb::object scores_given,
              nb::object workspace_given, int64_t threads, nb::object training) const {
-    auto parameters = array<float>(parameters_given, "parameters"), state = array<float>(state_given, "state");
+    // Inference writes neither: those of a model are only read between its steps.
+    const bool trains = !training.is_none();
+    const auto parameters = readable(parameters_given, "parameters", trains), state = readable(state_given, "state", trains);
     auto scores = array<float, 2>(scores_given, "scores");
     auto workspace = array<uint8_t>(workspace_given, "workspace");
     Call call{};
@@ -155,12 +163,12 @@ struct Plan {
         throw std::invalid_argument("x has the wrong size");
       call.x = images.data();
     }
-    call.parameters = parameters.data();
-    call.state = state.data();
+    call.parameters = const_cast<float*>(parameters.data());
+    call.state = const_cast<float*>(state.data());
     call.scores = scores.data();
     call.threads = threads;
     call.arena = workspace.data();
-    if (!training.is_none()) read_training(call, nb::cast<nb::dict>(training));
+    if (trains) read_training(call, nb::cast<nb::dict>(training));
     const auto check = [](bool holds, const char* what) { if (!holds) throw std::invalid_argument(what); };
     check(threads >= 1, "a call needs at least one thread");
     check(call.training == program.frame.training, "a program with a backward pass trains, and one without does not");

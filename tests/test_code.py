@@ -43,8 +43,9 @@ def test_any_layer_can_be_written_for_striate() -> None:
 
 def with_numbers(graph: st.Graph) -> st.Model:
     model, rng = st.Model(graph, seed=3), np.random.default_rng(0)
-    model.parameters.flat += rng.standard_normal(model.parameters.flat.size).astype(np.float32) / 10
-    model.parameters.state[...] = 0.5 + rng.random(model.parameters.state.size)
+    with model.edit() as p:
+        p.flat += rng.standard_normal(p.flat.size).astype(np.float32) / 10
+        p.state[...] = 0.5 + rng.random(p.state.size)
     return model
 
 

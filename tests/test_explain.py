@@ -102,8 +102,9 @@ def test_random_networks_agree_with_the_oracle_exactly(data: Any) -> None:
         assume(False)
         raise
     parameters = st.initialize(graph).astype(np.float64)
-    for array in parameters.values():
-        array[...] = integers(rng, *array.shape)
+    with parameters.edit() as p:
+        for array in p.values():
+            array[...] = integers(rng, *array.shape)
     x, upstream = integers(rng, *graph.input_shape), integers(rng, *graph.output_shape)
     weights = {name: array.astype(int) for name, array in parameters.items()}
     solution = solve(graph, x, weights, backward=True, upstream=upstream)

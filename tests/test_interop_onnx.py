@@ -50,8 +50,9 @@ def session(path: Path) -> Any:
 def agree(graph: st.Graph, folder: Path, count: int = 3, *, comes_back: bool = True) -> None:
     """Our output and ONNX Runtime's, from random parameters and running statistics; the file read again, bit for bit."""
     model, rng = st.Model(graph, seed=1), np.random.default_rng(count)
-    model.parameters.flat += rng.standard_normal(model.parameters.flat.size).astype(np.float32) / 20
-    model.parameters.state[...] = 0.5 + rng.random(model.parameters.state.size)
+    with model.edit() as p:
+        p.flat += rng.standard_normal(p.flat.size).astype(np.float32) / 20
+        p.state[...] = 0.5 + rng.random(p.state.size)
     path = interop.save(model, folder / "m.onnx")
     x = rng.standard_normal((count, *graph.input_shape)).astype(np.float32)
     found = session(path).run(None, {"input": x})[0]

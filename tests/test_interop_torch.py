@@ -29,8 +29,9 @@ NO_COUNTERPART = ("max_pool_indices2d",)
 def shaken(graph: st.Graph, seed: int = 0) -> st.Model:
     """A model whose biases and running statistics are random too."""
     model, rng = st.Model(graph, seed=1), np.random.default_rng(seed)
-    model.parameters.flat += rng.standard_normal(model.parameters.flat.size).astype(np.float32) / 10
-    model.parameters.state[...] = 0.5 + rng.random(model.parameters.state.size)
+    with model.edit() as p:
+        p.flat += rng.standard_normal(p.flat.size).astype(np.float32) / 10
+        p.state[...] = 0.5 + rng.random(p.state.size)
     return model
 
 

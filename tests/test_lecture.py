@@ -151,7 +151,8 @@ def test_the_home_exercise() -> None:
         [st.Conv2d(1, 3, stride=2, bias=False), st.ReLU(), st.MaxPool2d(2)], input_shape=(1, 5, 5)
     )
     model = st.Model(net)
-    model.parameters["conv1.weight"][...] = w
+    with model.edit() as p:
+        p["conv1.weight"][...] = w
     np.testing.assert_array_equal(
         st.reference.conv2d(x[None, None], w[None, None], stride=2)[0][0, 0], [[1, -2], [3, 1]]
     )

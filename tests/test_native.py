@@ -114,7 +114,8 @@ def isa(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def engines(graph: st.Graph, seed: int = 3) -> tuple[ReferenceEngine, NativeEngine]:
     """Both engines with the same random parameters; the oracle in float64."""
     parameters = st.initialize(graph, 1)
-    parameters.flat += np.random.default_rng(5).standard_normal(parameters.flat.size).astype(np.float32) / 20
+    with parameters.edit() as p:
+        p.flat += np.random.default_rng(5).standard_normal(p.flat.size).astype(np.float32) / 20
     oracle = ReferenceEngine(lower(graph), parameters.astype(np.float64), seed)
     return oracle, NativeEngine(lower(graph), parameters, seed, macs=10**9)
 
@@ -288,7 +289,8 @@ def test_lanes_without_an_image_divide_by_nothing(name: str, count: int, isa: An
         np.arange(count) % 3,
     )
     for engine in (oracle, native):
-        np.abs(engine.parameters["conv1.weight"], out=engine.parameters["conv1.weight"])
+        with engine.parameters.edit() as p:
+            np.abs(p["conv1.weight"], out=p["conv1.weight"])
     native.train_step(x, targets, st.CrossEntropy(), None, 0)
     oracle.train_step(x.astype(np.float64), targets, st.CrossEntropy(), Nothing(), 0)
     np.testing.assert_allclose(native.gradients, oracle.gradients, rtol=1e-3, atol=1e-5)
@@ -584,8 +586,7 @@ for name, graph in zoo.items():
             engine = NativeEngine(lower(graph), st.initialize(graph), macs=10**9)
             rng = np.random.default_rng(count)
             x = guarded(rng.standard_normal((count, *graph.input_shape)).astype(np.float32), at_end)
-            engine.parameters.flat = guarded(engine.parameters.flat, at_end)
-            engine.parameters.state = guarded(engine.parameters.state, at_end)
+            engine.parameters._hold(*(guarded(buffer, at_end) for buffer in engine.parameters._buffers))
             engine.gradients = guarded(engine.gradients, at_end)
             for target, training in ((engine.program.scores, True), (engine.program.output, False)):
                 needed = engine._plan(target, training=training).workspace_bytes(count, engine.threads, training)
@@ -661,7 +662,8 @@ def test_bytes_are_fed_as_the_pipeline_would(name: str, isa: Any, data: Any) -> 
     epoch, number = draw(hyp.integers(0, 3)), draw(hyp.integers(0, len(batches) - 1))
     graph = st.Sequential([st.Conv2d(channels, 1, bias=False)], input_shape=preprocessing.input_shape)
     parameters = st.initialize(graph)
-    parameters["conv1.weight"][...] = np.eye(channels)[:, :, None, None]
+    with parameters.edit() as p:
+        p["conv1.weight"] = np.eye(channels)[:, :, None, None]
     feed, _ = batches.feed(epoch, number)
     assert isinstance(feed, Feed)
     engine = NativeEngine(lower(graph), parameters, macs=10**9)
@@ -741,13 +743,15 @@ def test_batch_norm_is_folded_for_inference_where_nothing_else_reads_the_convolu
     assert [row.name for row in rows if row.op == "BATCHNORM"] == []
     oracle, native = engines(graph)
     rng = np.random.default_rng(3)
-    native.parameters.state[...] = 0.5 + rng.random(native.parameters.state.size)
-    oracle.parameters.state[...] = native.parameters.state
+    with native.parameters.edit() as own, oracle.parameters.edit() as other:
+        own.state[...] = 0.5 + rng.random(own.state.size)
+        other.state[...] = own.state
     x = rng.standard_normal((5, 3, 32, 32)).astype(np.float32)
     expected = oracle.predict(x)
     np.testing.assert_allclose(native.predict(x), expected, atol=1e-5 * np.abs(expected).max())
-    native.parameters["bn1.weight"][...] = 2.0  # folded anew: parameters may change between two calls
-    oracle.parameters["bn1.weight"][...] = 2.0
+    for engine in (native, oracle):  # folded anew: parameters may change between two calls
+        with engine.parameters.edit() as p:
+            p["bn1.weight"] = 2.0
     assert np.abs(oracle.predict(x) - expected).max() > 1e-3
     np.testing.assert_allclose(native.predict(x), oracle.predict(x), atol=1e-5)
 

@@ -314,8 +314,49 @@ def test_parameters_are_views_of_one_flat_buffer_in_node_order() -> None:
     np.testing.assert_array_equal(
         np.concatenate([model.parameters[n].ravel() for n in trained]), model.parameters.flat
     )
-    model.parameters["conv1.weight"][...] = 7.0
+    with model.edit() as p:
+        p["conv1.weight"][...] = 7.0
     assert (model.parameters.flat[:144] == 7.0).all()
+
+
+@pytest.mark.parametrize("engine", ["reference", None])
+def test_parameters_are_read_and_changed_through_edit_and_assign(engine: str | None) -> None:
+    """(11: 4)"""
+    model = st.Model(st.Sequential([st.Conv2d(4, 3), st.BatchNorm2d()], input_shape=(1, 5, 5)), engine=engine)
+    parameters, x = model.parameters, np.ones((2, 1, 5, 5), np.float32)
+    before, version = model.predict(x), parameters.version
+    for array in (*parameters.values(), parameters.flat, parameters.state):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 1.0
+    with pytest.raises(st.ParameterError, match=r"with parameters.edit\(\) as p: p\['conv1.bias'\] = …"):
+        parameters["conv1.bias"] = np.zeros(4)  # type: ignore[index]
+    assert parameters.version == version
+    with model.edit() as p:
+        p["conv1.bias"] += 1.0
+        p["bn1.running_mean"] = 0.5
+        kept = p["conv1.bias"]
+        with pytest.raises(st.ParameterError, match="conv1.bias is 3, expected 4"):
+            p["conv1.bias"] = np.zeros(3)
+        with pytest.raises(st.ParameterError, match="there is no parameter 'conv2.bias'"):
+            p["conv2.bias"] = 0.0
+        assert list(p) == list(parameters)
+    assert parameters.version == version + 1
+    with pytest.raises(ValueError, match="read-only"):
+        kept[...] = 0.0
+    np.testing.assert_allclose(model.predict(x), before + 0.5, rtol=1e-4)
+    parameters.assign({**parameters, "conv1.bias": np.zeros(4, np.float32)})
+    assert parameters.version == version + 2
+    np.testing.assert_allclose(model.predict(x), before - 0.5, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_wrong_within_an_edit_ends_it() -> None:
+    """And others get their turn. (11: 4)"""
+    model = st.Model(st.Sequential([st.Conv2d(4, 3)], input_shape=(1, 5, 5)))
+    with pytest.raises(ZeroDivisionError), model.edit() as p:
+        p["conv1.bias"][...] = 1 / 0
+    with pytest.raises(ValueError, match="read-only"):
+        p.flat[...] = 0.0
+    assert model.predict(np.zeros((1, 1, 5, 5), np.float32)).shape == (1, 4, 3, 3)
 
 
 @pytest.mark.parametrize(

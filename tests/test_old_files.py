@@ -137,6 +137,7 @@ def test_an_old_description_of_each_layer_makes_it(kind: str) -> None:
     assert list(graph.output_shape) == LAYERS[kind]["output_shape"]
     assert graph.parameter_count == LAYERS[kind]["parameters"]
     model = st.Model(graph, engine="reference")
-    model.parameters.flat[...] = 1.0  # nothing to divide by zero
+    with model.edit() as p:
+        p.flat[...] = 1.0  # nothing to divide by zero
     x = np.random.default_rng(0).random((2, *graph.input_shape), np.float32)
     assert model.predict(x).shape == (2, *graph.output_shape)

@@ -240,7 +240,8 @@ def test_upsampling_divides_the_stride() -> None:
 def rows_that_matter(net: st.Graph) -> list[set[int]]:
     """For each output row, the input rows that change it."""
     model, height = st.Model(net, engine="reference"), net.input_shape[1]
-    model.parameters.flat[...] = 1.0
+    with model.edit() as p:
+        p.flat[...] = 1.0
     still = model.predict(np.ones((1, *net.input_shape), np.float32))[0]
     changed = np.ones((height, *net.input_shape), np.float32)
     changed[np.arange(height), :, np.arange(height)] = 2.0

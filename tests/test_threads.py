@@ -378,7 +378,7 @@ def test_no_array_is_ever_converted() -> None:
         "second": np.zeros(size, np.float32), "decay_mask": np.zeros(size, np.uint8),
     }  # fmt: skip
     given: dict[str, Any] = {
-        "x": x.reshape(3, -1), "parameters": one.parameters.flat, "state": np.zeros(one.parameters.state.size, np.float32),
+        "x": x.reshape(3, -1), "parameters": one.parameters.flat.copy(), "state": np.zeros(one.parameters.state.size, np.float32),
         "scores": np.zeros((3, 10), np.float32), "workspace": np.zeros(plan.workspace_bytes(3, 1, True), np.uint8),
     }  # fmt: skip
 

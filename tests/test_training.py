@@ -249,7 +249,8 @@ def test_the_learning_rate_finder_finds_a_rate_that_works_and_puts_parameters_ba
 def test_divergence_names_the_step_and_the_layer() -> None:
     model = st.Model(st.zoo.build("two-layer", input_shape=(1, 8, 8), classes=2), seed=0)
     x = RNG.standard_normal((64, 1, 8, 8)).astype(np.float32)
-    model.parameters["fc2.weight"][0, 0] = np.nan
+    with model.edit() as p:
+        p["fc2.weight"][0, 0] = np.nan
     with pytest.raises(st.DivergenceError) as caught, np.errstate(all="ignore"):
         model.fit((x, np.zeros(64, np.int64)), verbose=False)
     assert (caught.value.step, caught.value.layer) == (1, "fc2 (Linear)")
@@ -273,7 +274,8 @@ def test_divergence_by_a_huge_learning_rate() -> None:
 def test_infinite_activations_are_found_in_the_layer_that_made_them() -> None:
     net = st.Sequential([st.Flatten(), st.Linear(2), st.ReLU(), st.Linear(2)], input_shape=(1, 8, 8))
     model = st.Model(net, seed=0)
-    model.parameters["fc1.weight"][...] = 3e38
+    with model.edit() as p:
+        p["fc1.weight"] = 3e38
     x = np.ones((4, 1, 8, 8), np.float32)
     with (
         pytest.raises(st.DivergenceError, match=r"first layer whose output is not finite is fc1 \(Linear\)"),

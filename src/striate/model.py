@@ -18,7 +18,7 @@ import numpy.typing as npt
 from .data import Augmentation, Batches, Dataset, Preprocessing, TrainedOn
 from .errors import DataError, ModelFileError, OptionError, ParameterError
 from .graph import Graph
-from .parameters import Parameters, Rule, initialize
+from .parameters import Edit, Parameters, Rule, initialize
 from .philox import checked_seed
 from .plan import lower, make_engine
 from .shapes import integer, times
@@ -74,7 +74,7 @@ class Model:
               initialization: see striate.parameters.initialize; parameters, of this graph, taken as
               they are instead of drawing any; preprocessing and class_names, where the network was
               trained elsewhere.
-    Fields:   graph, parameters (name → float32 array, views of one flat buffer),
+    Fields:   graph, parameters (name → float32 array, to be read; `edit` and parameters.assign change them),
               preprocessing and class_names (learned by the first fit, on training data alone), seed,
               trained_on (what the command line trained on, where it did)
     Threads:  any number may use one model together. A prediction, an evaluated batch and a saved file see the
@@ -111,6 +111,13 @@ class Model:
     @class_names.setter
     def class_names(self, names: Sequence[str]) -> None:
         self._class_names = check_names(self.graph, names)
+
+    def edit(self) -> Edit:
+        """Parameters to be written to: `with model.edit() as p: p["conv1.weight"][0] = 0`.
+
+        Predictions and training steps of other threads wait until the `with` ends.
+        """
+        return self.parameters.edit()
 
     def _start(self) -> None:
         program = lower(self.graph)

@@ -8,6 +8,7 @@ Leaves out: gradients (the engine has a buffer of the same layout) and files (tr
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from math import prod, sqrt
 from typing import Any, Literal
@@ -28,18 +29,23 @@ RULES = ("he", "glorot", "lecun", "lecture", "convnetjs")
 
 
 class Parameters(Mapping[str, npt.NDArray[Any]]):
-    """An ordered mapping name → array; writing into an array changes the network.
+    """An ordered mapping name → array, to be read; `assign` and `edit` change them.
 
-    Fields:  flat    the trained numbers, all arrays end to end
-             state   running means and variances, likewise
-             specs   shape, role and fans by name
-             turns   whose turn it is to read or to change them: engines, assign, put and snapshot take one, so that
-                     a prediction never sees half of a training step. Who writes into an array while another thread
-                     computes has to take `turns.writing`.
+    Fields:  flat     the trained numbers, all arrays end to end
+             state    running means and variances, likewise
+             specs    shape, role and fans by name
+             version  grows with every change: what was made of the numbers (packed or folded weights) is good for one version
+             turns    whose turn it is to read or to change them: engines, assign, edit, put and snapshot take one, so that
+                      a prediction never sees half of a training step
 
     >>> net = Sequential([Conv2d(10, 5, padding=2)], input_shape=(3, 32, 32))
-    >>> initialize(net, seed=0).flat.size
+    >>> parameters = initialize(net, seed=0)
+    >>> parameters.flat.size
     760
+    >>> with parameters.edit() as p:
+    ...     p["conv1.bias"][...] = 0.5
+    >>> float(parameters["conv1.bias"].sum())
+    5.0
     """
 
     def __init__(self, specs: Mapping[str, ParameterSpec], dtype: npt.DTypeLike = np.float32) -> None:
@@ -47,10 +53,25 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
         sizes = {name: prod(spec.shape) for name, spec in self.specs.items()}
         trained = sum(size for name, size in sizes.items() if self.specs[name].trained)
         need_memory(sum(sizes.values()) * np.dtype(dtype).itemsize, f"{sum(sizes.values()):,} parameters")
-        self.flat: npt.NDArray[Any] = np.zeros(trained, dtype)
-        self.state: npt.NDArray[Any] = np.zeros(sum(sizes.values()) - trained, dtype)
-        self._views = self.views_of(self.flat, self.state)
+        self._hold(np.zeros(trained, dtype), np.zeros(sum(sizes.values()) - trained, dtype))
+
+    def _hold(self, flat: npt.NDArray[Any], state: npt.NDArray[Any]) -> None:
+        """Take these two buffers as the numbers."""
+        self._buffers = flat, state
+        self._flat, self._state = _read_only(flat), _read_only(state)
+        self._views = self.views_of(self._flat, self._state)
+        self.version = 0
         self.turns = Turns()
+
+    @property
+    def flat(self) -> npt.NDArray[Any]:
+        """The trained numbers, all arrays end to end."""
+        return self._flat
+
+    @property
+    def state(self) -> npt.NDArray[Any]:
+        """Running means and variances, and constants, likewise."""
+        return self._state
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the numbers; views of them are made anew."""
@@ -60,11 +81,10 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Whoever unpickles may have laid large arrays into a file that is only read (joblib does).
         self.specs = state["specs"]
-        self.flat, self.state = (np.array(state[name], copy=None, subok=False) for name in ("flat", "state"))
-        if not (self.flat.flags.writeable and self.state.flags.writeable):
-            self.flat, self.state = self.flat.copy(), self.state.copy()
-        self._views = self.views_of(self.flat, self.state)
-        self.turns = Turns()
+        flat, own = (np.array(state[name], copy=None, subok=False) for name in ("flat", "state"))
+        if not (flat.flags.writeable and own.flags.writeable):
+            flat, own = flat.copy(), own.copy()
+        self._hold(flat, own)
 
     def views_of(
         self, flat: npt.NDArray[Any], state: npt.NDArray[Any] | None = None
@@ -88,6 +108,11 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
                 f"there is no parameter {name!r}; there are {', '.join(self._views)}."
             ) from None
 
+    def __setitem__(self, name: str, array: object) -> None:
+        raise ParameterError(
+            f"parameters are read here: write `with parameters.edit() as p: p[{name!r}] = …`, or parameters.assign({{{name!r}: …}})."
+        )
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._views)
 
@@ -108,8 +133,12 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
     def astype(self, dtype: npt.DTypeLike) -> Parameters:
         """A copy in another type (float64 for gradient checks)."""
         copy = Parameters(self.specs, dtype)
-        copy.flat[...], copy.state[...] = self.flat, self.state
+        copy.put(self.flat, self.state)
         return copy
+
+    def edit(self) -> Edit:
+        """Arrays that may be written to, for the time of one `with`; nobody else reads or changes them meanwhile."""
+        return Edit(self)
 
     def assign(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Copy arrays in; all names and shapes are checked before anything changes.
@@ -119,19 +148,70 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
         problems = mismatches(self.specs, arrays, self.flat.dtype)
         if problems:
             raise ParameterError(problems)
-        with self.turns.writing:
+        with self.edit() as own:
             for name, array in arrays.items():
-                self[name][...] = array
+                own[name][...] = array
 
     def put(self, flat: npt.NDArray[Any], state: npt.NDArray[Any]) -> None:
         """Copy in what was once copied from `flat` and `state`."""
-        with self.turns.writing:
-            self.flat[...], self.state[...] = flat, state
+        with self.edit() as own:
+            own.flat[...], own.state[...] = flat, state
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """A copy of every array by name, of one moment between two training steps."""
         with self.turns.reading:
             return {name: array.copy() for name, array in self.items()}
+
+
+class Edit(Mapping[str, npt.NDArray[Any]]):
+    """Parameters to be written to, name → array: what `with parameters.edit() as p` gives.
+
+    Fields:   flat, state: the buffers that the arrays are views of.
+    Promises: a turn alone for the time of the `with`, and a new version at its end, from when on the arrays it gave are only
+              read. (A part cut out of one and kept stays writable: what is written to it then goes unseen.)
+    """
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._parameters = parameters
+        self._views: dict[str, npt.NDArray[Any]] | None = None
+
+    def __enter__(self) -> Edit:
+        self._parameters.turns.enter(writes=True, frame=sys._getframe(1))
+        self._views = None
+        self.flat, self.state = (buffer.view() for buffer in self._parameters._buffers)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for array in (self.flat, self.state, *(self._views or {}).values()):
+            array.flags.writeable = False
+        self._parameters.version += 1
+        self._parameters.turns.leave()
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if self._views is None:
+            self._views = self._parameters.views_of(self.flat, self.state)
+        if name not in self._views:
+            return self._parameters[name]  # which says what there is
+        return self._views[name]
+
+    def __setitem__(self, name: str, array: npt.ArrayLike) -> None:
+        own, given = self[name], np.asarray(array)
+        if given.shape not in ((), own.shape):
+            raise ParameterError(f"{name} is {times(given.shape)}, expected {times(own.shape)}.")
+        if own is not given:
+            own[...] = given
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def mismatches(
@@ -166,20 +246,26 @@ def initialize(graph: Graph, seed: int = 0, rule: Rule = "he") -> Parameters:
     if rule not in RULES:
         raise OptionError(f"initialization must be one of {', '.join(RULES)}, got {rule!r}.")
     parameters = Parameters(graph.parameter_specs)
-    index = 0
-    for node in graph.nodes:
-        before_relu = _feeds_relu(graph, node)
-        for name, spec in node.parameter_specs.items():
-            view = parameters[name]
-            if spec.role == "weight":
-                draws = normal(seed, Purpose.INITIALIZE, 0, index, view.size)
-                view[...] = (draws * _deviation(rule, spec, before_relu)).reshape(view.shape)
-            elif spec.role in ("scale", "running_var"):
-                view[...] = 1.0
-            elif spec.role == "bias" and rule == "convnetjs" and before_relu:
-                view[...] = 0.1
-            index += 1
+    with parameters.edit() as own:
+        index = 0
+        for node in graph.nodes:
+            before_relu = _feeds_relu(graph, node)
+            for name, spec in node.parameter_specs.items():
+                _fill(own[name], spec, rule, seed, index, before_relu=before_relu)
+                index += 1
     return parameters
+
+
+def _fill(
+    view: npt.NDArray[Any], spec: ParameterSpec, rule: Rule, seed: int, index: int, *, before_relu: bool
+) -> None:
+    if spec.role == "weight":
+        draws = normal(seed, Purpose.INITIALIZE, 0, index, view.size)
+        view[...] = (draws * _deviation(rule, spec, before_relu)).reshape(view.shape)
+    elif spec.role in ("scale", "running_var"):
+        view[...] = 1.0
+    elif spec.role == "bias" and rule == "convnetjs" and before_relu:
+        view[...] = 0.1
 
 
 def _deviation(rule: str, spec: ParameterSpec, before_relu: bool) -> float:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..data import Feed
 from ..errors import DivergenceError, OptionError
-from ..parameters import Parameters
+from ..parameters import Edit, Parameters
 from .program import Op, Program
 from .rules import RULES
 
@@ -110,18 +110,20 @@ class ReferenceEngine:
         self, x: Array | Feed, targets: Array, loss: Loss, update: Update, step: int
     ) -> StepResult:
         """One training step; parameters and running statistics change only if the loss is finite."""
-        with self.parameters.turns.writing:
-            return self._train(x, targets, loss, update, step)
+        with self.parameters.edit() as own:
+            return self._train(own, x, targets, loss, update, step)
 
-    def _train(self, x: Array | Feed, targets: Array, loss: Loss, update: Update, step: int) -> StepResult:
+    def _train(
+        self, own: Edit, x: Array | Feed, targets: Array, loss: Loss, update: Update, step: int
+    ) -> StepResult:
         values, caches = self.forward(x, training=True, step=step, until=self.program.scores)
         scores = values[self.program.scores]
         value, dscores = loss(scores, targets)
         if not np.isfinite(value):
             self.report_divergence(values, value, step)
-        self.move_running_statistics(caches)
+        self.move_running_statistics(own, caches)
         self.backward(dscores, caches)
-        update(self.parameters.flat, self.gradients)
+        update(own.flat, self.gradients)
         return StepResult(value, scores)
 
     def forward(
@@ -210,7 +212,7 @@ class ReferenceEngine:
             trains[op.output] = own or any(trains[number] for number in op.inputs)
         return trains
 
-    def move_running_statistics(self, caches: Mapping[int, Any]) -> None:
+    def move_running_statistics(self, own: Edit, caches: Mapping[int, Any]) -> None:
         """Batch norm's running statistics after a training pass with these caches."""
         for op in self.program.ops:
             if op.kind == "BatchNorm2d" and op.index in caches:
@@ -223,7 +225,7 @@ class ReferenceEngine:
                     ("running_var", (share * variance).sum(axis=0)),
                 )
                 for short, batch in means:
-                    running = self.parameters[names[short]]
+                    running = own[names[short]]
                     running[...] = (1.0 - momentum) * running + momentum * batch
 
     def report_divergence(self, values: Mapping[int, Array], loss: float, step: int) -> None:

@@ -48,32 +48,36 @@ def check_network_gradients(
     base, dscores = loss(values[scores], targets)
     dx = engine.backward(dscores, caches, input_gradient=True)
     gradients = {name: view.copy() for name, view in exact.views_of(engine.gradients).items()}
-    arrays: dict[str, Array] = {name: exact[name] for name in gradients}
     if dx is not None:
-        arrays["input"], gradients["input"] = x, dx
+        gradients["input"] = dx
     comparison = Comparison(tolerance)
-    for name, array in arrays.items():
+    with exact.edit() as own:
+        for name, gradient in gradients.items():
+            array = x if name == "input" else own[name]
 
-        def change(index: tuple[int, ...], step: float, array: Array = array) -> float:
-            return _at(array, index, step, run)[0] - base
+            def change(index: tuple[int, ...], step: float, array: Array = array) -> float:
+                return _at(array, index, step, run)[0] - base
 
-        def locate(index: tuple[int, ...], step: float, array: Array = array) -> str:
-            return _switched(engine, _at(array, index, -step, run)[1], _at(array, index, step, run)[1])
+            def locate(index: tuple[int, ...], step: float, array: Array = array) -> str:
+                return _switched(engine, _at(array, index, -step, run)[1], _at(array, index, step, run)[1])
 
-        places = np.unique(np.linspace(0, array.size - 1, min(most_per_array, array.size)).astype(np.int64))
-        scale = largest_of(gradients[name], list(gradients.values()))
-        for place in places:
-            index = tuple(int(i) for i in np.unravel_index(place, array.shape))
-            comparison.add(name, index, float(gradients[name][index]), scale, change, locate)
+            places = np.unique(
+                np.linspace(0, array.size - 1, min(most_per_array, array.size)).astype(np.int64)
+            )
+            scale = largest_of(gradient, list(gradients.values()))
+            for place in places:
+                index = tuple(int(i) for i in np.unravel_index(place, array.shape))
+                comparison.add(name, index, float(gradient[index]), scale, change, locate)
     return comparison.report()
 
 
 def _unsettled(graph: Graph, seed: int) -> Parameters:
     """Fresh parameters with biases, scales and shifts moved off 0 and 1, so that none hides a mistake."""
     parameters = initialize(graph, seed)
-    for number, (name, view) in enumerate(parameters.items()):
-        if parameters.specs[name].trained and not parameters.specs[name].decays:
-            view[...] += 0.1 * normal(seed, Purpose.INITIALIZE, 1, number, view.size).reshape(view.shape)
+    with parameters.edit() as own:
+        for number, (name, view) in enumerate(own.items()):
+            if parameters.specs[name].trained and not parameters.specs[name].decays:
+                view[...] += 0.1 * normal(seed, Purpose.INITIALIZE, 1, number, view.size).reshape(view.shape)
     return parameters
 
 

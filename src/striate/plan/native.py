@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ..data import Feed
 from ..errors import OptionError
 from ..memory import gibibytes, machine_bytes, need_memory
-from ..parameters import Parameters
+from ..parameters import Edit, Parameters
 from .coverage import places
 from .engine import Loss, ReferenceEngine, StepResult, Update
 from .extension import schema
@@ -194,8 +194,8 @@ class NativeEngine:
             training |= _update(update)
         plan = self._plan(self.program.scores, training=True)
         limit = self.threads if seconds is None else 1
-        with self.parameters.turns.writing:
-            value = self._run(plan, x, scores, training, self.parameters, limit)
+        with self.parameters.edit() as own:
+            value = self._run(plan, x, scores, training, own, limit)
             if not np.isfinite(value):
                 self._explain_divergence(x, value, step)
         return StepResult(value, scores.reshape(len(x), *shape))
@@ -239,7 +239,7 @@ class NativeEngine:
         x: Array | Feed,
         out: Array,
         training: dict[str, Any] | None,
-        parameters: Parameters,
+        parameters: Parameters | Edit,
         limit: int,
     ) -> float:
         if not len(x):

@@ -78,7 +78,8 @@ class Prepared(BackendRep):  # type: ignore[misc]
                 numbers = {buffer.name: i for i, buffer in enumerate(program.buffers)}
                 results |= {name: values[numbers[end]] for name, end in zip(made, ends, strict=True)}
                 if reader.training:
-                    engine.move_running_statistics(caches)
+                    with parameters.edit() as own:
+                        engine.move_running_statistics(own, caches)
             whole = reader.network.batch is None
             results |= {name: results[name][0] for name in made if whole}
             results |= {name: parameters[full] for name, full in reader.running.items() if name in names}

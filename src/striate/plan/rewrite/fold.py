@@ -27,15 +27,16 @@ class Folding:
     def parameters(self, original: Parameters) -> Parameters:
         """The folded program's parameters. Cost: one pass over the network's."""
         folded = Parameters(self.program.parameter_specs)
-        for name, array in folded.items():
-            array[...] = original[name]
-        for convolution, norm in self.pairs:
-            own, names = dict(convolution.parameters), dict(norm.parameters)
-            deviation = np.sqrt(original[names["running_var"]] + np.float32(norm.options["epsilon"]))
-            scale = original[names["weight"]] / deviation
-            before = original[own["bias"]] if "bias" in own else np.float32(0)
-            folded[own["weight"]][...] *= scale[:, None, None, None]
-            folded[names["bias"]][...] += (before - original[names["running_mean"]]) * scale
+        with folded.edit() as own:
+            for name in folded:
+                own[name][...] = original[name]
+            for convolution, norm in self.pairs:
+                names, of_norm = dict(convolution.parameters), dict(norm.parameters)
+                deviation = np.sqrt(original[of_norm["running_var"]] + np.float32(norm.options["epsilon"]))
+                scale = original[of_norm["weight"]] / deviation
+                before = original[names["bias"]] if "bias" in names else np.float32(0)
+                own[names["weight"]][...] *= scale[:, None, None, None]
+                own[of_norm["bias"]][...] += (before - original[of_norm["running_mean"]]) * scale
         return folded
 
 
