@@ -441,7 +441,7 @@ def test_what_the_native_engine_refuses(monkeypatch: pytest.MonkeyPatch) -> None
         native.train_step(x, np.zeros((2, 4)), st.CrossEntropy(), None, 0)
     with pytest.raises(st.OptionError, match="mean squared error needs 2·3 targets, got"):
         native.train_step(x, np.zeros(5), st.MeanSquaredError(), None, 0)
-    with pytest.raises(st.OptionError, match=r"the program takes \(1, 4, 4\), got \(1, 5, 5\)"):
+    with pytest.raises(st.OptionError, match=r"the network's input takes \(N, 1, 4, 4\), got \(2, 1, 5, 5\)"):
         native.predict(np.zeros((2, 1, 5, 5)))
     with pytest.raises(st.OptionError, match="computes in float32"):
         NativeEngine(lower(graph), st.initialize(graph).astype(np.float64))

@@ -20,7 +20,7 @@ from .errors import DataError, ModelFileError, OptionError, ParameterError
 from .graph import Graph
 from .parameters import Edit, Parameters, Rule, initialize
 from .philox import checked_seed
-from .plan import lower, make_engine
+from .plan import Given, Session, lower, make_engine
 from .shapes import integer, times
 from .training import (
     AnyLoss,
@@ -49,7 +49,7 @@ from .training import (
     write_file,
 )
 from .training.fitting import check_together, compare_recipes, follow
-from .training.inputs import check_not_pixels, inputs_of
+from .training.inputs import check_not_pixels, inputs_of, several_inputs
 from .training.stored import Stored, check_names, describe_model, read_stored
 
 Array = npt.NDArray[Any]
@@ -305,16 +305,20 @@ class Model:
 
     # ── prediction ───────────────────────────────────────────────────────────────────────────────
 
-    def predict(self, images: Any) -> Array:
+    def predict(self, images: Any) -> Any:
         """The network's output for each image: probabilities where it ends in Softmax.
 
         Args:     images (N, C, H, W): uint8 pixels, preprocessed as in training, or floats taken as they
-                  are; or a picture file, a PIL image, or a list of those or of arrays (C, H, W).
-        Returns:  (N, outputs) float32.
+                  are; or a picture file, a PIL image, or a list of those or of arrays (C, H, W). For several inputs a
+                  tuple of float arrays, one each.
+        Returns:  (N, outputs) float32; a tuple where the network has several outputs.
         Raises:   DataError for pictures or shapes that do not fit.
         """
-        x = inputs_of(images, self.graph, self.preprocessing)
-        return self.engine.predict(x) if len(x) else np.zeros((0, *self.graph.output_shape), np.float32)
+        x = self._given(images)
+        if len(x[0] if isinstance(x, tuple) else x):
+            return self.engine.predict(x)
+        found = [np.zeros((0, *self.graph.shape_of(name)), np.float32) for name in self.graph.outputs]
+        return tuple(found) if len(found) > 1 else found[0]
 
     def classify(self, images: Any, *, top: int = 5) -> list[list[Guess]]:
         """The `top` most probable classes of each image, most probable first.
@@ -361,6 +365,28 @@ class Model:
         taken = self._take_in(self._dataset(data), asked, fit=False)
         recipe = Recipe(batch_size=batch_size, loss=taken.loss)
         return evaluate(self.engine, _batches(taken, recipe, training=False), taken.loss)
+
+    def session(self, outputs: Sequence[str] = ()) -> Session:
+        """Forward and backward in separate calls, with a loss of one's own in between: see Session.
+
+        Args:     outputs, the layers whose outputs are wanted, by default the network's.
+        """
+        return Session(self.engine, outputs, take=self._given)
+
+    def _given(self, x: Any) -> Given:
+        """What the network reads, for what predict or a session is given: one array an input."""
+        if len(self.graph.inputs) == 1:
+            one = x[0] if isinstance(x, tuple) and len(x) == 1 else x
+            return inputs_of(one, self.graph, self.preprocessing)
+        names = [given.name for given in self.graph.inputs]
+        if not isinstance(x, (tuple, list)) or len(x) != len(names):
+            raise DataError(
+                f"the network has the inputs {', '.join(names)}: give one array for each, in a tuple."
+            )
+        return tuple(
+            several_inputs(one, given.name, given.shape)
+            for one, given in zip(x, self.graph.inputs, strict=True)
+        )
 
     # ── files ────────────────────────────────────────────────────────────────────────────────────
 

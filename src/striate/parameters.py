@@ -249,6 +249,8 @@ def initialize(graph: Graph, seed: int = 0, rule: Rule = "he") -> Parameters:
     with parameters.edit() as own:
         index = 0
         for node in graph.nodes:
+            if node.share:
+                continue
             before_relu = _feeds_relu(graph, node)
             for name, spec in node.parameter_specs.items():
                 _fill(own[name], spec, rule, seed, index, before_relu=before_relu)

@@ -403,6 +403,8 @@ def pattern_of(graph: Graph) -> str | None:
     """
     words: list[str] = []
     before = INPUT
+    if len(graph.outputs) > 1 or any(node.share for node in graph.nodes):
+        return None
     for node in graph.nodes:
         if node.inputs != (before,) or type(node.layer) not in _SPELLED:
             return None

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from .foreign import visible
-from .graph import INPUT, Graph
+from .graph import Graph
 from .shapes import Shape, shape_bytes, times
 
 if TYPE_CHECKING:
@@ -85,9 +85,12 @@ class Summary:
 
 def summarize(graph: Graph) -> Summary:
     """The table of `graph`."""
-    rows = [Row(INPUT, "", (), graph.input_shape, 0, 0, (), shape_bytes(graph.input_shape))]
+    rows = [
+        Row(given.name, "", (), given.shape, 0, 0, (), shape_bytes(given.shape)) for given in graph.inputs
+    ]
     for node in graph.nodes:
-        seen = tuple(axis.size for axis in graph.receptive_field(node.name))
+        fields = list(graph.receptive_fields(node.name).values())
+        seen = tuple(axis.size for axis in fields[0]) if len(fields) == 1 else ()
         size = 0 if node.layer.is_view else shape_bytes(node.output_shape)
         rows.append(
             Row(
@@ -104,18 +107,18 @@ def summarize(graph: Graph) -> Summary:
 
 def _live_bytes(graph: Graph) -> int:
     """The most bytes alive at once when every activation is freed after its last reader."""
-    owner = {INPUT: INPUT}
+    owner = {given.name: given.name for given in graph.inputs}
     for node in graph.nodes:
         owner[node.name] = owner[node.inputs[0]] if node.layer.is_view else node.name
-    last_use = {owner[graph.output]: len(graph.nodes)}
+    last_use = {owner[name]: len(graph.nodes) for name in graph.outputs}
     for step, node in enumerate(graph.nodes):
         for source in node.inputs:
             last_use[owner[source]] = max(last_use.get(owner[source], 0), step)
     ends: dict[int, list[str]] = {}
     for name, step in last_use.items():
         ends.setdefault(step, []).append(name)
-    sizes = {INPUT: shape_bytes(graph.input_shape)}
-    alive = most = sizes[INPUT]
+    sizes = {given.name: shape_bytes(given.shape) for given in graph.inputs}
+    alive = most = sum(sizes.values())
     for step, node in enumerate(graph.nodes):
         if not node.layer.is_view:
             sizes[node.name] = shape_bytes(node.output_shape)

@@ -98,13 +98,14 @@ class _Values:
     """All activations of one image, in float64, by layer."""
 
     def __init__(self, graph: Graph, parameters: Parameters, image: Any) -> None:
+        graph.check_plain("explain")
         if tuple(image.shape) != graph.input_shape:
             raise ShapeError(
                 f"the image is {times(tuple(image.shape))}, and the network takes {times(graph.input_shape)}."
             )
         self.graph, self.parameters = graph, parameters.astype(np.float64)
         engine = ReferenceEngine(lower(graph), self.parameters)
-        found, _ = engine.forward(np.asarray(image, np.float64)[None])
+        found, _ = engine.forward(np.asarray(image, np.float64)[None], until=-1)
         self.of: dict[str, Floats] = {
             buffer.name: found[number][0]
             for number, buffer in enumerate(engine.program.buffers)

@@ -145,6 +145,7 @@ def _check_size(graph: Graph) -> None:
 
 
 def _solved(asked: Problem, *, backward: bool) -> Solution:
+    asked.graph.check_plain("explain")
     values: dict[str, Array] = {INPUT: asked.image}
     done: dict[str, Done] = {}
     sections = []

@@ -9,10 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .choose import ENGINES, arithmetic_of, default_engine, make_engine
-from .engine import Engine, ReferenceEngine, StepResult
+from .engine import Engine, Given, ReferenceEngine, StepResult
 from .gradients import check_network_gradients
 from .lower import lower
 from .program import Buffer, Op, Program
+from .session import Session
 
 if TYPE_CHECKING:
     from .coverage import why_not_native
@@ -25,7 +26,7 @@ _NATIVE = {
 }  # fmt: skip
 
 __all__ = [
-    "ENGINES", "Buffer", "Engine", "Op", "PlanRow", "Program", "ReferenceEngine", "StepResult", "WorkMemory", "arithmetic_of", "check_network_gradients", "default_engine", "describe_plan",
+    "ENGINES", "Buffer", "Engine", "Given", "Op", "PlanRow", "Program", "ReferenceEngine", "Session", "StepResult", "WorkMemory", "arithmetic_of", "check_network_gradients", "default_engine", "describe_plan",
     "lower", "make_engine", "why_not_native", "work_memory",
 ]  # fmt: skip
 

@@ -7,7 +7,7 @@ Leaves out: losses and optimizers (training gives them in), memory planning, thr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from .program import Op, Program
 from .rules import RULES
 
 Array = npt.NDArray[Any]
+Given = Array | tuple[Array, ...]  # one batch (N, …), or one for each of several inputs or outputs
 
 _IMAGES_AT_ONCE = 256  # of a prediction, whose activations all lie in memory together
 
@@ -61,25 +62,45 @@ class StepResult:
     """What one training step says: the mean loss, and the scores it was computed from."""
 
     loss: float
-    scores: Array
+    scores: Any
+
+
+class Pass(Protocol):
+    """One way through a network and back, with all that lies between them; whoever calls it has a turn at the parameters."""
+
+    def forward(self, x: Given | Feed, *, training: bool, step: int) -> tuple[Array, ...]:
+        """The outputs that the pass was made for."""
+
+    def move_running_statistics(self, own: Edit) -> None:
+        """What the last forward pass in training says of running means and variances."""
+
+    def backward(
+        self, dys: Sequence[Array | None], gradients: Array, *, input_gradients: bool
+    ) -> tuple[Array, ...] | None:
+        """Write the gradients of all parameters; those of the inputs, if asked for. Once after each forward pass."""
 
 
 class Engine(Protocol):
     """What every engine does. Calls may come from several threads: each sees parameters between two training steps."""
 
+    program: Program
     parameters: Parameters
     seed: int
 
-    def predict(self, x: Array) -> Array:
-        """The network's output for a batch (N, …), in inference mode."""
+    def predict(self, x: Given) -> Any:
+        """The network's output for a batch (N, …), in inference mode; a tuple where it has several."""
 
-    def scores(self, x: Array | Feed) -> Array:
-        """What a loss reads, in inference mode."""
+    def scores(self, x: Given | Feed, outputs: tuple[str, ...] | None = None) -> Any:
+        """What a loss reads, in inference mode; or the buffers of these names, as a tuple."""
 
-    def train_step(
-        self, x: Array | Feed, targets: Array, loss: Loss, update: Update, step: int
-    ) -> StepResult:
+    def train_step(self, x: Given | Feed, targets: Any, loss: Loss, update: Update, step: int) -> StepResult:
         """Forward, loss, backward and update. `step` counts from 0 and keys the draws of Dropout."""
+
+    def begin(self, outputs: tuple[int, ...]) -> Pass:
+        """A pass that gives these buffers."""
+
+    def explain_divergence(self, x: Given | Feed, loss: float, step: int, outputs: tuple[int, ...]) -> None:
+        """Raise DivergenceError for a loss that is not finite, of these outputs."""
 
 
 class ReferenceEngine:
@@ -91,56 +112,57 @@ class ReferenceEngine:
     def __init__(self, program: Program, parameters: Parameters, seed: int = 0) -> None:
         self.program, self.parameters, self.seed = program, parameters, seed
         self.gradients = np.zeros_like(parameters.flat)
-        self._gradient_views = parameters.views_of(self.gradients)
         self._trains = self._downstream_of_parameters()
 
-    def predict(self, x: Array) -> Array:
-        """The network's output for a batch, in inference mode."""
-        parts = [x[at : at + _IMAGES_AT_ONCE] for at in range(0, len(x), _IMAGES_AT_ONCE)] or [x]
+    def predict(self, x: Given) -> Any:
+        """The network's output for a batch, in inference mode; a tuple where it has several."""
+        given = batches_of(self.program, x)
+        starts = range(0, len(given[0]), _IMAGES_AT_ONCE) or [0]
         with self.parameters.turns.reading:
-            found = [self.forward(part)[0][self.program.output] for part in parts]
-        return found[0] if len(found) == 1 else np.concatenate(found)
+            parts = [self._outputs(tuple(one[at : at + _IMAGES_AT_ONCE] for one in given)) for at in starts]
+        found = parts[0] if len(parts) == 1 else tuple(map(np.concatenate, zip(*parts, strict=True)))
+        return found if len(found) > 1 else found[0]
 
-    def scores(self, x: Array | Feed) -> Array:
-        """What a loss reads, in inference mode: the output, or what comes before a final Softmax."""
+    def _outputs(self, x: Given) -> tuple[Array, ...]:
+        values, _ = self.forward(x)
+        return tuple(values[number] for number in self.program.outputs)
+
+    def scores(self, x: Given | Feed, outputs: tuple[str, ...] | None = None) -> Any:
+        """What a loss reads, in inference mode: the output, or what comes before a final Softmax; or these buffers."""
+        wanted = [self.program.scores] if outputs is None else [self.program.buffer(name) for name in outputs]
         with self.parameters.turns.reading:
-            return self.forward(x, until=self.program.scores)[0][self.program.scores]
+            values, _ = self.forward(x, until=wanted)
+        return values[wanted[0]] if outputs is None else tuple(values[number] for number in wanted)
 
-    def train_step(
-        self, x: Array | Feed, targets: Array, loss: Loss, update: Update, step: int
-    ) -> StepResult:
+    def train_step(self, x: Given | Feed, targets: Any, loss: Loss, update: Update, step: int) -> StepResult:
         """One training step; parameters and running statistics change only if the loss is finite."""
-        with self.parameters.edit() as own:
-            return self._train(own, x, targets, loss, update, step)
+        return train_apart(self, self.gradients, x, targets, loss, update, step)
 
-    def _train(
-        self, own: Edit, x: Array | Feed, targets: Array, loss: Loss, update: Update, step: int
-    ) -> StepResult:
-        values, caches = self.forward(x, training=True, step=step, until=self.program.scores)
-        scores = values[self.program.scores]
-        value, dscores = loss(scores, targets)
-        if not np.isfinite(value):
-            self.report_divergence(values, value, step)
-        self.move_running_statistics(own, caches)
-        self.backward(dscores, caches)
-        update(own.flat, self.gradients)
-        return StepResult(value, scores)
+    def begin(self, outputs: tuple[int, ...]) -> Pass:
+        """A pass that gives these buffers."""
+        return _ReferencePass(self, outputs)
 
     def forward(
-        self, x: Array | Feed, *, training: bool = False, step: int = 0, until: int | None = None
+        self,
+        x: Given | Feed,
+        *,
+        training: bool = False,
+        step: int = 0,
+        until: int | Sequence[int] | None = None,
     ) -> tuple[dict[int, Array], dict[int, Any]]:
         """Run the ops in order; the values of all buffers, and the cache of each op.
 
-        Args:     until: stop once this buffer is written (default: the output; -1: never); in training, what that does
-                  not depend on is left out, so that no running statistics move which the loss knows nothing of.
+        Args:     until: only what these buffers need (default: the outputs; -1: everything), so that in training no running
+                  statistics move which the loss knows nothing of.
         """
-        last = self.program.output if until is None else until
-        x = x.array() if isinstance(x, Feed) else x
-        values: dict[int, Array] = {0: np.asarray(x, self.parameters.flat.dtype)}
+        wanted = self.program.outputs if until is None else [until] if isinstance(until, int) else until
+        given = batches_of(self.program, x.array() if isinstance(x, Feed) else x)
+        values: dict[int, Array] = {
+            number: np.asarray(one, self.parameters.flat.dtype)
+            for number, one in zip(self.program.inputs, given, strict=True)
+        }
         caches: dict[int, Any] = {}
-        for op in self.program.needed_for(last) if training and last >= 0 else self.program.ops:
-            if last in values:
-                break
+        for op in self.program.ops if -1 in wanted else self.program.needed_for(*wanted):
             inputs = [values[number] for number in op.inputs]
             try:
                 values[op.output], caches[op.index] = self._run(op, inputs, training, step)
@@ -163,19 +185,26 @@ class ReferenceEngine:
         Args:     start: the buffer that `upstream` belongs to (default: the scores).
         Returns:  dL/d(input) if input_gradient, else None.
         """
-        self.gradients.fill(0)
         flowing = {self.program.scores if start is None else start: upstream}
+        found = self.flow_back(flowing, caches, self.gradients, inputs=input_gradient)
+        return found.get(0) if input_gradient else None
+
+    def flow_back(
+        self, upstream: Mapping[int, Array], caches: Mapping[int, Any], gradients: Array, *, inputs: bool
+    ) -> dict[int, Array]:
+        """The gradients of all parameters, given those of any buffers; those of the inputs, by buffer, if asked for."""
+        gradients.fill(0)
+        views, flowing = self.parameters.views_of(gradients), dict(upstream)
         for op in reversed(self.program.ops):
             dy = flowing.pop(op.output, None)
-            if dy is None or not (self._trains[op.output] or input_gradient):
+            if dy is None or op.index not in caches or not (self._trains[op.output] or inputs):
                 continue
-            wanted = input_gradient or any(self._trains[number] for number in op.inputs)
-            for number, dx in zip(
-                op.inputs, self._run_backward(op, dy, caches[op.index], wanted), strict=True
-            ):
+            wanted = inputs or any(self._trains[number] for number in op.inputs)
+            found = self._run_backward(op, dy, caches[op.index], wanted, views)
+            for number, dx in zip(op.inputs, found, strict=True):
                 if dx is not None:
                     flowing[number] = flowing[number] + dx if number in flowing else dx
-        return flowing.get(0) if input_gradient else None
+        return flowing
 
     def _run(self, op: Op, inputs: list[Array], training: bool, step: int) -> tuple[Array, Any]:
         rule = RULES[op.kind]
@@ -190,7 +219,9 @@ class ReferenceEngine:
             arrays += [self.parameters[names["running_mean"]], self.parameters[names["running_var"]]]
         return rule.forward(*inputs, *arrays, **options)
 
-    def _run_backward(self, op: Op, dy: Array, cache: Any, needs_dx: bool) -> tuple[Array | None, ...]:
+    def _run_backward(
+        self, op: Op, dy: Array, cache: Any, needs_dx: bool, gradient_views: Mapping[str, Array]
+    ) -> tuple[Array | None, ...]:
         rule = RULES[op.kind]
         if op.kind == "BatchNorm2d":
             gradients = rule.backward(dy, cache)
@@ -201,8 +232,8 @@ class ReferenceEngine:
             return found if isinstance(found, tuple) else (found,)
         names = dict(op.parameters)
         for short, gradient in zip(rule.parameters, gradients[1:], strict=True):
-            if gradient is not None and names[short] in self._gradient_views:
-                self._gradient_views[names[short]][...] = gradient
+            if gradient is not None and names[short] in gradient_views:
+                gradient_views[names[short]][...] += gradient  # several ops may share a parameter
         return (gradients[0],)
 
     def _downstream_of_parameters(self) -> list[bool]:
@@ -228,6 +259,12 @@ class ReferenceEngine:
                     running = own[names[short]]
                     running[...] = (1.0 - momentum) * running + momentum * batch
 
+    def explain_divergence(self, x: Given | Feed, loss: float, step: int, outputs: tuple[int, ...]) -> None:
+        """Raise DivergenceError for a loss that is not finite, of these outputs."""
+        with np.errstate(all="ignore"):
+            values, _ = self.forward(x, training=True, step=step, until=outputs)
+        self.report_divergence(values, loss, step)
+
     def report_divergence(self, values: Mapping[int, Array], loss: float, step: int) -> None:
         """Raise DivergenceError, naming the first layer whose parameters or outputs are not finite."""
         place, what = "the loss", "every layer's output is finite, so the loss itself overflowed"
@@ -239,10 +276,95 @@ class ReferenceEngine:
             if op.output in values and not np.isfinite(values[op.output]).all():
                 place, what = op.where, f"the first layer whose output is not finite is {op.where}"
                 break
-        if not np.isfinite(values[0]).all():
-            place, what = "input", "the input itself holds NaN or infinity"
+        for number in self.program.inputs:
+            if not np.isfinite(values[number]).all():
+                place, what = self.program.buffers[number].name, "the input itself holds NaN or infinity"
         raise DivergenceError(
             f"the loss became {loss} in step {step + 1}: {what}. Parameters are as they were before this step. "
             "Try a smaller learning rate, or clip_norm=1.",
             step=step + 1, layer=place,
         )  # fmt: skip
+
+
+class _ReferencePass:
+    """One way through a Program and back, op by op: values and caches lie between them."""
+
+    def __init__(self, engine: ReferenceEngine, outputs: tuple[int, ...]) -> None:
+        self._engine, self._outputs = engine, outputs
+        self._caches: dict[int, Any] = {}
+        self._shapes: list[tuple[int, ...]] = []
+
+    def forward(self, x: Given | Feed, *, training: bool, step: int) -> tuple[Array, ...]:
+        values, self._caches = self._engine.forward(x, training=training, step=step, until=self._outputs)
+        self._shapes = [values[number].shape for number in self._engine.program.inputs]
+        # Copies: what is done to them must not reach the caches.
+        return tuple(values[number].copy() for number in self._outputs)
+
+    def move_running_statistics(self, own: Edit) -> None:
+        self._engine.move_running_statistics(own, self._caches)
+
+    def backward(
+        self, dys: Sequence[Array | None], gradients: Array, *, input_gradients: bool
+    ) -> tuple[Array, ...] | None:
+        flowing: dict[int, Array] = {}
+        for number, dy in zip(self._outputs, dys, strict=True):
+            if dy is not None:
+                flowing[number] = flowing[number] + dy if number in flowing else dy
+        found = self._engine.flow_back(flowing, self._caches, gradients, inputs=input_gradients)
+        self._caches = {}
+        if not input_gradients:
+            return None
+        kind, inputs = gradients.dtype, self._engine.program.inputs
+        return tuple(
+            np.array(found[number], kind) if number in found else np.zeros(shape, kind)
+            for number, shape in zip(inputs, self._shapes, strict=True)
+        )
+
+
+def train_apart(
+    engine: Engine, gradients: Array, x: Given | Feed, targets: Any, loss: Loss, update: Update | None, step: int
+) -> StepResult:  # fmt: skip
+    """One training step as a forward pass, a loss in Python, a backward pass and an update: on any engine, with any loss.
+
+    Parameters and running statistics change only if the loss is finite.
+    """
+    program = engine.program
+    names: tuple[str, ...] | None = getattr(loss, "outputs", None)
+    outputs = (program.scores,) if names is None else tuple(program.buffer(name) for name in names)
+    way = engine.begin(outputs)
+    with engine.parameters.edit() as own:
+        found = way.forward(x, training=True, step=step)
+        scores: Any = found if names is not None else found[0]
+        value, dscores = loss(scores, targets)
+        if not np.isfinite(value):
+            engine.explain_divergence(x, value, step, outputs)
+        way.move_running_statistics(own)
+        upstream: Any = dscores if names is not None else (dscores,)
+        way.backward(upstream, gradients, input_gradients=False)
+        if update is not None:
+            update(own.flat, gradients)
+    return StepResult(value, scores)
+
+
+def batches_of(program: Program, x: Given) -> tuple[Array, ...]:
+    """One batch for each input of a program.
+
+    Raises:   OptionError where their number, shapes or lengths do not fit.
+    """
+    given = x if isinstance(x, tuple) else (x,)
+    names = [program.buffers[number].name for number in program.inputs]
+    if len(given) != len(names):
+        raise OptionError(
+            f"the network has the inputs {', '.join(names)}: give as many arrays in a tuple, got {len(given)}."
+        )
+    for name, number, one in zip(names, program.inputs, given, strict=True):
+        wanted = program.buffers[number].shape
+        if one.shape[1:] != wanted:
+            raise OptionError(
+                f"the network's {name} takes (N, {', '.join(map(str, wanted))}), got {one.shape}."
+            )
+        if len(one) != len(given[0]):
+            raise OptionError(
+                f"the inputs hold {', '.join(str(len(one)) for one in given)} images: each needs as many."
+            )
+    return given

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from ..graph import INPUT, Graph, Node
+from ..graph import Graph, Node
 from .program import Buffer, Op, Program
 
 _MATRIX_PRODUCT = ("matrix product", "one product for the whole batch")
@@ -30,8 +30,8 @@ def lower(graph: Graph) -> Program:
     >>> [(op.name, op.algorithm) for op in lower(net).ops]
     [('conv1', 'im2col + matrix product'), ('relu1', 'array expression')]
     """
-    buffers = [Buffer(INPUT, graph.input_shape)]
-    number = {INPUT: 0}
+    buffers = [Buffer(given.name, given.shape) for given in graph.inputs]
+    number = {given.name: at for at, given in enumerate(graph.inputs)}
     ops = []
     for index, node in enumerate(graph.nodes):
         number[node.name] = len(buffers)
@@ -44,8 +44,9 @@ def lower(graph: Graph) -> Program:
             )
         )  # fmt: skip
     return Program(
-        tuple(buffers), tuple(ops), number[graph.output], number[graph.scores], graph.parameter_specs
-    )
+        tuple(buffers), tuple(ops), tuple(range(len(graph.inputs))), tuple(number[name] for name in graph.outputs),
+        number[graph.scores], graph.parameter_specs,
+    )  # fmt: skip
 
 
 def _parameters(node: Node) -> tuple[tuple[str, str], ...]:

@@ -21,7 +21,7 @@ from ..errors import OptionError
 from ..memory import gibibytes, machine_bytes, need_memory
 from ..parameters import Edit, Parameters
 from .coverage import places
-from .engine import Loss, ReferenceEngine, StepResult, Update
+from .engine import Given, Loss, Pass, ReferenceEngine, StepResult, Update, batches_of, train_apart
 from .extension import schema
 from .lanes import to_lanes
 from .program import Program
@@ -144,21 +144,35 @@ class NativeEngine:
         self._needed: dict[tuple[Any, int, int], tuple[int, int]] = {}
         self._places = places(program)
 
-    def predict(self, x: Array) -> Array:
-        """The network's output for a batch, in inference mode."""
-        return self._infer(x, self.program.output)
+    def predict(self, x: Given) -> Any:
+        """The network's output for a batch, in inference mode; a tuple where it has several."""
+        if len(self.program.inputs) > 1 or len(self.program.outputs) > 1:
+            return self._oracle().predict(x)
+        (one,) = batches_of(self.program, x)
+        return self._infer(one, self.program.output)
 
-    def scores(self, x: Array | Feed) -> Array:
-        """What a loss reads, in inference mode: the output, or what comes before a final Softmax."""
+    def scores(self, x: Given | Feed, outputs: tuple[str, ...] | None = None) -> Any:
+        """What a loss reads, in inference mode: the output, or what comes before a final Softmax; or these buffers."""
+        if outputs is not None or isinstance(x, tuple):
+            return self._oracle().scores(x, outputs)
         return self._infer(x, self.program.scores)
 
+    def begin(self, outputs: tuple[int, ...]) -> Pass:
+        """A pass that gives these buffers."""
+        return self._oracle().begin(outputs)
+
+    def _oracle(self) -> ReferenceEngine:
+        return ReferenceEngine(self.program, self.parameters, self.seed)
+
     def train_step(
-        self, x: Array | Feed, targets: Array, loss: Loss, update: Update | None, step: int
+        self, x: Given | Feed, targets: Any, loss: Loss, update: Update | None, step: int
     ) -> StepResult:
         """One training step; parameters and running statistics change only if the loss is finite.
 
         Args:     as the reference engine; update None fills `gradients` and changes no parameter.
         """
+        if getattr(loss, "outputs", None) is not None or isinstance(x, tuple):
+            return train_apart(self, self.gradients, x, targets, loss, update, step)
         return self._train(x, targets, loss, update, step, None)
 
     def profile(self, x: Array, targets: Array, loss: Loss) -> dict[str, tuple[float, float]]:
@@ -197,7 +211,7 @@ class NativeEngine:
         with self.parameters.edit() as own:
             value = self._run(plan, x, scores, training, own, limit)
             if not np.isfinite(value):
-                self._explain_divergence(x, value, step)
+                self.explain_divergence(x, value, step, (self.program.scores,))
         return StepResult(value, scores.reshape(len(x), *shape))
 
     def _infer(self, x: Array | Feed, target: int) -> Array:
@@ -270,11 +284,9 @@ class NativeEngine:
             idle.append(workspace)
         return value
 
-    def _explain_divergence(self, x: Array | Feed, value: float, step: int) -> None:
-        oracle = ReferenceEngine(self.program, self.parameters, self.seed)
-        with np.errstate(all="ignore"):
-            values, _ = oracle.forward(x, training=True, step=step, until=self.program.scores)
-        oracle.report_divergence(values, value, step)
+    def explain_divergence(self, x: Given | Feed, loss: float, step: int, outputs: tuple[int, ...]) -> None:
+        """Raise DivergenceError for a loss that is not finite, of these outputs."""
+        self._oracle().explain_divergence(x, loss, step, outputs)
 
 
 def _allocate(needed: int, images: int) -> Array:

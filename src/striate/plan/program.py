@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from ..errors import OptionError
 from ..foreign import visible
 from ..layers import ParameterSpec
 from ..shapes import Shape
@@ -61,27 +62,44 @@ class Op:
 class Program:
     """A lowered network.
 
-    Fields:  buffers           buffer 0 is the input
+    Fields:  buffers           the first are the inputs
              ops               in running order
-             output            the buffer of the network's output
-             scores            the buffer a loss reads: before a final Softmax, else the output
+             inputs, outputs   the buffers of the network's inputs and outputs
+             scores            the buffer a loss reads: before a final Softmax, else the first output
              parameter_specs   by full name, in the order of the flat buffers
     """
 
     buffers: tuple[Buffer, ...]
     ops: tuple[Op, ...]
-    output: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
     scores: int
     parameter_specs: Mapping[str, ParameterSpec]
 
     @property
     def input_shape(self) -> Shape:
-        """Shape of one input image."""
+        """Shape of one image of the first input."""
         return self.buffers[0].shape
 
-    def needed_for(self, target: int) -> list[Op]:
-        """The ops that buffer `target` depends on, in order."""
-        wanted, found = {target}, []
+    @property
+    def output(self) -> int:
+        """The buffer of the first output."""
+        return self.outputs[0]
+
+    def buffer(self, name: str) -> int:
+        """The number of the buffer of that name.
+
+        Raises:   OptionError with the names there are.
+        """
+        for number, one in enumerate(self.buffers):
+            if one.name == name:
+                return number
+        known = ", ".join(visible(one.name) for one in self.buffers)
+        raise OptionError(f"there is no buffer {name!r}; there are {known}.")
+
+    def needed_for(self, *targets: int) -> list[Op]:
+        """The ops that these buffers depend on, in order."""
+        wanted, found = set(targets), []
         for op in reversed(self.ops):
             if op.output in wanted:
                 found.append(op)

@@ -41,6 +41,16 @@ def inputs_of(images: Any, graph: Graph, preprocessing: Preprocessing | None) ->
     return np.ascontiguousarray(images, np.float32)
 
 
+def several_inputs(array: Any, name: str, shape: tuple[int, ...]) -> Array:
+    """What a network of several inputs is given for one of them, float32; DataError where it is not that."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fi":
+        told = f"{array.dtype}, {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise DataError(f"{name} takes a float array (N, {', '.join(map(str, shape))}), got {told}.")
+    if array.shape[1:] != shape:
+        raise DataError(f"{name} takes (N, {', '.join(map(str, shape))}), got {array.shape}.")
+    return np.ascontiguousarray(array, np.float32)
+
+
 def check_not_pixels(images: Array, preprocessing: Preprocessing | None) -> None:
     """Whole numbers of another type than pixels have, where the model was trained on pixels."""
     if preprocessing is not None and images.dtype.kind in "iub":

@@ -60,6 +60,7 @@ class Writer:
     """An ONNX graph in the making."""
 
     def __init__(self, onnx: Any, model: Model) -> None:
+        model.graph.check_plain("the ONNX export")
         self.onnx, self.model, self.graph = onnx, model, model.graph
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []

@@ -53,6 +53,7 @@ class StriateModule(nn.Module):  # type: ignore[misc]
 
 def build(model: Model) -> StriateModule:
     """The module, with the model's numbers, in evaluation mode."""
+    model.graph.check_plain("to_module")
     module = StriateModule(model)
     state = module.state_dict()
     names = {name: attribute for name, attribute, _ in module._steps}

@@ -1,0 +1,156 @@
+"""Sessions: a network forward and backward in separate calls, with anything in between, on either engine.
+
+Promises: any buffers as outputs, several inputs; gradients of all parameters and of the inputs; the same bits for any number of
+threads. Leaves out: losses, which are the caller's; what engines compute (engine.py, native.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import OptionError, ShapeError
+from ..foreign import visible
+from .engine import Engine, Given, batches_of
+
+Array = npt.NDArray[Any]
+
+
+class Stepping(Protocol):
+    """What a session's step is given: an optimizer of striate.training, or one derived from its base."""
+
+    learning_rate: float
+
+    def new_state(self, like: Array) -> dict[str, Array]: ...
+
+    def update(
+        self, flat: Array, gradients: Array, state: dict[str, Array], *, step: int, decay_mask: Array
+    ) -> None: ...
+
+
+class Session:
+    """Forward, backward and step of one model, as separate calls.
+
+    y = f(x; w) for each of the outputs; backward takes dL/dy of each, and gives dL/dx and dL/dw.
+
+    Args:     engine, of the model; outputs, names of layers or inputs (by default the network's outputs); take, what turns
+              that which forward is given into one float array an input.
+    Fields:   outputs; gradients, a read-only mapping by parameter name of what the last backward gave; steps done.
+    Threads:  a session is one caller's; any number of sessions of one model may be used together.
+    Cost:     activations of the whole batch are kept from forward to backward; gradients are one more copy of the parameters.
+
+    >>> net = Sequential([Conv2d(4, 3), ReLU(), Flatten(), Linear(2)], input_shape=(1, 5, 5))
+    >>> session = Model(net).session(outputs=("conv1", "fc1"))
+    >>> maps, scores = session.forward(np.ones((3, 1, 5, 5), np.float32))
+    >>> dx = session.backward((None, np.ones_like(scores)))
+    >>> maps.shape, dx.shape, session.gradients["fc1.bias"].tolist()
+    ((3, 4, 3, 3), (3, 1, 5, 5), [3.0, 3.0])
+    >>> session.step(SGD(0.1))
+    """
+
+    def __init__(
+        self, engine: Engine, outputs: Sequence[str] = (), *, take: Callable[[Any], Given] | None = None
+    ) -> None:
+        program = engine.program
+        if isinstance(outputs, str):
+            raise OptionError(f"outputs is a tuple of names: write outputs=({outputs!r},).")
+        self.outputs = tuple(outputs) or tuple(program.buffers[number].name for number in program.outputs)
+        self._numbers = tuple(program.buffer(name) for name in self.outputs)
+        self._engine, self._take = engine, take
+        self._pass = engine.begin(self._numbers)
+        self._buffer = np.zeros_like(engine.parameters.flat)
+        shown = self._buffer.view()
+        shown.flags.writeable = False
+        self.gradients: Mapping[str, Array] = MappingProxyType(engine.parameters.views_of(shown))
+        self.steps = 0
+        self._state: dict[str, Array] = {}
+        self._images = 0
+        self._version: int | None = (
+            None  # of the parameters that the last forward pass saw, until backward took it up
+        )
+
+    def forward(self, x: Any, training: bool = True) -> tuple[Array, ...]:
+        """The outputs for a batch.
+
+        Args:     x (N, …) as predict takes it, or for several inputs a tuple with one each; training: dropout drops (its draws
+                  are keyed by the number of steps done), batch norm normalizes by the batch and moves its running statistics;
+                  else both are as in prediction.
+        Returns:  a tuple of arrays (N, …), in the order of `outputs`.
+        Raises:   OptionError or DataError for arrays that do not fit.
+        """
+        given = batches_of(self._engine.program, x if self._take is None else self._take(x))
+        if not len(given[0]):
+            raise OptionError("a batch needs at least one image, and this one is empty.")
+        parameters = self._engine.parameters
+        if training:
+            with parameters.edit() as own:
+                found = self._pass.forward(given, training=True, step=self.steps)
+                self._pass.move_running_statistics(own)
+            version = parameters.version
+        else:
+            with parameters.turns.reading:
+                version = parameters.version
+                found = self._pass.forward(given, training=False, step=self.steps)
+        self._images, self._version = len(given[0]), version
+        return found
+
+    def backward(self, dys: Any, accumulate: bool = False) -> Any:
+        """Gradients of what the last forward pass computed.
+
+        Args:     dys, dL/dy of each output in a tuple, None for one that the loss does not read (for one output, its array
+                  alone will do); accumulate: add to `gradients`, else they are written anew.
+        Returns:  dL/dx like the input, a tuple for several.
+        Raises:   OptionError without a forward pass before, or where the parameters have changed since; ShapeError.
+        """
+        upstream = self._upstream(dys)
+        parameters, version = self._engine.parameters, self._version
+        if version is None:
+            raise OptionError("backward needs a forward pass before it: each is taken back once.")
+        with parameters.turns.reading:
+            if parameters.version != version:
+                raise OptionError(
+                    "the parameters have changed since this session's forward pass: call forward again before backward."
+                )
+            self._version = None
+            into = np.empty_like(self._buffer) if accumulate else self._buffer
+            dx = self._pass.backward(upstream, into, input_gradients=True)
+        if accumulate:
+            self._buffer += into
+        return dx if dx is None or len(dx) > 1 else dx[0]
+
+    def step(self, optimizer: Stepping) -> None:
+        """One step of an optimizer on `gradients`, which stay as they are.
+
+        Its averages are kept from step to step, also for one with another learning rate; another kind begins anew.
+        """
+        parameters = self._engine.parameters
+        fresh = optimizer.new_state(parameters.flat[:0])
+        if fresh.keys() != self._state.keys():
+            self._state = optimizer.new_state(parameters.flat)
+        self.steps += 1
+        with parameters.edit() as own:
+            optimizer.update(
+                own.flat, self._buffer.copy(), self._state, step=self.steps, decay_mask=parameters.decay_mask
+            )
+
+    def _upstream(self, dys: Any) -> tuple[Array | None, ...]:
+        """dL/dy of each output in the type of the parameters."""
+        given = dys if isinstance(dys, (tuple, list)) else (dys,)
+        if len(given) != len(self.outputs):
+            raise OptionError(
+                f"backward takes one gradient for each of {', '.join(map(visible, self.outputs))}, None where there is none; got {len(given)}."
+            )
+        found: list[Array | None] = []
+        for name, number, dy in zip(self.outputs, self._numbers, given, strict=True):
+            wanted = (self._images, *self._engine.program.buffers[number].shape)
+            array = None if dy is None else np.ascontiguousarray(dy, self._buffer.dtype)
+            if array is not None and self._version is not None and array.shape != wanted:
+                raise ShapeError(
+                    f"the gradient of {visible(name)} is {array.shape}, and its output was {wanted}."
+                )
+            found.append(array)
+        return tuple(found)

@@ -1,0 +1,275 @@
+"""Sessions: forward and backward apart, several inputs and outputs, shared parameters, on both engines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import striate as st
+from striate.plan import ReferenceEngine, default_engine, lower
+from striate.training.optimizers import Update
+
+ENGINES = ["reference", *(["native"] if default_engine() == "native" else [])]
+RNG = np.random.default_rng(7)
+
+
+def drawn(*shape: int) -> Any:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def siamese() -> st.Graph:
+    """Two pictures through one tower; two outputs, one of them read by the other."""
+    build = st.GraphBuilder()
+    left, right = build.input("left", (2, 9, 9)), build.input("right", (2, 9, 9))
+    ends = []
+    for side, source in (("l", left), ("r", right)):
+        share = {} if side == "l" else {"conv": "lconv", "norm": "lnorm", "fc": "lfc"}
+        at = build.add(st.Conv2d(4, 3, padding=1), source, name=f"{side}conv", share=share.get("conv"))
+        at = build.add(st.BatchNorm2d(), at, name=f"{side}norm", share=share.get("norm"))
+        at = build.add(st.ReLU(), at, name=f"{side}relu")
+        at = build.add(st.MaxPool2d(3, 2), at, name=f"{side}pool")
+        at = build.add(st.Flatten(), at, name=f"{side}flat")
+        ends.append(build.add(st.Linear(5), at, name=f"{side}fc", share=share.get("fc")))
+    build.add(st.Concat(), *ends, name="both")
+    build.add(st.Linear(3), "both", name="score")
+    return build.build(("score", "lfc"))
+
+
+def chain() -> st.Graph:
+    layers: list[st.Layer] = [
+        st.Conv2d(4, 3), st.ReLU(), st.MaxPool2d(2), st.Conv2d(6, 2), st.Tanh(), st.Flatten(), st.Linear(7), st.Dropout(0.5),
+        st.ReLU(), st.Linear(3), st.Softmax(),
+    ]  # fmt: skip
+    return st.Sequential(layers, input_shape=(2, 10, 10))
+
+
+def model_of(graph: st.Graph, engine: str) -> st.Model:
+    model = st.Model(graph, seed=3, engine=engine)
+    with model.edit() as p:
+        p.flat += 0.1 * np.random.default_rng(1).standard_normal(p.flat.size).astype(np.float32)
+    return model
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_gradients_of_two_outputs_are_those_of_their_sum(engine: str) -> None:
+    """Against central differences in float64 on the oracle, of parameters and of both inputs."""
+    graph = siamese()
+    model = model_of(graph, engine)
+    x = (drawn(5, 2, 9, 9), drawn(5, 2, 9, 9))
+    weights = (drawn(5, 3), drawn(5, 5))
+    session = model.session()
+    ys = session.forward(x, training=True)
+    dx = session.backward(weights)
+    exact = model.parameters.astype(np.float64)
+    oracle = ReferenceEngine(lower(graph), exact, 3)
+
+    def loss(given: tuple[Any, ...]) -> float:
+        values, _ = oracle.forward(given, training=True, until=oracle.program.outputs)
+        return float(sum((values[n] * w).sum() for n, w in zip(oracle.program.outputs, weights, strict=True)))
+
+    doubles = tuple(one.astype(np.float64) for one in x)
+    for y, number in zip(ys, oracle.program.outputs, strict=True):
+        np.testing.assert_allclose(y, oracle.forward(doubles, training=True)[0][number], rtol=1e-4, atol=1e-5)
+    for side in (0, 1):
+        for place in ((0, 0, 4, 4), (4, 1, 8, 0), (2, 0, 0, 3)):
+            moved = [one.copy() for one in doubles]
+            moved[side][place] += 1e-5
+            up = loss(tuple(moved))
+            moved[side][place] -= 2e-5
+            assert dx[side][place] == pytest.approx((up - loss(tuple(moved))) / 2e-5, rel=1e-3, abs=1e-3)
+    for name in ("lconv.weight", "lconv.bias", "lnorm.weight", "lfc.weight", "lfc.bias", "score.bias"):
+        with exact.edit() as p:
+            place = np.unravel_index(p[name].size // 2, p[name].shape)
+            p[name][place] += 1e-5
+            up = loss(doubles)
+            p[name][place] -= 2e-5
+            found = (up - loss(doubles)) / 2e-5
+            p[name][place] += 1e-5
+        assert session.gradients[name][place] == pytest.approx(found, rel=1e-3, abs=2e-3)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_shared_parameters_are_one_array(engine: str) -> None:
+    graph = siamese()
+    model = model_of(graph, engine)
+    assert [name for name in model.parameters if name.startswith("r")] == []
+    assert graph.parameter_count == model.parameters.flat.size
+    assert sum(row.parameters for row in graph.summary().rows) == graph.parameter_count
+    x = drawn(3, 2, 9, 9)
+    names = ("lfc", "rfc")
+    left, right = model.session(names).forward((x, x), training=False)
+    np.testing.assert_array_equal(left, right)
+    again = st.Graph.from_dict(graph.to_dict())
+    assert again == graph
+    score, own = model.predict((x, x))
+    assert score.shape == (3, 3)
+    np.testing.assert_allclose(own, left, rtol=1e-6)
+
+
+def test_what_cannot_be_shared_is_refused() -> None:
+    build = st.GraphBuilder((2, 9, 9))
+    build.add(st.Conv2d(4, 3), name="conv")
+    with pytest.raises(
+        st.GraphError, match=r"shares the parameters of 'cnv', which does not exist before it; there are conv"
+    ):
+        build.add(st.Conv2d(4, 3), build.input, share="cnv")
+    with pytest.raises(
+        st.GraphError,
+        match=r"conv2 \(Conv2d\) cannot share the parameters of conv \(Conv2d\): it needs weight 4×2×5×5, bias 4, and those are weight 4×2×3×3, bias 4",
+    ):
+        build.add(st.Conv2d(4, 5), build.input, share="conv")
+    with pytest.raises(st.GraphError, match="it needs none"):
+        build.add(st.ReLU(), share="conv")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_session_gives_what_a_training_step_computes(engine: str, training: bool) -> None:
+    """The same scores, and for the same loss the same gradients, in the mode that was asked for."""
+    model = model_of(chain(), engine)
+    x, labels = drawn(20, 2, 10, 10), np.arange(20) % 3
+    session = model.session(("fc2",))
+    (scores,) = session.forward(x, training=training)
+    value, dscores = st.CrossEntropy()(scores, labels)
+    session.backward((dscores,))
+    if not training:
+        np.testing.assert_allclose(scores, model.engine.scores(x), rtol=1e-5, atol=1e-6)
+        return
+    still = Update(st.SGD(0.0), {}, 1, 0.0, model.parameters.decay_mask)
+    found = model.engine.train_step(x, labels, st.CrossEntropy(), still, 0)
+    assert found.loss == pytest.approx(value, rel=1e-5)
+    np.testing.assert_allclose(scores, found.scores, rtol=1e-5, atol=1e-6)
+    own = model.parameters.views_of(model.engine.gradients)
+    for name, gradient in session.gradients.items():
+        np.testing.assert_allclose(gradient, own[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_any_buffer_is_an_output_and_an_output_may_be_read_on(engine: str) -> None:
+    """Also one that would be fused into another op, a view, and the input itself."""
+    model = model_of(chain(), engine)
+    names = ("input", "conv1", "relu1", "pool1", "flatten1", "softmax1")
+    x = drawn(19, 2, 10, 10)
+    session = model.session(names)
+    found = session.forward(x, training=True)
+    np.testing.assert_array_equal(found[0], x)
+    np.testing.assert_array_equal(found[2], np.maximum(found[1], 0))
+    np.testing.assert_allclose(found[5].sum(axis=1), 1, rtol=1e-5)
+    oracle = model_of(chain(), "reference").session(names)
+    for mine, theirs in zip(found, oracle.forward(x), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+    dys = tuple(drawn(*one.shape) for one in found)
+    dx = session.backward(dys)
+    np.testing.assert_allclose(dx, oracle.backward(dys), rtol=1e-4, atol=1e-4)
+    for name, gradient in session.gradients.items():
+        np.testing.assert_allclose(gradient, oracle.gradients[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_gradients_accumulate_where_asked_to(engine: str) -> None:
+    model = model_of(chain(), engine)
+    session, x = model.session(("conv2",)), drawn(4, 2, 10, 10)
+    dy = np.ones_like(session.forward(x)[0])
+    session.backward((dy,))
+    once = {name: array.copy() for name, array in session.gradients.items()}
+    session.forward(x)
+    session.backward(dy, accumulate=True)
+    for name, array in session.gradients.items():
+        np.testing.assert_allclose(array, 2 * once[name], rtol=1e-6)
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+    assert not session.gradients["fc1.weight"].any(), "what the output does not depend on"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_steps_are_those_of_fit(engine: str) -> None:
+    """Five steps of Adam by hand, and by fit."""
+    x, y = drawn(40, 2, 10, 10), RNG.integers(0, 3, 40)
+    by_hand, by_fit = model_of(chain(), engine), model_of(chain(), engine)
+    by_fit.fit(
+        (x, y),
+        epochs=1,
+        batch_size=8,
+        shuffle=False,
+        optimizer=st.Adam(0.01, weight_decay=0.1),
+        verbose=False,
+    )
+    session = by_hand.session(("fc2",))
+    for at in range(0, 40, 8):
+        (scores,) = session.forward(x[at : at + 8])
+        _, dscores = st.CrossEntropy()(scores, y[at : at + 8])
+        session.backward(dscores)
+        before = {name: array.copy() for name, array in session.gradients.items()}
+        session.step(st.Adam(0.01, weight_decay=0.1))
+        for name, array in session.gradients.items():
+            np.testing.assert_array_equal(array, before[name])
+    assert session.steps == 5
+    np.testing.assert_allclose(by_hand.parameters.flat, by_fit.parameters.flat, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_batch_norm_is_the_batchs_in_training_and_frozen_otherwise(engine: str) -> None:
+    """Running statistics move at forward in training alone; in prediction gradients go through them as constants."""
+    net = st.Sequential([st.Conv2d(4, 3), st.BatchNorm2d(), st.ReLU(), st.BatchNorm2d(), st.GlobalAvgPool2d()], input_shape=(2, 6, 6))  # fmt: skip
+    model, oracle = model_of(net, engine), model_of(net, "reference")
+    x = drawn(21, 2, 6, 6) + 1
+    for one in (model, oracle):
+        one.session().forward(x)
+    assert np.abs(model.parameters["bn1.running_mean"]).max() > 0.001
+    np.testing.assert_allclose(model.parameters.state, oracle.parameters.state, rtol=1e-4, atol=1e-6)
+    state = model.parameters.state.copy()
+    mine, theirs = model.session(), oracle.session()
+    y = mine.forward(x, training=False)[0]
+    np.testing.assert_allclose(y, theirs.forward(x, training=False)[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(y, model.predict(x), rtol=1e-4, atol=1e-5)
+    dy = drawn(*y.shape)
+    np.testing.assert_allclose(mine.backward(dy), theirs.backward(dy), rtol=1e-3, atol=1e-5)
+    for name, array in mine.gradients.items():
+        np.testing.assert_allclose(array, theirs.gradients[name], rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(model.parameters.state, state)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_mistakes_are_named(engine: str) -> None:
+    model = model_of(chain(), engine)
+    with pytest.raises(st.OptionError, match=r"there is no buffer 'conv9'; there are input, conv1"):
+        model.session(("conv9",))
+    with pytest.raises(st.OptionError, match=r"outputs is a tuple of names: write outputs=\('conv1',\)"):
+        model.session("conv1")
+    session, x = model.session(("conv1", "fc1")), drawn(4, 2, 10, 10)
+    with pytest.raises(st.OptionError, match="backward needs a forward pass before it"):
+        session.backward((None, None))
+    session.forward(x)
+    with pytest.raises(st.OptionError, match=r"one gradient for each of conv1, fc1.*got 1"):
+        session.backward(np.zeros((4, 7), np.float32))
+    with pytest.raises(st.ShapeError, match=r"the gradient of fc1 is \(3, 7\), and its output was \(4, 7\)"):
+        session.backward((None, np.zeros((3, 7), np.float32)))
+    with model.edit() as p:
+        p["fc1.bias"] = 1.0
+    with pytest.raises(st.OptionError, match="the parameters have changed since this session's forward pass"):
+        session.backward((None, np.zeros((4, 7), np.float32)))
+    session.forward(x)
+    assert not session.backward((None, None)).any()
+    with pytest.raises(st.OptionError, match="each is taken back once"):
+        session.backward((None, None))
+    with pytest.raises(st.OptionError, match="this one is empty"):
+        session.forward(x[:0])
+    with pytest.raises(st.DataError, match=r"takes \(N, 2, 10, 10\), got \(4, 2, 9, 10\)"):
+        session.forward(x[:, :, 1:])
+    two = model_of(siamese(), engine)
+    pair = drawn(2, 2, 9, 9)
+    with pytest.raises(
+        st.DataError, match="the network has the inputs left, right: give one array for each, in a tuple"
+    ):
+        two.predict(pair)
+    with pytest.raises(st.OptionError, match="the inputs hold 2, 1 images"):
+        two.predict((pair, pair[:1]))
+    with pytest.raises(st.GraphError, match="to_code takes networks of one input and one output"):
+        two.graph.to_code("torch")
+    with pytest.raises(
+        st.GraphError, match="score sees of several inputs: give the path to it, beginning with left or right"
+    ):
+        two.graph.receptive_field("score")
+    assert two.graph.receptive_field("rpool")[0].size == 5
