@@ -121,17 +121,20 @@ struct Plan {
   std::vector<std::string> names;
   std::vector<int32_t> table;
   std::vector<Op> ops;
+  std::vector<Port> inputs, outputs;
   Program program;
 
   Plan(const std::string& isa_name, nb::list ops_given, std::vector<std::string> names_given, nb::object table_given,
-       const Frame& frame)
+       const Frame& frame, nb::list inputs_given, nb::list outputs_given)
       : isa(isa_named(isa_name)), names(std::move(names_given)) {
     const auto table_in = array<const int32_t>(table_given, "table");
     table.assign(table_in.data(), table_in.data() + table_in.size());
     for (nb::handle op : ops_given) structs.push_back(op_struct(op));
     if (names.size() != structs.size()) throw std::invalid_argument("as many names are needed as there are ops");
     for (const OpStruct& one : structs) ops.push_back(op_of(one));
-    program = {frame, ops.data(), static_cast<int64_t>(ops.size()), table.data(), static_cast<int64_t>(table.size())};
+    for (nb::handle port : inputs_given) inputs.push_back(nb::cast<Port>(port));
+    for (nb::handle port : outputs_given) outputs.push_back(nb::cast<Port>(port));
+    program = {frame, inputs.data(), outputs.data(), static_cast<int64_t>(inputs.size()), static_cast<int64_t>(outputs.size()), ops.data(), static_cast<int64_t>(ops.size()), table.data(), static_cast<int64_t>(table.size())};
     verify(program, isa.lanes, names);
   }
 
@@ -159,7 +162,7 @@ struct Plan {
       call.feed = read_feed(nb::cast<nb::dict>(x), call.n);
     } else {
       auto images = array<const float, 2>(x, "x");
-      if (static_cast<int64_t>(images.shape(0)) != call.n || static_cast<int64_t>(images.shape(1)) != program.frame.input_vectors)
+      if (static_cast<int64_t>(images.shape(0)) != call.n || static_cast<int64_t>(images.shape(1)) != program.inputs[0].vectors)
         throw std::invalid_argument("x has the wrong size");
       call.x = images.data();
     }
@@ -176,7 +179,7 @@ struct Plan {
           "there is no such loss or formula");
     check(static_cast<int64_t>(parameters.size()) == program.frame.parameters, "parameters have the wrong size");
     check(static_cast<int64_t>(state.size()) == program.frame.states, "state has the wrong size");
-    check(static_cast<int64_t>(scores.shape(1)) == program.frame.output_vectors, "scores have the wrong size");
+    check(static_cast<int64_t>(scores.shape(1)) == program.outputs[0].vectors, "scores have the wrong size");
     check(static_cast<int64_t>(workspace.size()) >= workspace_bytes(call.n, threads, call.training), "the workspace is too small");
     const Visit visit(threads);
     warn_of(visit, threads);
@@ -194,7 +197,7 @@ struct Plan {
     const int64_t height = feed.height + 2 * feed.border, width = feed.width + 2 * feed.border;
     if (static_cast<int64_t>(chosen.size()) != n || static_cast<int64_t>(levels.shape(0)) != feed.channels ||
         levels.shape(1) != 256 || feed.border < 0 || feed.shift < 0 || width > WIDEST_FED ||
-        feed.channels * height * width != program.frame.input_vectors)
+        feed.channels * height * width != program.inputs[0].vectors)
       throw std::invalid_argument("the feed does not suit the program");
     for (int64_t i = 0; i < n; ++i)
       if (feed.chosen[i] < 0 || feed.chosen[i] >= static_cast<int64_t>(images.shape(0)))
@@ -205,7 +208,7 @@ struct Plan {
 
   bool takes_feeds() const {
     for (const OpStruct& one : structs)
-      if (const auto* linear = std::get_if<Linear>(&one); linear && linear->reads_input) return false;
+      if (const auto* linear = std::get_if<Linear>(&one); linear && linear->reads_input != NONE) return false;
     return true;
   }
 
@@ -237,10 +240,10 @@ struct Plan {
       auto labels = array<const int64_t>(d["labels"], "labels");
       if (static_cast<int64_t>(labels.size()) != call.n) throw std::invalid_argument("labels have the wrong size");
       for (int64_t i = 0; i < call.n; ++i)
-        if (labels.data()[i] < 0 || labels.data()[i] >= program.frame.output_vectors) throw std::invalid_argument("a label is out of range");
+        if (labels.data()[i] < 0 || labels.data()[i] >= program.outputs[0].vectors) throw std::invalid_argument("a label is out of range");
       call.labels = labels.data();
     }
-    call.targets = vector("targets", call.n * program.frame.output_vectors);
+    call.targets = vector("targets", call.n * program.outputs[0].vectors);
     if (!call.labels && (call.loss == HINGE || !call.targets)) throw std::invalid_argument("this loss needs labels");
     Optimizer& o = call.optimizer;
     o.formula = whole("formula");
@@ -283,8 +286,9 @@ NB_MODULE(_native, m) {
     return count * chosen.lanes;
   }, "isa"_a, "count"_a);
   nb::class_<Plan>(m, "Plan")
-      .def(nb::init<const std::string&, nb::list, std::vector<std::string>, nb::object, const striate::Frame&>(),
-           "isa"_a, "ops"_a, "names"_a, "table"_a, "frame"_a)
+      .def(nb::init<const std::string&, nb::list, std::vector<std::string>, nb::object, const striate::Frame&, nb::list,
+                    nb::list>(),
+           "isa"_a, "ops"_a, "names"_a, "table"_a, "frame"_a, "inputs"_a, "outputs"_a)
       .def_prop_ro("isa", [](const Plan& plan) { return std::string(plan.isa.name); })
       .def_prop_ro("lanes", [](const Plan& plan) { return plan.isa.lanes; })
       .def_prop_ro("takes_feeds", &Plan::takes_feeds)

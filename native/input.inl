@@ -60,7 +60,7 @@ static void fill_fed(const Run& run, V* a, int64_t micro_batch) {
     draws[l] = draw_of(feed, index);
     starts[l] = rows + l * WIDEST_FED;
   }
-  V* to = a + run.program.frame.input;
+  V* to = a + run.program.inputs[0].place;
   for (int64_t c = 0; c < feed.channels; ++c)
     for (int64_t h = 0; h < full_h; h += together) {
       const int64_t end = h + together < full_h ? h + together : full_h;
@@ -79,23 +79,23 @@ static void fill(const Run& run, V* a, int64_t micro_batch) {
   const float* images[L];
   for (int l = 0; l < L; ++l) {
     const int64_t image = micro_batch * L + l;
-    images[l] = run.call.x + (image < run.call.n ? image : run.call.n - 1) * run.program.frame.input_vectors;
+    images[l] = run.call.x + (image < run.call.n ? image : run.call.n - 1) * run.program.inputs[0].vectors;
   }
-  gather_lanes(images, a + run.program.frame.input, run.program.frame.input_vectors);
+  gather_lanes(images, a + run.program.inputs[0].place, run.program.inputs[0].vectors);
 }
 
 static void read_scores(const Run& run, const V* a, int64_t micro_batch) {
-  const float* from = reinterpret_cast<const float*>(a + run.program.frame.output);
-  const int64_t features = run.program.frame.output_vectors;
+  const float* from = reinterpret_cast<const float*>(a + run.program.outputs[0].place);
+  const int64_t features = run.program.outputs[0].vectors;
   for (int l = 0; l < run.valid(micro_batch); ++l)
     for (int64_t i = 0; i < features; ++i)
       run.call.scores[(micro_batch * L + l) * features + i] = from[i * L + l];
 }
 
 static void loss_gradient(const Run& run, V* a, int64_t micro_batch) {
-  const float* s = reinterpret_cast<const float*>(a + run.program.frame.output);
-  float* ds = reinterpret_cast<float*>(a + run.program.frame.d_output);
-  const int64_t features = run.program.frame.output_vectors;
+  const float* s = reinterpret_cast<const float*>(a + run.program.outputs[0].place);
+  float* ds = reinterpret_cast<float*>(a + run.program.outputs[0].gradient);
+  const int64_t features = run.program.outputs[0].vectors;
   const double count = static_cast<double>(run.call.n), parameter = run.call.loss_parameter;
   memset(ds, 0, features * sizeof(V));
   for (int l = 0; l < run.valid(micro_batch); ++l) {

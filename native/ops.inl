@@ -42,7 +42,7 @@ static void drop(const Run& run, const Dropout& o, const V* from, V* to, int64_t
 // What a fully connected layer keeps of a round, until its dw is made: x (n, C), dy (micro-batch, K, lane).
 static float* kept_x(const Run& run, const Linear& o) { return run.kept + o.kept * run.round * L; }
 static float* kept_dy(const Run& run, const Linear& o) {
-  return kept_x(run, o) + (o.reads_input ? 0 : run.round * o.c * L);
+  return kept_x(run, o) + (o.reads_input != NONE ? 0 : run.round * o.c * L);
 }
 
 // Rows c0 … c1 of windows, each (H, W) → (P, Q).
@@ -181,7 +181,7 @@ static void linear_op_backward(const Run& run, const Linear& o, V* a, float* slo
   }
   const int64_t at = micro_batch - run.first, k = share.begin(o.k), end = share.end(o.k);
   through_relu(a + o.y, a + o.dy, 1, o.relu != 0, place_in(slot, o.bias), k, end);
-  if (share.index == 0 && !o.reads_input)
+  if (share.index == 0 && o.reads_input == NONE)
     turn_over(reinterpret_cast<const float*>(a + o.x), L, kept_x(run, o) + at * L * o.c, o.c, o.c);
   memcpy(kept_dy(run, o) + (at * o.k + k) * L, a + o.dy + k, (end - k) * sizeof(V));
 }

@@ -59,8 +59,9 @@ struct Linear {
   int64_t x, y, dx, dy, accumulate;
   int64_t c, k, weight, bias, relu;
   int64_t kept;                                 // floats an image that layers before it keep of a round
-  int64_t reads_input;                          // x is the network's input, which need not be kept
+  int64_t reads_input;                          // which of the network's inputs x is, and need not be kept; NONE
   int64_t by_neurons;                           // in training threads take neurons, not images
+  int64_t adds, awaits;                         // shares its weights: with ops before it, with ops after it
 };
 
 // Windows by maps: for output p and tap r the input row, or -1. x (c, h, w), y (c, p, q).
@@ -106,6 +107,7 @@ struct BatchNorm {
   int64_t weight, bias, state, relu;            // state: running means, then running variances
   int64_t statistics;                           // floats that norms before it keep of a group
   int64_t ghost;                                // images of a group, or 0 for the whole batch
+  int64_t frozen;                               // normalizes by the running statistics, which are constants
   double epsilon, momentum, unbiased;
 };
 struct InstanceNorm {
@@ -155,10 +157,15 @@ struct Op {
   const void* fields;                           // the struct of that kind
 };
 
+// An input or an output of a program: `vectors` of the arena at `place`, and the same of its gradient, or NONE.
+struct Port {
+  int64_t place, vectors, gradient;
+};
+
 // What a program takes as a whole.
 struct Frame {
   int64_t training = 0;                         // whether it has a backward pass
-  int64_t arena_vectors = 0, input = 0, input_vectors = 0, output = 0, output_vectors = 0, d_output = NONE;
+  int64_t arena_vectors = 0;
   int64_t packed_floats = 0, parameters = 0, states = 0, statistics = 0;
   int64_t kept = 0;                             // floats an image that fully connected layers keep of a round
   int64_t ranges = 0, n_ranges = 0;             // parameters that go through slots: (begin, end) pairs in the table
@@ -166,6 +173,8 @@ struct Frame {
 
 struct Program {
   Frame frame;
+  const Port *inputs, *outputs;
+  int64_t n_inputs, n_outputs;
   const Op* ops;
   int64_t n_ops;
   const int32_t* table;

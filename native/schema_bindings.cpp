@@ -90,11 +90,6 @@ void bind_schema(nb::module_& m) {
       .def(nb::init<>())
       .def_rw("training", &Frame::training)
       .def_rw("arena_vectors", &Frame::arena_vectors)
-      .def_rw("input", &Frame::input)
-      .def_rw("input_vectors", &Frame::input_vectors)
-      .def_rw("output", &Frame::output)
-      .def_rw("output_vectors", &Frame::output_vectors)
-      .def_rw("d_output", &Frame::d_output)
       .def_rw("packed_floats", &Frame::packed_floats)
       .def_rw("parameters", &Frame::parameters)
       .def_rw("states", &Frame::states)
@@ -102,6 +97,7 @@ void bind_schema(nb::module_& m) {
       .def_rw("kept", &Frame::kept)
       .def_rw("ranges", &Frame::ranges)
       .def_rw("n_ranges", &Frame::n_ranges);
+  bind<Port>(m, "Port", FIELD(Port, place), FIELD(Port, vectors), FIELD(Port, gradient));
   bind<Conv>(m, "Conv", FIELD(Conv, x), FIELD(Conv, y), FIELD(Conv, dx), FIELD(Conv, dy), FIELD(Conv, accumulate),
         FIELD(Conv, c), FIELD(Conv, h), FIELD(Conv, w), FIELD(Conv, k), FIELD(Conv, p), FIELD(Conv, q), FIELD(Conv, r),
         FIELD(Conv, s), FIELD(Conv, stride_h), FIELD(Conv, stride_w), FIELD(Conv, groups), FIELD(Conv, weight),
@@ -118,7 +114,7 @@ void bind_schema(nb::module_& m) {
         FIELD(Conv, few_run), FIELD(Conv, few_x), FIELD(Conv, few_y), FIELD(Conv, few_col_map));
   bind<Linear>(m, "Linear", FIELD(Linear, x), FIELD(Linear, y), FIELD(Linear, dx), FIELD(Linear, dy), FIELD(Linear, accumulate),
         FIELD(Linear, c), FIELD(Linear, k), FIELD(Linear, weight), FIELD(Linear, bias), FIELD(Linear, relu), FIELD(Linear, kept),
-        FIELD(Linear, reads_input), FIELD(Linear, by_neurons));
+        FIELD(Linear, reads_input), FIELD(Linear, by_neurons), FIELD(Linear, adds), FIELD(Linear, awaits));
   bind<MaxPool>(m, "MaxPool", FIELD(MaxPool, x), FIELD(MaxPool, y), FIELD(MaxPool, dx), FIELD(MaxPool, dy),
         FIELD(MaxPool, accumulate), FIELD(MaxPool, c), FIELD(MaxPool, h), FIELD(MaxPool, w), FIELD(MaxPool, p),
         FIELD(MaxPool, q), FIELD(MaxPool, r), FIELD(MaxPool, s), FIELD(MaxPool, row_map), FIELD(MaxPool, col_map),
@@ -150,7 +146,7 @@ void bind_schema(nb::module_& m) {
   bind<BatchNorm>(m, "BatchNorm", FIELD(BatchNorm, x), FIELD(BatchNorm, y), FIELD(BatchNorm, dx), FIELD(BatchNorm, dy),
         FIELD(BatchNorm, accumulate), FIELD(BatchNorm, c), FIELD(BatchNorm, places), FIELD(BatchNorm, weight),
         FIELD(BatchNorm, bias), FIELD(BatchNorm, state), FIELD(BatchNorm, relu), FIELD(BatchNorm, statistics),
-        FIELD(BatchNorm, ghost), FIELD(BatchNorm, epsilon), FIELD(BatchNorm, momentum), FIELD(BatchNorm, unbiased));
+        FIELD(BatchNorm, ghost), FIELD(BatchNorm, frozen), FIELD(BatchNorm, epsilon), FIELD(BatchNorm, momentum), FIELD(BatchNorm, unbiased));
   bind<InstanceNorm>(m, "InstanceNorm", FIELD(InstanceNorm, x), FIELD(InstanceNorm, y), FIELD(InstanceNorm, dx),
         FIELD(InstanceNorm, dy), FIELD(InstanceNorm, accumulate), FIELD(InstanceNorm, c), FIELD(InstanceNorm, places),
         FIELD(InstanceNorm, weight), FIELD(InstanceNorm, bias), FIELD(InstanceNorm, epsilon));

@@ -101,10 +101,10 @@ static void linear_share(const Run& run, Share share, bool last) {
     const auto& o = as<Linear>(run.op(i));
     const Stopwatch watch(run, i, true);
     const int64_t k = share.begin(o.k, KB), end = share.end(o.k, KB);
-    const float* x = o.reads_input ? run.call.x + run.first * L * o.c : kept_x(run, o);
+    const float* x = o.reads_input != NONE ? run.call.x + run.first * L * o.c : kept_x(run, o);
     linear_weight_gradient(x, kept_dy(run, o), run.call.gradients + o.weight, o.c, o.k, run.images_of_round(), k, end,
-                           run.first > 0);
-    if (last && run.call.optimizer.formula && !clips(run.call.optimizer))
+                           run.first > 0 || o.adds);
+    if (last && !o.awaits && run.call.optimizer.formula && !clips(run.call.optimizer))
       update(run, o.weight + k * o.c, o.weight + end * o.c);
   }
 }

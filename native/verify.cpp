@@ -19,6 +19,7 @@ class Check {
  public:
   Check(const Program& program, int64_t lanes, const std::string& where) : program_(program), lanes_(lanes), where_(where) {}
 
+  const Program& program() const { return program_; }
   const Frame& frame() const { return program_.frame; }
   bool training() const { return frame().training != 0; }
   int64_t lanes() const { return lanes_; }
@@ -239,13 +240,15 @@ void extents(const Check& check, const Conv& o) {
 void extents(const Check& check, const Linear& o) {
   check.size("c", o.c, "k", o.k);
   check.flag("relu", o.relu);
-  check.flag("reads_input", o.reads_input);
+  check.flag("adds", o.adds);
+  check.flag("awaits", o.awaits);
+  if (o.reads_input != NONE) check.number("reads_input", o.reads_input, {0, check.program().n_inputs - 1});
   check.flag("by_neurons", o.by_neurons);
   check.ends(o, o.c, o.k);
   check.parameters("weight", o.weight, check.times(o.k, o.c));
   if (o.bias != NONE) check.parameters("bias", o.bias, o.k);
-  if (o.reads_input) check.same("c", o.c, check.frame().input_vectors);
-  const int64_t own = o.k + (o.reads_input ? 0 : o.c);
+  if (o.reads_input != NONE) check.same("c", o.c, check.program().inputs[o.reads_input].vectors);
+  const int64_t own = o.k + (o.reads_input != NONE ? 0 : o.c);
   if (o.kept < 0 || o.kept > check.frame().kept - own) check.fail("kept lies beyond what the program keeps of a round");
 }
 
@@ -318,6 +321,7 @@ void extents(const Check& check, const BatchNorm& o) {
   channels(check, o);
   check.flag("relu", o.relu);
   check.number("ghost", o.ghost, {0, MOST});
+  check.flag("frozen", o.frozen);
   check.parameters("weight", o.weight, o.c);
   check.parameters("bias", o.bias, o.c);
   check.state("state", o.state, 2 * o.c);
@@ -425,18 +429,25 @@ void extents_of(const Check& check, const Op& op) {
   check.fail("there is no such kind of op");
 }
 
+void verify_port(const Check& check, const char* name, const Port& port, bool needs_gradient) {
+  check.size(name, port.vectors);
+  check.arena(name, port.place, port.vectors);
+  if (needs_gradient || port.gradient != NONE) check.arena(name, port.gradient, port.vectors);
+}
+
 void verify_frame(const Check& check, const Program& program) {
   const Frame& frame = program.frame;
   check.flag("training", frame.training);
-  check.size("arena_vectors", frame.arena_vectors, "input_vectors", frame.input_vectors, "output_vectors", frame.output_vectors);
+  check.size("arena_vectors", frame.arena_vectors);
   check.number("packed_floats", frame.packed_floats, {0, MOST});
   check.number("parameters", frame.parameters, {0, MOST});
   check.number("states", frame.states, {0, MOST});
   check.number("statistics", frame.statistics, {0, MOST});
   check.number("kept", frame.kept, {0, MOST});
-  check.arena("input", frame.input, frame.input_vectors);
-  check.arena("output", frame.output, frame.output_vectors);
-  if (frame.training) check.arena("d_output", frame.d_output, frame.output_vectors);
+  check.number("inputs", program.n_inputs, {1, MOST});
+  check.number("outputs", program.n_outputs, {1, MOST});
+  for (int64_t i = 0; i < program.n_inputs; ++i) verify_port(check, "an input", program.inputs[i], false);
+  for (int64_t i = 0; i < program.n_outputs; ++i) verify_port(check, "an output", program.outputs[i], frame.training != 0);
   check.number("n_ranges", frame.n_ranges, {0, MOST});
   const int32_t* range = check.table("ranges", frame.ranges, check.times(2, frame.n_ranges), {0, frame.parameters});
   for (int64_t i = 0; i + 1 < 2 * frame.n_ranges; ++i)

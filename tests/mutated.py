@@ -18,6 +18,7 @@ from striate.plan import lower
 from striate.plan.extension import schema
 from striate.plan.lanes import Lanes, to_lanes
 from striate.plan.native import chosen_isa
+from striate.plan.rows import Purpose
 
 from . import drawn
 
@@ -29,7 +30,8 @@ def program(seed: int) -> tuple[Lanes, bool]:
     name = ZOO[seed % len(ZOO)] if seed % 8 == 0 else None
     graph = st.zoo.build(name) if name else drawn.graph(seed // 8)
     lowered, training = lower(graph), seed % 3 != 0
-    return to_lanes(lowered, lowered.scores if training else lowered.output, training=training), training
+    purpose = Purpose((lowered.scores,), backward=True) if training else Purpose(lowered.outputs)
+    return to_lanes(lowered, purpose), training
 
 
 def numbers(struct: Any) -> list[str]:
@@ -66,6 +68,11 @@ def changed(value: float, rng: np.random.Generator, others: list[Any]) -> Any:
     )
 
 
+def _frame(lanes: Lanes, rng: np.random.Generator) -> Any:
+    """What a program takes as a whole, or one of its ends."""
+    return [lanes.frame, *lanes.inputs, *lanes.outputs][int(rng.integers(3))]
+
+
 def mutate(lanes: Lanes, rng: np.random.Generator) -> str:
     """Change one number of a program; what it was."""
     where = rng.random()
@@ -75,7 +82,7 @@ def mutate(lanes: Lanes, rng: np.random.Generator) -> str:
             rng.choice([-1, -2, 0, 1, int(lanes.table[at]) + 1, 10**6, 2**31 - 1, -(2**31)])
         )
         return f"table[{at}]"
-    struct = lanes.frame if where < 0.24 else lanes.ops[int(rng.integers(len(lanes.ops)))]
+    struct = _frame(lanes, rng) if where < 0.24 else lanes.ops[int(rng.integers(len(lanes.ops)))]
     name = str(rng.choice(numbers(struct)))
     others = [getattr(struct, other) for other in numbers(struct)]
     setattr(struct, name, changed(getattr(struct, name), rng, others))
@@ -85,9 +92,9 @@ def mutate(lanes: Lanes, rng: np.random.Generator) -> str:
 def run(plan: schema.Plan, lanes: Lanes, training: bool, rng: np.random.Generator) -> None:
     """One call of few images on memory full of NaN."""
     frame, count, threads = lanes.frame, int(rng.choice([1, 5, 19])), int(rng.integers(1, 4))
-    x = rng.standard_normal((count, frame.input_vectors)).astype(np.float32)
+    x = rng.standard_normal((count, lanes.inputs[0].vectors)).astype(np.float32)
     flat, state = rng.standard_normal(frame.parameters).astype(np.float32), np.ones(frame.states, np.float32)
-    scores = np.zeros((count, frame.output_vectors), np.float32)
+    scores = np.zeros((count, lanes.outputs[0].vectors), np.float32)
     work = np.full(plan.workspace_bytes(count, threads, training), 255, np.uint8)
     told: dict[str, Any] | None = None
     if training:
@@ -105,8 +112,11 @@ def attempt(seed: int) -> str:
     mutate(lanes, rng)
     frame = lanes.frame
     try:
-        plan = schema.Plan(chosen_isa(), lanes.ops, lanes.names, lanes.table, frame)
-        if prod((frame.input_vectors + frame.output_vectors, 19)) + frame.parameters + frame.states > 10**8:
+        plan = lanes.plan(chosen_isa())
+        if (
+            prod((lanes.inputs[0].vectors + lanes.outputs[0].vectors, 19)) + frame.parameters + frame.states
+            > 10**8
+        ):
             return "large"
         if plan.workspace_bytes(19, 3, training) > 10**9:
             return "large"

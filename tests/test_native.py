@@ -24,6 +24,7 @@ from striate.plan.images import worth_it
 from striate.plan.lanes import to_lanes
 from striate.plan.memory import Request, place
 from striate.plan.native import NativeEngine, _fillable
+from striate.plan.rows import Purpose
 from striate.training.optimizers import Update
 
 from .cases import CASES, UNDRAWABLE
@@ -123,7 +124,9 @@ def engines(graph: st.Graph, seed: int = 3) -> tuple[ReferenceEngine, NativeEngi
 def poison(engine: NativeEngine, count: int) -> None:
     """Fill the work memory with NaN, so that whatever is read before it is written shows."""
     for target, training in ((engine.program.scores, True), (engine.program.output, False)):
-        needed = engine._plan(target, training=training).workspace_bytes(count, engine.threads, training)
+        needed = engine._plan(Purpose((target,), backward=training)).workspace_bytes(
+            count, engine.threads, training
+        )
         engine._workspaces[training] = [np.full(needed, 255, np.uint8)]
 
 
@@ -509,7 +512,7 @@ def test_nothing_alive_at_once_overlaps(wanted: list[tuple[int, int, int]]) -> N
 
 def test_relu_is_fused() -> None:
     graph = st.zoo.build("convnetjs-cifar10")
-    lanes = to_lanes(lower(graph), lower(graph).scores, training=True)
+    lanes = to_lanes(lower(graph), Purpose((lower(graph).scores,), backward=True))
     assert lanes.names == ["conv1", "conv2", "conv3", "fc1"]
     assert [op.record for op in lanes.program.ops[:2]] == [
         (f"relu{i} is fused: nothing else reads conv{i}", f"pool{i} is fused: 2×2 windows side by side")
@@ -551,7 +554,7 @@ def test_winners_alone_give_the_dense_gradients(name: str, isa: Any, data: Any) 
     ]  # fmt: skip
     graph = st.Sequential(layers, input_shape=(2, *size), rounding="floor")
     program = lower(graph)
-    lanes = to_lanes(program, program.scores, training=True)
+    lanes = to_lanes(program, Purpose((program.scores,), backward=True))
     assert lanes.ops[1].winners == worth_it(channels, kernel, True)
     count = draw(hyp.sampled_from([1, 4, 17, 37]))
     agree(graph, count, st.CrossEntropy(), np.arange(count) % 3)
@@ -563,6 +566,7 @@ import numpy as np
 import striate as st
 from striate.plan import lower
 from striate.plan.native import NativeEngine
+from striate.plan.rows import Purpose
 
 libc, page = ctypes.CDLL(None, use_errno=True), mmap.PAGESIZE
 
@@ -589,7 +593,7 @@ for name, graph in zoo.items():
             engine.parameters._hold(*(guarded(buffer, at_end) for buffer in engine.parameters._buffers))
             engine.gradients = guarded(engine.gradients, at_end)
             for target, training in ((engine.program.scores, True), (engine.program.output, False)):
-                needed = engine._plan(target, training=training).workspace_bytes(count, engine.threads, training)
+                needed = engine._plan(Purpose((target,), backward=training)).workspace_bytes(count, engine.threads, training)
                 engine._workspaces[training] = [guarded(np.full(needed, 255, np.uint8), at_end)]
                 if training:
                     assert np.isfinite(engine.train_step(x, np.arange(count) % graph.output_shape[0], st.CrossEntropy(), None, 0).loss)
@@ -631,7 +635,7 @@ def test_a_large_fully_connected_layer_is_cut_by_neurons(name: str, threads: int
     ]
     graph = st.Sequential(layers, input_shape=(1, 27, 30))
     program = lower(graph)
-    lanes = to_lanes(program, program.scores, training=True)
+    lanes = to_lanes(program, Purpose((program.scores,), backward=True))
     assert [
         name for name, op in zip(lanes.names, lanes.ops, strict=True) if getattr(op, "by_neurons", 0)
     ] == ["fc1", "fc2"]
@@ -667,7 +671,7 @@ def test_bytes_are_fed_as_the_pipeline_would(name: str, isa: Any, data: Any) -> 
     feed, _ = batches.feed(epoch, number)
     assert isinstance(feed, Feed)
     engine = NativeEngine(lower(graph), parameters, macs=10**9)
-    assert _fillable(feed, engine._plan(1, training=False))
+    assert _fillable(feed, engine._plan(Purpose((1,))))
     np.testing.assert_array_equal(engine.scores(feed), batches.batch(epoch, number)[0])
 
 
@@ -769,7 +773,7 @@ def test_work_memory_is_what_a_step_takes_and_does_not_grow_with_the_batch() -> 
 
 def test_filters_as_large_as_their_input_become_fully_connected() -> None:
     graph = st.zoo.build("lenet5")
-    lanes = to_lanes(lower(graph), lower(graph).scores, training=True)
+    lanes = to_lanes(lower(graph), Purpose((lower(graph).scores,), backward=True))
     kinds = {name: type(op).__name__ for name, op in zip(lanes.names, lanes.ops, strict=True)}
     assert (kinds["c3"], kinds["c5"], kinds["f6"]) == ("Conv", "Linear", "Linear")
 

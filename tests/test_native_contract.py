@@ -17,6 +17,7 @@ from striate.plan import lower
 from striate.plan.extension import schema
 from striate.plan.lanes import Lanes, to_lanes
 from striate.plan.native import chosen_isa
+from striate.plan.rows import Purpose
 
 STUB = Path(st.__file__).parent / "plan" / "_native.pyi"
 
@@ -56,11 +57,11 @@ def test_the_stub_says_what_the_extension_has() -> None:
 
 def lanes_of(*layers: st.Layer, shape: tuple[int, ...] = (2, 9, 9), training: bool = True) -> Lanes:
     program = lower(st.Sequential(list(layers), input_shape=shape))
-    return to_lanes(program, program.scores, training=training)
+    return to_lanes(program, Purpose((program.scores,), backward=training))
 
 
 def planned(lanes: Lanes) -> schema.Plan:
-    return schema.Plan(chosen_isa(), lanes.ops, lanes.names, lanes.table, lanes.frame)
+    return lanes.plan(chosen_isa())
 
 
 LAYERS = [

@@ -20,6 +20,7 @@ import striate as st
 from striate.plan import lower
 from striate.plan.lanes import to_lanes
 from striate.plan.native import NativeEngine, chosen_isa
+from striate.plan.rows import Purpose
 from striate.plan.threads import MOST_THREADS, cpu_quota, thread_limit
 from striate.training.optimizers import Update
 
@@ -368,7 +369,7 @@ def test_no_array_is_ever_converted() -> None:
     graph = st.Sequential(layers, input_shape=(1, 8, 8))
     one = NativeEngine(lower(graph), st.initialize(graph))
     x, y = batch(one, 3)
-    plan = one._plan(one.program.scores, training=True)
+    plan = one._plan(Purpose((one.program.scores,), backward=True))
     size = one.parameters.flat.size
     training: dict[str, Any] = {
         "loss": 3, "loss_parameter": 0.0, "labels": y.astype(np.int64), "targets": np.zeros(30, np.float32),
@@ -395,7 +396,7 @@ def test_no_array_is_ever_converted() -> None:
         for bad in _spoiled(training[name], written=name not in constant).values():
             with pytest.raises(TypeError, match=f"^{name} must be a"):
                 run(given, training | {name: bad})
-    seconds = np.zeros((len(to_lanes(one.program, one.program.scores, training=True).ops), 2))
+    seconds = np.zeros((len(to_lanes(one.program, Purpose((one.program.scores,), backward=True)).ops), 2))
     for bad in _spoiled(seconds, written=True).values():
         with pytest.raises(TypeError, match="^seconds must be a"):
             run(given, training | {"seconds": bad})
@@ -404,16 +405,16 @@ def test_no_array_is_ever_converted() -> None:
 def test_no_array_of_a_program_or_a_feed_is_converted() -> None:
     """The same for what a Plan is made of and for images that are filled in by the engine (10: 2.9)."""
     one = engine(1, "lenet5")
-    lanes = to_lanes(one.program, one.program.scores, training=False)
+    lanes = to_lanes(one.program, Purpose((one.program.scores,)))
     for bad in _spoiled(lanes.table, written=False).values():
         with pytest.raises(TypeError, match="^table must be a"):
-            native.Plan(chosen_isa(), lanes.ops, lanes.names, bad, lanes.frame)
+            native.Plan(chosen_isa(), lanes.ops, lanes.names, bad, lanes.frame, lanes.inputs, lanes.outputs)
     for odd in (1.0, "1", None, 2**63):
         with pytest.raises(TypeError):
             lanes.ops[0].c = odd
     with pytest.raises(AttributeError):
         lanes.ops[0].channels = 1
-    plan = native.Plan(chosen_isa(), lanes.ops, lanes.names, lanes.table, lanes.frame)
+    plan = lanes.plan(chosen_isa())
     feed: dict[str, Any] = {
         "images": np.zeros((5, *one.program.input_shape), np.uint8), "chosen": np.arange(3), "border": 0, "shift": 0, "flip": 0,
         "epoch": 0, "seed": 0, "levels": np.zeros((one.program.input_shape[0], 256), np.float32),

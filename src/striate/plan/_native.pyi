@@ -70,11 +70,6 @@ class Formula(IntEnum):
 class Frame:
     training: int
     arena_vectors: int
-    input: int
-    input_vectors: int
-    output: int
-    output_vectors: int
-    d_output: int
     packed_floats: int
     parameters: int
     states: int
@@ -82,6 +77,11 @@ class Frame:
     kept: int
     ranges: int
     n_ranges: int
+
+class Port:
+    place: int
+    vectors: int
+    gradient: int
 
 class Conv:
     x: int
@@ -169,6 +169,8 @@ class Linear:
     kept: int
     reads_input: int
     by_neurons: int
+    adds: int
+    awaits: int
 
 class MaxPool:
     x: int
@@ -299,6 +301,7 @@ class BatchNorm:
     relu: int
     statistics: int
     ghost: int
+    frozen: int
     epsilon: float
     momentum: float
     unbiased: float
@@ -428,8 +431,9 @@ class Value:
 
 class Plan:
     def __init__(
-        self, isa: str, ops: list[Any], names: list[str], table: npt.NDArray[Any], frame: Frame
-    ) -> None: ...
+        self, isa: str, ops: list[Any], names: list[str], table: npt.NDArray[Any], frame: Frame, inputs: list[Port],
+        outputs: list[Port],
+    ) -> None: ...  # fmt: skip
     @property
     def isa(self) -> str: ...
     @property

@@ -43,11 +43,11 @@ def scratch(size: int, when: int) -> Request:
 
 
 def arrange(
-    rows: list[Row], size: Callable[[int], int], first: int, final: int, *, training: bool
+    rows: list[Row], size: Callable[[int], int], inputs: list[int], outputs: list[int], *, training: bool
 ) -> tuple[int, dict[int, Request], dict[int, Request]]:
     """Offsets for every buffer, gradient and scratch: (arena's vectors, buffers, gradients)."""
     count, requests = len(rows), []
-    values = {first: Request(size(first), 0, 2 * count + 1 if training else 0)}
+    values = {number: Request(size(number), 0, 2 * count + 1 if training else 0) for number in inputs}
     gradients: dict[int, Request] = {}
     for time, row in enumerate(rows):
         last = 2 * count - time
@@ -61,17 +61,22 @@ def arrange(
                 requests.append(request)
             request.first = last if when == BACKWARD else time
             request.last = last if training and when != FORWARD_ALONE else time
-    values[final].last = max(values[final].last, count)
+    for number in outputs:
+        values[number].last = max(values[number].last, count)
     if training:
-        gradients[final] = Request(size(final), count, 2 * count)
-        _arrange_gradients(rows, size, gradients)
+        made = {row.target: i for i, row in reversed(list(enumerate(rows)))}
+        made |= dict.fromkeys(inputs, -1)  # theirs are read when all is done
+        for number in outputs:  # theirs are given before it begins
+            gradients[number] = Request(size(number), count, 2 * count - made[number])
+        _arrange_gradients(rows, size, gradients, made)
     return place([*requests, *values.values(), *gradients.values()]), values, gradients
 
 
-def _arrange_gradients(rows: list[Row], size: Callable[[int], int], gradients: dict[int, Request]) -> None:
+def _arrange_gradients(
+    rows: list[Row], size: Callable[[int], int], gradients: dict[int, Request], made: dict[int, int]
+) -> None:
     """Who writes a gradient first and who adds to it, in the order of the backward pass."""
     count = len(rows)
-    made = {row.target: i for i, row in reversed(list(enumerate(rows)))}
     for i in range(count - 1, -1, -1):
         row = rows[i]
         if not row.wants_dx:

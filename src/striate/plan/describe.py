@@ -11,6 +11,7 @@ from .lanes import to_lanes
 from .lower import lower
 from .program import Op
 from .rewrite import fold_batch_norm
+from .rows import Purpose
 
 _FLOAT_BYTES = 4
 
@@ -42,9 +43,10 @@ def describe_plan(graph: Graph, *, training: bool = True) -> tuple[tuple[PlanRow
     [('conv1', 'Conv')]
     """
     program = lower(graph)
-    folding = None if training else fold_batch_norm(program, program.output)
+    folding = None if training else fold_batch_norm(program, program.outputs)
     program = program if folding is None else folding.program
-    lanes = to_lanes(program, program.scores if training else program.output, training=training)
+    purpose = Purpose((program.scores,), backward=True) if training else Purpose(program.outputs)
+    lanes = to_lanes(program, purpose)
     ops = {op.name: op for op in lanes.program.ops}
     rows = []
     for name, struct in zip(lanes.names, lanes.ops, strict=True):

@@ -20,10 +20,11 @@ from . import tensors, windows
 from .arena import BACKWARD, FORWARD, arrange, scratch, settle
 from .curves import CURVES, curve
 from .extension import schema
+from .memory import Request
 from .program import Op, Program
 from .rewrite import fuse
 from .room import check_room
-from .rows import Rows
+from .rows import Purpose, Rows
 
 _ELEMENTWISE: Mapping[str, type[schema.Relu] | type[schema.Sigmoid] | type[schema.Tanh]] = {
     "ReLU": schema.Relu,
@@ -38,7 +39,7 @@ class Lanes:
     """A program for the native executor.
 
     Fields:  program, as it was rewritten; ops, structs of the extension's; names, of their ops; table, what they point to;
-             frame, what the program takes as a whole
+             frame, what the program takes as a whole; inputs and outputs, where they lie
     """
 
     program: Program
@@ -46,10 +47,22 @@ class Lanes:
     names: list[str]
     table: npt.NDArray[np.int32]
     frame: schema.Frame
+    inputs: list[schema.Port]
+    outputs: list[schema.Port]
+
+    def plan(self, isa: str) -> schema.Plan:
+        """The program taken over by the extension and proved.
+
+        Raises:   ValueError with the op, the field and the numbers.
+        """
+        names = [
+            name.encode("ascii", "backslashreplace").decode() for name in self.names
+        ]  # any text may be a name
+        return schema.Plan(isa, self.ops, names, self.table, self.frame, self.inputs, self.outputs)
 
 
-def _lower(program: Program, target: int, training: bool) -> Rows:
-    to = Rows(program, target, training)
+def _lower(program: Program, purpose: Purpose) -> Rows:
+    to = Rows(program, purpose)
     for op in to.ops:
         to.op = op
         own = any(program.parameter_specs[full].trained for _, full in op.parameters)
@@ -85,7 +98,7 @@ def _curve(to: Rows, op: Op) -> None:
 
 
 def _dropout(to: Rows, op: Op) -> None:
-    if not to.training or op.options["p"] == 0.0:
+    if not to.purpose.as_in_training or op.options["p"] == 0.0:
         _view(to, op)
         return
     struct = schema.Dropout()
@@ -128,11 +141,9 @@ def _batch_norm(to: Rows, op: Op) -> None:
     struct, shape, o, names = schema.BatchNorm(), to.shape(op.output), op.options, dict(op.parameters)
     struct.c, struct.places, struct.relu = shape[0], prod(shape[1:]), int(bool(op.fused))
     struct.weight, struct.bias = to.weights[names["weight"]], to.weights[names["bias"]]
-    struct.state, struct.statistics, struct.ghost = (
-        to.state[names["running_mean"]],
-        to.statistics,
-        int(o["ghost_size"] or 0),
-    )
+    struct.state, struct.statistics = to.state[names["running_mean"]], to.statistics
+    struct.frozen = int(to.purpose.frozen)
+    struct.ghost = 0 if struct.frozen else int(o["ghost_size"] or 0)
     struct.epsilon, struct.momentum, struct.unbiased = (
         float(o["epsilon"]),
         float(o["momentum"]),
@@ -158,42 +169,54 @@ LOWERINGS: Mapping[str, Callable[[Rows, Op], None]] = {
 
 
 def _plan(to: Rows) -> Lanes:
-    first, final = to.root[0], to.root[to.target]
-    arena, values, gradients = arrange(to.rows, to.size, first, final, training=to.training)
+    given, wanted = list(to.program.inputs), list(to.purpose.targets)
+    roots = [to.root[number] for number in wanted]
+    arena, values, gradients = arrange(to.rows, to.size, given, roots, training=to.training)
     specs = to.program.parameter_specs.values()
     frame = schema.Frame()
     frame.training, frame.arena_vectors = int(to.training), arena
-    frame.input, frame.input_vectors = values[first].offset, to.size(0)
-    frame.output, frame.output_vectors = values[final].offset, to.size(final)
-    frame.d_output = gradients[final].offset if to.training else schema.NONE
     frame.packed_floats, frame.statistics, frame.kept = to.packed, to.statistics, to.kept
     frame.parameters = sum(prod(s.shape) for s in specs if s.trained)
     frame.states = sum(prod(s.shape) for s in specs if not s.trained)
     ranges = _slot_ranges(to, frame.parameters)
     frame.ranges, frame.n_ranges = to.keep(np.array(ranges, np.int64)), len(ranges)
     ops = [settle(row, values, gradients) for row in to.rows]
-    return Lanes(to.program, ops, [row.name for row in to.rows], to.table(), frame)
+    inputs, outputs = (
+        [
+            _port(to.size(number), values[to.root[number]], gradients.get(to.root[number]))
+            for number in numbers
+        ]
+        for numbers in (given, wanted)
+    )
+    return Lanes(to.program, ops, [row.name for row in to.rows], to.table(), frame, inputs, outputs)
+
+
+def _port(size: int, value: Request, gradient: Request | None) -> schema.Port:
+    port = schema.Port()
+    port.place, port.vectors = value.offset, size
+    port.gradient = schema.NONE if gradient is None else gradient.offset
+    return port
 
 
 def _slot_ranges(to: Rows, trained: int) -> list[tuple[int, int]]:
     """Parameters whose gradients go through slots: all but fully connected weights."""
     ranges, at = [], 0
-    for begin, end in [*sorted(to.whole), (trained, trained)]:
+    for begin, end in [*sorted(set(to.whole)), (trained, trained)]:
         if at < begin:
             ranges.append((at, begin))
         at = end
     return ranges
 
 
-def to_lanes(program: Program, target: int, *, training: bool) -> Lanes:
-    """The ops that compute buffer `target` of a program, and in training the gradients of all parameters.
+def to_lanes(program: Program, purpose: Purpose) -> Lanes:
+    """The ops that compute what a program is wanted for.
 
     >>> from striate.plan.lower import lower
-    >>> lanes = to_lanes(lower(Sequential([Conv2d(6, 5), ReLU()], input_shape=(3, 32, 32))), 2, training=False)
+    >>> lanes = to_lanes(lower(Sequential([Conv2d(6, 5), ReLU()], input_shape=(3, 32, 32))), Purpose((2,)))
     >>> lanes.names, lanes.frame.arena_vectors  # the ReLU is part of the convolution
     (['conv1'], 23408)
 
     Raises:   OptionError for a layer that has no kernel, or a program too large to plan.
     """
-    check_room(program, native=True, training=training)
-    return _plan(_lower(fuse(program, target), target, training))
+    check_room(program, native=True, training=purpose.backward)
+    return _plan(_lower(fuse(program, purpose.targets), purpose))

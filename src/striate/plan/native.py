@@ -26,6 +26,7 @@ from .extension import schema
 from .lanes import to_lanes
 from .program import Program
 from .rewrite import Folding, fold_batch_norm
+from .rows import Purpose
 from .threads import SLOTS, thread_limit, threads_for
 
 Array = npt.NDArray[Any]
@@ -93,7 +94,8 @@ def work_memory(program: Program, images: int, *, macs: int, training: bool = Tr
 
     Raises:   MissingDependencyError when the native engine was not built; OptionError where it is no number of 64 bits.
     """
-    plan = _native_plan(program, program.scores if training else program.output, training=training)
+    purpose = Purpose((program.scores,), backward=True) if training else Purpose(program.outputs)
+    plan = to_lanes(program, purpose).plan(chosen_isa())
     limit = thread_limit()
     threads = threads_for(images * macs, limit, training=training)
     many = plan.lanes * _MANY_MICRO_BATCHES
@@ -112,14 +114,6 @@ def _workspace_bytes(plan: Any, images: int, threads: int, training: bool) -> in
     return needed
 
 
-def _native_plan(program: Program, target: int, *, training: bool) -> schema.Plan:
-    lanes = to_lanes(program, target, training=training)
-    names = [
-        name.encode("ascii", "backslashreplace").decode() for name in lanes.names
-    ]  # any text may be a name
-    return schema.Plan(chosen_isa(), lanes.ops, names, lanes.table, lanes.frame)
-
-
 class NativeEngine:
     """Runs a Program in float32.
 
@@ -135,8 +129,8 @@ class NativeEngine:
         self.gradients = np.zeros_like(parameters.flat)
         chosen_isa()  # raises for one that is not offered
         self.threads = thread_limit()
-        self._plans: dict[tuple[int, bool], Any] = {}
-        self._foldings: dict[int, Folding | None] = {}
+        self._plans: dict[Purpose, Any] = {}
+        self._foldings: dict[tuple[int, ...], Folding | None] = {}
         # Work memory that no call is using: of predictions, of training steps. A call takes one out and puts it back, so
         # that calls of several Python threads never share any.
         self._workspaces: dict[bool, list[Array]] = {False: [], True: []}
@@ -177,7 +171,7 @@ class NativeEngine:
 
     def profile(self, x: Array, targets: Array, loss: Loss) -> dict[str, tuple[float, float]]:
         """Seconds that each op takes in a step of one thread: forward, and backward with its dw."""
-        names = to_lanes(self.program, self.program.scores, training=True).names
+        names = to_lanes(self.program, Purpose((self.program.scores,), backward=True)).names
         seconds = np.zeros((len(names), 2))
         self._train(x, targets, loss, None, 0, seconds)
         found: dict[str, tuple[float, float]] = {}
@@ -206,7 +200,7 @@ class NativeEngine:
         }  # fmt: skip
         if update is not None:
             training |= _update(update)
-        plan = self._plan(self.program.scores, training=True)
+        plan = self._plan(Purpose((self.program.scores,), backward=True))
         limit = self.threads if seconds is None else 1
         with self.parameters.edit() as own:
             value = self._run(plan, x, scores, training, own, limit)
@@ -223,7 +217,7 @@ class NativeEngine:
         if target == 0:
             return x.array() if isinstance(x, Feed) else np.array(x, np.float32)
         if len(x):
-            folding, plan = self._folding(target), self._plan(target, training=False)
+            folding, plan = self._folding((target,)), self._plan(Purpose((target,)))
             with self.parameters.turns.reading:
                 parameters = self.parameters if folding is None else folding.parameters(self.parameters)
                 if isinstance(x, Feed) or len(x) <= _IMAGES_A_CALL:
@@ -235,17 +229,17 @@ class NativeEngine:
         found: Array = out.reshape(len(x), *shape)
         return found.astype(np.int64) if target in self._places else found
 
-    def _folding(self, target: int) -> Folding | None:
-        if target not in self._foldings:
-            self._foldings[target] = fold_batch_norm(self.program, target)
-        return self._foldings[target]
+    def _folding(self, targets: tuple[int, ...]) -> Folding | None:
+        if targets not in self._foldings:
+            self._foldings[targets] = fold_batch_norm(self.program, targets)
+        return self._foldings[targets]
 
-    def _plan(self, target: int, *, training: bool) -> Any:
-        if (target, training) not in self._plans:
-            folding = None if training else self._folding(target)
+    def _plan(self, purpose: Purpose) -> Any:
+        if purpose not in self._plans:
+            folding = None if purpose.backward else self._folding(purpose.targets)
             program = self.program if folding is None else folding.program
-            self._plans[target, training] = _native_plan(program, target, training=training)
-        return self._plans[target, training]
+            self._plans[purpose] = to_lanes(program, purpose).plan(chosen_isa())
+        return self._plans[purpose]
 
     def _run(
         self,

@@ -6,7 +6,9 @@ bits. Leaves out: where arrays lie, which is known once all ops are (arena.py).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -22,24 +24,47 @@ from .program import Op, Program
 NONE = schema.NONE
 
 
+@dataclass(frozen=True)
+class Purpose:
+    """What a native program is made for.
+
+    Fields:  targets, the buffers wanted; backward, whether it has a backward pass for the gradients of the parameters;
+             input_gradients, and of the inputs; frozen: with a backward pass, layers behave as in prediction all the same
+    """
+
+    targets: tuple[int, ...]
+    backward: bool = False
+    input_gradients: bool = False
+    frozen: bool = False
+
+    @property
+    def as_in_training(self) -> bool:
+        """Whether dropout drops and batch norm takes the batch's statistics."""
+        return self.backward and not self.frozen
+
+
 class Rows:
     """A program in the making.
 
-    Fields:  program, target (the buffer wanted), training; ops, those that the target needs; op, the one being lowered
+    Fields:  program, purpose; training, whether it has a backward pass; ops, those that the purpose needs; op, the one being
+             lowered
              rows; packed, statistics, kept: floats asked for so far; whole, the ranges of fully connected weights
              root, which buffer a buffer's numbers lie in (a view's)
              trains, whether a buffer depends on a parameter that trains
-             weights and state, where parameters begin
+             weights and state, where parameters begin; shared, parameters that several ops use
     """
 
-    def __init__(self, program: Program, target: int, training: bool) -> None:
-        self.program, self.target, self.training = program, target, training
-        self.ops = program.needed_for(target)
+    def __init__(self, program: Program, purpose: Purpose) -> None:
+        self.program, self.purpose, self.training = program, purpose, purpose.backward
+        self.ops = program.needed_for(*purpose.targets)
+        uses = Counter(full for op in self.ops for _, full in op.parameters)
+        self.shared = {full for full, count in uses.items() if count > 1}
         self.op: Op | None = None
         self.rows: list[Row] = []
         self.packed = self.statistics = self.kept = 0
         self.whole: list[tuple[int, int]] = []
-        self.root, self.trains = {0: 0}, {0: False}
+        self.root = {number: number for number in program.inputs}
+        self.trains = dict.fromkeys(program.inputs, purpose.input_gradients)
         self.weights, self.state = program.parameter_offsets()
         self._table: list[npt.NDArray[np.int32]] = []
         self._table_size = 0

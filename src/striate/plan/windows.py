@@ -33,11 +33,15 @@ def linear(to: Rows, op: Op) -> None:
     names, struct = dict(op.parameters), schema.Linear()
     struct.c, struct.k = to.size(op.inputs[0]), to.program.parameter_specs[names["weight"]].shape[0]
     struct.weight, struct.bias, struct.relu = to.weights[names["weight"]], to.bias(names), int(bool(op.fused))
-    struct.kept, struct.reads_input = to.kept, int(to.root[op.inputs[0]] == to.root[0])
+    struct.kept, root = to.kept, to.root[op.inputs[0]]
+    struct.reads_input = root if root in to.program.inputs else schema.NONE
+    # Where several ops share the weights: what was and what will be added to dw.
+    same = [other for other in to.ops if dict(other.parameters).get("weight") == names["weight"]]
+    struct.adds, struct.awaits = int(op is not same[0]), int(op is not same[-1])
     of_vectors = all(other.kind in _OF_VECTORS for other in to.ops)
     struct.by_neurons = int(struct.c * struct.k >= _WEIGHTS_TO_SPLIT and of_vectors)
     to.row(op, struct)
-    to.kept += struct.k + (0 if struct.reads_input else struct.c)
+    to.kept += struct.k + (0 if struct.reads_input != schema.NONE else struct.c)
     to.whole.append((struct.weight, struct.weight + struct.c * struct.k))
 
 
@@ -124,7 +128,7 @@ def filters_of(to: Rows, op: Op) -> Filters:
 def convolution(to: Rows, op: Op) -> None:
     """A convolution with the ReLU and the pool that are fused with it."""
     filters = filters_of(to, op)
-    if filters.covers:
+    if filters.covers and dict(op.parameters)["weight"] not in to.shared:  # elsewhere it need not be one
         linear(to, op)
         return
     struct, names = schema.Conv(), dict(op.parameters)

@@ -9,6 +9,7 @@ Leaves out: training, where the statistics are the batch's own; norms whose conv
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,12 +41,12 @@ class Folding:
         return folded
 
 
-def fold_batch_norm(program: Program, target: int) -> Folding | None:
-    """The program that computes buffer `target`, norms folded; None if there is none to fold.
+def fold_batch_norm(program: Program, targets: tuple[int, ...]) -> Folding | None:
+    """The program that computes the buffers `targets`, norms folded; None if there is none to fold.
 
     >>> from striate.plan.lower import lower
     >>> net = Sequential([Conv2d(6, 5, bias=False), BatchNorm2d(), ReLU()], input_shape=(3, 32, 32))
-    >>> folding = fold_batch_norm(lower(net), 3)
+    >>> folding = fold_batch_norm(lower(net), (3,))
     >>> [op.name for op in folding.program.ops], [name for name in folding.program.parameter_specs]
     (['conv1', 'relu1'], ['conv1.weight', 'bn1.bias'])
     """
@@ -54,10 +55,15 @@ def fold_batch_norm(program: Program, target: int) -> Folding | None:
     for op in program.ops:
         for number in op.inputs:
             readers[number] = readers.get(number, 0) + 1
+    uses = Counter(full for op in program.ops for _, full in op.parameters)
     pairs = []
     for norm in program.ops:
         maker = makers.get(norm.inputs[0]) if norm.kind == "BatchNorm2d" else None
-        if maker and maker.kind == "Conv2d" and readers[maker.output] == 1 and maker.output != target:
+        if maker is None or maker.kind != "Conv2d" or readers[maker.output] != 1 or maker.output in targets:
+            continue
+        if all(
+            uses[full] == 1 for op in (maker, norm) for _, full in op.parameters
+        ):  # else each would need its own
             pairs.append((maker, norm))
     if not pairs:
         return None

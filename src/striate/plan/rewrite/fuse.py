@@ -16,22 +16,22 @@ CONVOLUTIONS = ("Conv2d", "ConvTranspose2d")
 _BEFORE_RELU = (*CONVOLUTIONS, "Linear", "BatchNorm2d")
 
 
-def fuse(program: Program, target: int) -> Program:
-    """The program that computes buffer `target`, with what can be fused inside the ops before.
+def fuse(program: Program, targets: tuple[int, ...]) -> Program:
+    """The program that computes the buffers `targets`, with what can be fused inside the ops before.
 
     >>> from striate.plan.lower import lower
     >>> net = Sequential([Conv2d(6, 5), ReLU(), MaxPool2d(2)], input_shape=(1, 28, 28))
-    >>> [(op.name, op.record) for op in fuse(lower(net), 3).ops]
+    >>> [(op.name, op.record) for op in fuse(lower(net), (3,)).ops]
     [('conv1', ('relu1 is fused: nothing else reads conv1', 'pool1 is fused: 2×2 windows side by side'))]
     """
-    with_relus = _with_readers_inside(program, target, _relu)
-    return _with_readers_inside(with_relus, target, lambda op, reader: _pool(with_relus, op, reader))
+    with_relus = _with_readers_inside(program, targets, _relu)
+    return _with_readers_inside(with_relus, targets, lambda op, reader: _pool(with_relus, op, reader))
 
 
-def _with_readers_inside(program: Program, target: int, why: Callable[[Op, Op], str]) -> Program:
+def _with_readers_inside(program: Program, targets: tuple[int, ...], why: Callable[[Op, Op], str]) -> Program:
     """One step over all ops: each takes its only reader in, if `why` gives a reason to."""
     readers: dict[int, list[Op]] = {}
-    for op in program.needed_for(target):
+    for op in program.needed_for(*targets):
         for number in set(op.inputs):
             readers.setdefault(number, []).append(op)
     inside: set[int] = set()
@@ -40,7 +40,7 @@ def _with_readers_inside(program: Program, target: int, why: Callable[[Op, Op], 
         if op.output in inside:
             continue
         alone = readers.get(op.output, [])
-        reason = why(op, alone[0]) if len(alone) == 1 and op.output != target else ""
+        reason = why(op, alone[0]) if len(alone) == 1 and op.output not in targets else ""
         if reason:
             inside.add(alone[0].output)
             ops.append(
