@@ -102,3 +102,17 @@ def _head(rng: Rng, build: st.GraphBuilder, made: list[str]) -> str:
     ]
     total = scores[0] if len(scores) == 1 else build.add(st.Add(), *scores)
     return build.add(st.ReLU() if rng.random() < 0.3 else layers.Identity(), total)
+
+
+def twins(seed: int) -> st.Graph:
+    """The network of that number twice, for two inputs, with the same parameters; its end and one node of each are outputs."""
+    rng, one = np.random.default_rng(seed), graph(seed)
+    build, outputs = st.GraphBuilder(), []
+    for side in ("a", "b"):
+        build.input(side, one.input_shape)
+        for node in one.nodes:
+            sources = [side if source == "input" else f"{side}-{source}" for source in node.inputs]
+            share = f"a-{node.name}" if side == "b" and node.parameter_specs else None
+            build.add(node.layer, *sources, name=f"{side}-{node.name}", share=share)
+        outputs += [f"{side}-{one.output}", f"{side}-{one.nodes[rng.integers(len(one.nodes))].name}"]
+    return build.build(tuple(dict.fromkeys(outputs)))

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import striate as st
-from striate.plan import ReferenceEngine, default_engine, lower
+from striate.plan import ReferenceEngine, Session, default_engine, lower, make_engine
 from striate.training.optimizers import Update
+
+from . import drawn as networks
 
 ENGINES = ["reference", *(["native"] if default_engine() == "native" else [])]
 RNG = np.random.default_rng(7)
@@ -273,3 +275,138 @@ def test_mistakes_are_named(engine: str) -> None:
     ):
         two.graph.receptive_field("score")
     assert two.graph.receptive_field("rpool")[0].size == 5
+
+
+def compare(seed: int) -> None:
+    """One drawn network, alone or as twins: outputs, gradients of inputs and parameters, and running statistics.
+
+    As in test_drawn_graphs.py: four digits of the largest, or a few times what the oracle misses in float32.
+    """
+    rng = np.random.default_rng(seed)
+    graph = networks.twins(seed) if seed % 2 else networks.graph(seed)
+    nodes = [node.name for node in graph.nodes]
+    names = (
+        graph.outputs if seed % 2 else tuple(dict.fromkeys([graph.output, *map(str, rng.choice(nodes, 2))]))
+    )
+    training, count = bool(rng.random() < 0.6), int(rng.choice([1, 2, 5, 9, 17, 33]))
+    x = tuple(rng.standard_normal((count, *given.shape)).astype(np.float32) for given in graph.inputs)
+    dys = [
+        None if rng.random() < 0.1 else rng.standard_normal((count, *graph.shape_of(name))).astype(np.float32)
+        for name in names
+    ]
+    parameters = st.initialize(graph, 1)
+    with parameters.edit() as p:
+        p.flat += rng.standard_normal(p.flat.size).astype(np.float32) / 20
+    found: dict[str, list[Any]] = {}
+    for kind in (np.float64, np.float32, None):
+        own = parameters.astype(kind or np.float32)
+        engine = (
+            ReferenceEngine(lower(graph), own, 3)
+            if kind
+            else make_engine("native", lower(graph), own, 3, macs=10**9)
+        )
+        session = Session(engine, names)
+        ys = session.forward(x, training)
+        dx = session.backward(dys)
+        named = {f"y {name}": y for name, y in zip(names, ys, strict=True)} | {"state": own.state}
+        named |= {
+            f"dx {given.name}": one
+            for given, one in zip(graph.inputs, dx if isinstance(dx, tuple) else (dx,), strict=True)
+        }
+        for name, value in {**named, **{f"dw {name}": g for name, g in session.gradients.items()}}.items():
+            found.setdefault(name, []).append(np.array(value))
+    largest = {
+        which: max(
+            np.abs(values[0]).max(initial=0) for name, values in found.items() if name.startswith(which)
+        )
+        for which in ("dx", "dw")
+    }
+    for name, (expected, near, got) in found.items():
+        scale = largest.get(name[:2], np.abs(expected).max(initial=0))
+        worst, usual = np.abs(got - expected).max(initial=0), np.abs(near - expected).max(initial=0)
+        assert worst <= 1e-4 * scale + 6 * usual, (
+            f"{name}: off by {worst / scale:.2g}, float32 by {usual / scale:.2g}"
+        )
+
+
+def compare_all(seeds: range, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with the next instruction set and number of threads."""
+    from striate.plan.extension import schema
+
+    sets = schema.instruction_sets()
+    for seed in seeds:
+        monkeypatch.setenv("STRIATE_ISA", sets[seed % len(sets)])
+        monkeypatch.setenv("STRIATE_THREADS", str(1 + seed % 3))
+        try:
+            compare(seed)
+        except Exception as error:
+            raise AssertionError(f"drawn network {seed}: {error}") from error
+
+
+@pytest.mark.skipif(len(ENGINES) < 2, reason="the native engine was not built")
+@pytest.mark.parametrize("first", range(0, 240, 30))
+def test_sessions_of_drawn_networks_agree_with_the_oracle(
+    first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """(11: sessions)"""
+    compare_all(range(first, first + 30), monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(len(ENGINES) < 2, reason="the native engine was not built")
+@pytest.mark.parametrize("first", range(240, 1240, 50))
+def test_sessions_of_many_drawn_networks_agree_with_the_oracle(
+    first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand more. (11: sessions)"""
+    compare_all(range(first, first + 50), monkeypatch)
+
+
+def _torch_takes(graph: st.Graph) -> bool:
+    """PyTorch normalizes no image of one pixel."""
+    return not any(
+        node.layer.kind == "InstanceNorm2d" and node.output_shape[1:] == (1, 1) for node in graph.nodes
+    )
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("engine", ENGINES)
+def test_gradients_of_drawn_networks_are_torchs(engine: str) -> None:
+    """Of three outputs of twenty networks, to 1e-5 of the largest. (11: sessions)"""
+    import torch
+
+    from striate.interop.torch import to_module
+
+    taken = [seed for seed in range(30) if _torch_takes(networks.graph(seed))][:20]
+    assert len(taken) == 20
+    for seed in taken:
+        rng, graph = np.random.default_rng(seed), networks.graph(seed)
+        model = model_of(graph, engine)
+        names = tuple(
+            dict.fromkeys([graph.output, *(str(n) for n in rng.choice([n.name for n in graph.nodes], 2))])
+        )
+        x = rng.standard_normal((6, *graph.input_shape)).astype(np.float32)
+        module = to_module(model).double()
+        seen: dict[str, Any] = {}
+        for name in names:
+            getattr(module, name).register_forward_hook(
+                lambda _m, _x, y, name=name, seen=seen: seen.update({name: y})
+            )
+        given = torch.from_numpy(x).double().requires_grad_()
+        module(given)
+        session = model.session(names)
+        ys = session.forward(x, training=False)
+        dys = [rng.standard_normal(y.shape).astype(np.float32) for y in ys]
+        sum((seen[name] * torch.from_numpy(dy)).sum() for name, dy in zip(names, dys, strict=True)).backward()
+        dx = session.backward(dys)
+        for name, y in zip(names, ys, strict=True):
+            np.testing.assert_allclose(y, seen[name].detach(), rtol=1e-4, atol=1e-4)
+        theirs = {name: parameter.grad for name, parameter in module.named_parameters()}
+        pairs = [
+            (dx, given.grad),
+            *((g, theirs[name]) for name, g in session.gradients.items() if theirs.get(name) is not None),
+        ]
+        largest = max(np.abs(np.asarray(wanted)).max() for _, wanted in pairs)
+        assert len(pairs) > 1
+        for mine, wanted in pairs:
+            assert np.abs(mine - np.asarray(wanted)).max() <= 1e-5 * largest, f"drawn network {seed}"
