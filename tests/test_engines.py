@@ -21,7 +21,7 @@ import striate as st
 from striate.layers import LAYERS
 from striate.parameters import Parameters
 from striate.plan import ENGINES, default_engine
-from striate.plan.lanes import LOWERINGS
+from striate.plan.algorithms import CHOICES
 from striate.plan.rules import RULES
 from striate.training import Stepped
 from striate.turns import Turns
@@ -97,8 +97,8 @@ def test_a_subclass_of_softmax_is_no_softmax() -> None:
 def test_every_layer_has_a_reference_rule_and_a_lowering_or_none() -> None:
     """Tables are looked up exactly; none names a layer that does not exist. (10: 2.1)"""
     assert set(RULES) == set(LAYERS)
-    assert set(LAYERS) - set(LOWERINGS) == {"MaxPoolIndices2d", "IntoBatch", "OutOfBatch"}
-    assert set(LOWERINGS) <= set(LAYERS)
+    assert set(LAYERS) - set(CHOICES) == {"MaxPoolIndices2d", "IntoBatch", "OutOfBatch"}
+    assert set(CHOICES) <= set(LAYERS)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """Which programs the native engine can run: exact look-ups in the table that it computes from, so that nothing is guessed.
 
-Promises: a program with a layer that it has no kernel for says which. Leaves out: the table (lanes.py).
+Promises: a program with a layer that it has no kernel for says which. Leaves out: the table (algorithms.py).
 """
 
 from __future__ import annotations
 
-from .lanes import LOWERINGS, VIEWS
+from .algorithms import CHOICES, VIEWS
 from .program import Op, Program, named
 
 
@@ -26,7 +26,7 @@ def uncovered(program: Program) -> tuple[Op, ...]:
     return tuple(
         op
         for op in program.ops
-        if op.kind not in LOWERINGS
+        if op.kind not in CHOICES
         or op.options.get("to", "float32") != "float32"
         or (op.kind not in VIEWS and not whole.isdisjoint(op.inputs))
     )

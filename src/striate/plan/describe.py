@@ -9,7 +9,6 @@ from ..graph import Graph
 from .extension import schema
 from .lanes import to_lanes
 from .lower import lower
-from .program import Op
 from .rewrite import fold_batch_norm
 from .rows import Purpose
 
@@ -51,57 +50,23 @@ def describe_plan(graph: Graph, *, training: bool = True) -> tuple[tuple[PlanRow
     rows = []
     for name, struct in zip(lanes.names, lanes.ops, strict=True):
         node, op = graph[name], ops[name]
-        why = "; ".join([_reason(struct, op), *op.record])
+        why = "; ".join([lanes.chosen[name].why, *_details(struct), *op.record])
         size = prod(lanes.program.buffers[op.output].shape) * _FLOAT_BYTES
         share = node.macs / max(1, graph.macs)
         rows.append(PlanRow(name, type(struct).__name__, why, struct.x, struct.y, size, share))
     return tuple(rows), lanes.frame.arena_vectors * _FLOAT_BYTES
 
 
-def _reason(struct: object, op: Op) -> str:
-    """How an op is computed, and why so."""
-    match struct:
-        case schema.Conv():
-            return _convolution(struct)
-        case schema.Linear():
-            first = (
-                "dot products"
-                if op.kind == "Linear"
-                else "a filter as large as its input is a fully connected layer"
-            )
-            cut = "; threads take neurons, whose weights stay in their cache" if struct.by_neurons else ""
-            return f"{first}{cut}; dw is one product for many images"
-        case schema.MaxPool():
-            return "2×2 windows side by side: no maps" if struct.pairs else "any window, by maps of its taps"
-        case schema.BatchNorm():
-            images = (
-                f"groups of {struct.ghost} images"
-                if struct.ghost
-                else "the whole batch, all of which is kept,"
-            )
-            return f"sums over {images} come between two segments"
-        case schema.Pair():
-            return "the second input's gradient" if struct.gradient_only else "place by place"
-        case schema.Copy():
-            return "a copy into place"
-        case schema.Move():
-            return "a map of places"
-        case schema.Reduce():
-            return "each output's places, by a map"
-        case schema.MatMul():
-            return "dot products of each lane"
-        case schema.Resample():
-            return "along one axis: a few taps a position"
-        case schema.Value():
-            return "one number for all lanes"
-        case _:
-            return "one pass over the lanes"
-
-
-def _convolution(struct: schema.Conv) -> str:
-    laid = "from a copy with its padding" if struct.expanded != schema.NONE else "straight from its input"
-    few = "; one by one where a micro-batch holds few images" if struct.few_index != schema.NONE else ""
-    if struct.winners:
-        return f"direct convolution{few}; backward through the winners of the pool after it alone"
-    pool = "; pooled in registers, two rows at a time" if struct.in_registers else ""
-    return f"direct convolution, {laid}{pool}{few}"
+def _details(struct: object) -> list[str]:
+    """What the candidate's own words leave open."""
+    if isinstance(struct, schema.Conv):
+        return [
+            "from a copy with its padding" if struct.expanded != schema.NONE else "straight from its input"
+        ]
+    if isinstance(struct, schema.Pair) and struct.gradient_only:
+        return ["the second input's gradient"]
+    if isinstance(struct, schema.BatchNorm):
+        return [
+            f"groups of {struct.ghost} images" if struct.ghost else "the whole batch, all of which is kept"
+        ]
+    return []

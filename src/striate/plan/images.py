@@ -97,20 +97,26 @@ def output_columns(filters: int, height: int, width: int) -> Ints:
     return columns.ravel()
 
 
-def worth_it(channels: int, kernel: tuple[int, int], wants_dx: bool) -> bool:
-    """Whether a winner, an image, costs less than its share of the dense products: cycles of a 16-lane core.
+def dense_cycles(channels: int, kernel: tuple[int, int], wants_dx: bool) -> float:
+    """What a filter and pooled output cost backward densely: cycles of a 16-lane core, an image a lane.
 
-    Dense: 4 outputs a pooled one, two products a cycle. Winners: the list, and for dw a run's products at two a cycle, one
-    where it crosses a cache line; dx, aligned, is stored at one a cycle.
-
-    >>> worth_it(16, (5, 5), True), worth_it(1, (5, 5), False)
-    (True, False)
+    Four outputs a pooled one, two products a cycle; dw, and dx where it is wanted.
     """
-    dense = 4 * channels * prod(kernel) / RUN / 2 * (1 + wants_dx)
+    return 4 * channels * prod(kernel) / RUN / 2 * (1 + wants_dx)
+
+
+def winners_cycles(channels: int, kernel: tuple[int, int], wants_dx: bool) -> float:
+    """The same through winners: the list, and for dw a run's products at two a cycle, one where it crosses a cache line; dx,
+    aligned, is stored at one a cycle.
+
+    >>> case = (16, (5, 5), True)
+    >>> winners_cycles(*case), dense_cycles(*case)
+    (40.5, 100.0)
+    """
     winners = _LIST_CYCLES + _run_cycles(kernel, _pitch(channels, kernel))
     if wants_dx:
         winners += kernel[0] * _up(kernel[1] * _up(channels)) / RUN
-    return winners < dense
+    return winners
 
 
 def winners_fit(filters: int, strides: tuple[int, int], pooled: tuple[int, int]) -> bool:

@@ -8,7 +8,8 @@ Leaves out: arithmetic of its own; where it must explain (divergence), the refer
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import prod
 from time import perf_counter
 from typing import Any
@@ -117,10 +118,14 @@ def _workspace_bytes(plan: Any, images: int, threads: int, training: bool) -> in
 class NativeEngine:
     """Runs a Program in float32.
 
-    Args:     program; parameters, float32; seed for Dropout; macs of one image, from which threads are chosen.
+    Args:     program; parameters, float32; seed for Dropout; macs of one image, from which threads are chosen; forced,
+              candidates by the names of layers (algorithms.py), in place of those that cost least.
     """
 
-    def __init__(self, program: Program, parameters: Parameters, seed: int = 0, *, macs: int = 0) -> None:
+    def __init__(
+        self, program: Program, parameters: Parameters, seed: int = 0, *, macs: int = 0,
+        forced: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         if parameters.flat.dtype != np.float32:
             raise OptionError(
                 f"the native engine computes in float32, and the parameters are {parameters.flat.dtype}."
@@ -129,6 +134,7 @@ class NativeEngine:
         self.gradients = np.zeros_like(parameters.flat)
         chosen_isa()  # raises for one that is not offered
         self.threads = thread_limit()
+        self._forced = tuple((forced or {}).items())
         self._plans: dict[Purpose, Any] = {}
         self._foldings: dict[tuple[int, ...], Folding | None] = {}
         # Work memory that no call is using: of predictions, of training steps. A call takes one out and puts it back, so
@@ -238,7 +244,7 @@ class NativeEngine:
         if purpose not in self._plans:
             folding = None if purpose.backward else self._folding(purpose.targets)
             program = self.program if folding is None else folding.program
-            self._plans[purpose] = to_lanes(program, purpose).plan(chosen_isa())
+            self._plans[purpose] = to_lanes(program, replace(purpose, forced=self._forced)).plan(chosen_isa())
         return self._plans[purpose]
 
     def _run(

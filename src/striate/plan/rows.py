@@ -29,13 +29,15 @@ class Purpose:
     """What a native program is made for.
 
     Fields:  targets, the buffers wanted; backward, whether it has a backward pass for the gradients of the parameters;
-             input_gradients, and of the inputs; frozen: with a backward pass, layers behave as in prediction all the same
+             input_gradients, and of the inputs; frozen: with a backward pass, layers behave as in prediction all the same;
+             forced, candidates by the names of ops, which are otherwise chosen by cost
     """
 
     targets: tuple[int, ...]
     backward: bool = False
     input_gradients: bool = False
     frozen: bool = False
+    forced: tuple[tuple[str, str], ...] = ()
 
     @property
     def as_in_training(self) -> bool:

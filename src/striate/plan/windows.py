@@ -16,7 +16,16 @@ import numpy as np
 from ..shapes import TransposedAxis, WindowAxis, pair, transposed_axes, window_axes
 from .arena import BACKWARD, FORWARD, FORWARD_ALONE, Row, scratch
 from .extension import schema
-from .images import ImageLayout, few_index, image_layout, order_floats, output_columns, winners_fit, worth_it
+from .images import (
+    ImageLayout,
+    dense_cycles,
+    few_index,
+    image_layout,
+    order_floats,
+    output_columns,
+    winners_cycles,
+    winners_fit,
+)
 from .layout import Ints, back_expansion, expansion, packed_order, tap_offsets, window_counts, window_taps
 from .program import Op
 from .rewrite.fuse import in_pairs, pool_windows
@@ -24,11 +33,22 @@ from .rows import Rows
 
 _FEWEST_LANES = 4
 _FILTERS_TO_ORDER = 48  # from so many on, ordering an image's winners by place pays (docs/decisions/0002)
+_MAP_CYCLES = 8.0  # four outputs written, and read again
 _WEIGHTS_TO_SPLIT = 1 << 16  # of a fully connected layer, so that its weights are worth keeping with one core
 _OF_VECTORS = {"Flatten", "Linear", "Dropout", "Add", "Concat", "ReLU", "LeakyReLU", "Sigmoid", "Tanh"}
 
 
-def linear(to: Rows, op: Op) -> None:
+def stays_whole(to: Rows, op: Op) -> str:
+    """Why threads do not take the neurons of a fully connected layer in turn; "" where they may."""
+    weights = prod(to.program.parameter_specs[dict(op.parameters)["weight"]].shape)
+    if weights < _WEIGHTS_TO_SPLIT:
+        return f"its {weights:,} weights stay in every core's cache"
+    if others := [other for other in to.ops if other.kind not in _OF_VECTORS]:
+        return f"the network has more than vectors: {others[0].where}"
+    return ""
+
+
+def linear(to: Rows, op: Op, *, by_neurons: bool = False) -> None:
     """A fully connected layer, or a filter as large as its input, which is one."""
     names, struct = dict(op.parameters), schema.Linear()
     struct.c, struct.k = to.size(op.inputs[0]), to.program.parameter_specs[names["weight"]].shape[0]
@@ -38,20 +58,29 @@ def linear(to: Rows, op: Op) -> None:
     # Where several ops share the weights: what was and what will be added to dw.
     same = [other for other in to.ops if dict(other.parameters).get("weight") == names["weight"]]
     struct.adds, struct.awaits = int(op is not same[0]), int(op is not same[-1])
-    of_vectors = all(other.kind in _OF_VECTORS for other in to.ops)
-    struct.by_neurons = int(struct.c * struct.k >= _WEIGHTS_TO_SPLIT and of_vectors)
+    struct.by_neurons = int(by_neurons)
     to.row(op, struct)
     to.kept += struct.k + (0 if struct.reads_input != schema.NONE else struct.c)
     to.whole.append((struct.weight, struct.weight + struct.c * struct.k))
 
 
-def pool(to: Rows, op: Op) -> None:
+def windows_of(to: Rows, op: Op) -> tuple[WindowAxis, ...]:
+    """The windows of a pool."""
+    return pool_windows(to.program, op)
+
+
+def not_pairs(to: Rows, op: Op, axes: tuple[WindowAxis, ...]) -> str:
+    """Why a pool's windows are not 2×2 side by side; "" where they are."""
+    return "" if in_pairs(axes) else "its windows are not 2×2 side by side"
+
+
+def pool(to: Rows, op: Op, axes: tuple[WindowAxis, ...], *, pairs: bool = False) -> None:
     """Any pool that no convolution has taken in."""
-    rows, cols = pool_windows(to.program, op)
+    rows, cols = axes
     struct: schema.MaxPool | schema.PowerPool | schema.AveragePool
     if op.kind == "MaxPool2d":
         struct = schema.MaxPool()
-        struct.pairs = int(in_pairs((rows, cols)))
+        struct.pairs = int(pairs)
     elif op.kind == "LpPool2d":
         struct = schema.PowerPool()
         struct.power = float(op.options["p"])
@@ -125,12 +154,83 @@ def filters_of(to: Rows, op: Op) -> Filters:
     return Filters(axes, maps, strides, dilations, groups, index + to.weights[name], mode, transposed)
 
 
-def convolution(to: Rows, op: Op) -> None:
+def free(to: Rows, op: Op, filters: Filters) -> float:
+    """Less than any other."""
+    return -1.0
+
+
+def not_covering(to: Rows, op: Op, filters: Filters) -> str:
+    """Why a convolution is no fully connected layer; "" where it is one."""
+    if not filters.covers:
+        return "its filters are smaller than its input"
+    shares = dict(op.parameters)["weight"] in to.shared  # elsewhere it need not be one
+    return "it shares its filters" if shares else ""
+
+
+def _pooled(op: Op) -> bool:
+    return any(other.kind == "MaxPool2d" for other in op.fused)
+
+
+def not_few(to: Rows, op: Op, filters: Filters) -> str:
+    """Why images are not convolved one by one where a micro-batch holds few of them; "" where they may be."""
+    if to.training:
+        return "it is good for prediction alone"
+    return "" if filters.by_image else "its images cannot be laid out one by one"
+
+
+def not_in_registers(to: Rows, op: Op, filters: Filters) -> str:
+    """Why the pool after a convolution is not made in registers; "" where it may be."""
+    columns = filters.axes[1].output_size
+    if not _pooled(op):
+        return "no 2×2 pool is fused with it"
+    if to.training:
+        return "backward reads the map before the pool"
+    if columns > schema.POOLED_WIDTH:
+        return f"its rows of {columns} outputs are longer than {schema.POOLED_WIDTH}"
+    return ""
+
+
+def not_few_in_registers(to: Rows, op: Op, filters: Filters) -> str:
+    """Why not both; "" where both."""
+    return not_few(to, op, filters) or not_in_registers(to, op, filters)
+
+
+def not_by_winners(to: Rows, op: Op, filters: Filters) -> str:
+    """Why backward does not go through the winners of the pool after it alone; "" where it may."""
+    pooled = to.shape(op.output)
+    if not _pooled(op):
+        return "no 2×2 pool is fused with it"
+    if not to.training:
+        return "it has no backward pass"
+    if not filters.by_image:
+        return "its images cannot be laid out one by one"
+    fits = winners_fit(len(filters.index), filters.strides, (pooled[1], pooled[2]))
+    return "" if fits else "its winners' places do not fit a list"
+
+
+def winners_cost(to: Rows, op: Op, filters: Filters) -> float:
+    """Cycles a filter and pooled output, backward through winners."""
+    _, channels, *kernel = filters.index.shape
+    return winners_cycles(channels, (kernel[0], kernel[1]), to.trains[op.inputs[0]])
+
+
+def dense_cost(to: Rows, op: Op, filters: Filters) -> float:
+    """Cycles a filter and pooled output of the dense products that candidates do not share: backward, in training."""
+    _, channels, *kernel = filters.index.shape
+    if not to.training:
+        return 0.0
+    return dense_cycles(channels, (kernel[0], kernel[1]), to.trains[op.inputs[0]])
+
+
+def mapped_cost(to: Rows, op: Op, filters: Filters) -> float:
+    """The same, and what it takes to write four outputs of a map and read them again for the pool, in prediction."""
+    return dense_cost(to, op, filters) + (_MAP_CYCLES if _pooled(op) and not to.training else 0.0)
+
+
+def convolution(
+    to: Rows, op: Op, filters: Filters, *, winners: bool = False, few: bool = False, registers: bool = False
+) -> None:
     """A convolution with the ReLU and the pool that are fused with it."""
-    filters = filters_of(to, op)
-    if filters.covers and dict(op.parameters)["weight"] not in to.shared:  # elsewhere it need not be one
-        linear(to, op)
-        return
     struct, names = schema.Conv(), dict(op.parameters)
     struct.c, struct.h, struct.w = to.shape(op.inputs[0])
     struct.k, _, struct.r, struct.s = filters.index.shape
@@ -138,32 +238,18 @@ def convolution(to: Rows, op: Op) -> None:
     struct.stride_h, struct.stride_w = filters.strides
     struct.groups, struct.relu = filters.groups, int(any(other.kind == "ReLU" for other in op.fused))
     struct.weight, struct.bias = to.weights[names["weight"]], to.bias(names)
+    struct.winners, struct.pooled, struct.in_registers = int(winners), int(_pooled(op)), int(registers)
     row = to.row(op, struct)
     _forward(to, row, filters)
-    pooled = any(other.kind == "MaxPool2d" for other in op.fused)
-    winners = pooled and to.training and _by_winners(to, op, row, filters)
-    struct.winners = int(winners)
-    if filters.by_image and (winners or not to.training):
+    if few:
         layout = image_layout((struct.c, struct.h, struct.w), (struct.r, struct.s), filters.maps)
         _few(to, row, layout, filters)
         if winners:
             _winners(to, row, to.shape(op.output), layout, filters)
-    struct.pooled, struct.in_registers = int(pooled), 0
-    if pooled:
+    if struct.pooled:
         _pool(to, row, to.shape(op.output))
     if row.wants_dx and not winners:
         _back(to, row, filters)
-
-
-def _by_winners(to: Rows, op: Op, row: Row, filters: Filters) -> bool:
-    """Whether its pool's winners alone go backward: where that pays, and their places fit."""
-    struct: schema.Conv = row.struct
-    pooled = to.shape(op.output)
-    return (
-        filters.by_image
-        and worth_it(struct.c, (struct.r, struct.s), row.wants_dx)
-        and winners_fit(struct.k, filters.strides, (pooled[1], pooled[2]))
-    )
 
 
 def _forward(to: Rows, row: Row, filters: Filters) -> None:
@@ -183,11 +269,10 @@ def _forward(to: Rows, row: Row, filters: Filters) -> None:
 
 
 def _pool(to: Rows, row: Row, shape: tuple[int, ...]) -> None:
-    """The pool after a convolution: in inference from each pair of rows in registers where they are short enough."""
+    """The pool after a convolution, from its map, or from each pair of rows in registers."""
     struct: schema.Conv = row.struct
     size = struct.k * struct.p * struct.q
     _, struct.pool_p, struct.pool_q = shape
-    struct.in_registers = int(not to.training and struct.q <= schema.POOLED_WIDTH)
     if to.training:
         row.places["map"] = scratch(size, FORWARD)
         row.places.setdefault("d_map", scratch(size, BACKWARD))
