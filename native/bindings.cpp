@@ -20,21 +20,24 @@
 #include <cxxabi.h>
 #endif
 
+#include "kernels/table.h"
 #include "pool.h"
 #include "program.h"
+#include "schedule.h"
 #include "schema_bindings.h"
 #include "verify.h"
+#include "workspace.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace striate {
 #if defined(__x86_64__)
-namespace baseline { extern const Isa isa; }
-namespace avx2 { extern const Isa isa; }
-namespace avx512 { extern const Isa isa; }
+namespace baseline { extern const Kernels kernels; }
+namespace avx2 { extern const Kernels kernels; }
+namespace avx512 { extern const Kernels kernels; }
 #else
-namespace baseline { extern const Isa isa; }
+namespace baseline { extern const Kernels kernels; }
 #endif
 
 namespace {
@@ -92,31 +95,31 @@ void warn_of(const Visit& visit, int64_t threads) {
 }
 
 // Best first; filled once from what the processor says, and never destroyed: a daemon thread may read it at the end.
-const std::vector<const Isa*>& supported() {
-  static const std::vector<const Isa*>& found = *[] {
-    auto* made = new std::vector<const Isa*>;
+const std::vector<const Kernels*>& supported() {
+  static const std::vector<const Kernels*>& found = *[] {
+    auto* made = new std::vector<const Kernels*>;
     auto& list = *made;
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512bw"))
-      list.push_back(&avx512::isa);
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) list.push_back(&avx2::isa);
+      list.push_back(&avx512::kernels);
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) list.push_back(&avx2::kernels);
 #endif
-    list.push_back(&baseline::isa);
+    list.push_back(&baseline::kernels);
     return made;
   }();
   return found;
 }
 
-const Isa& isa_named(const std::string& name) {
-  for (const Isa* isa : supported())
-    if (name.empty() || name == isa->name) return *isa;
-  throw std::invalid_argument("this processor does not offer " + name);
+const Kernels& kernels_of(const std::string& isa) {
+  for (const Kernels* one : supported())
+    if (isa.empty() || isa == one->name) return *one;
+  throw std::invalid_argument("this processor does not offer " + isa);
 }
 
 struct Plan {
-  const Isa& isa;
+  const Kernels& kernels;
   std::vector<OpStruct> structs;
   std::vector<std::string> names;
   std::vector<int32_t> table;
@@ -126,7 +129,7 @@ struct Plan {
 
   Plan(const std::string& isa_name, nb::list ops_given, std::vector<std::string> names_given, nb::object table_given,
        const Frame& frame, nb::list inputs_given, nb::list outputs_given)
-      : isa(isa_named(isa_name)), names(std::move(names_given)) {
+      : kernels(kernels_of(isa_name)), names(std::move(names_given)) {
     const auto table_in = array<const int32_t>(table_given, "table");
     table.assign(table_in.data(), table_in.data() + table_in.size());
     for (nb::handle op : ops_given) structs.push_back(op_struct(op));
@@ -135,16 +138,16 @@ struct Plan {
     for (nb::handle port : inputs_given) inputs.push_back(nb::cast<Port>(port));
     for (nb::handle port : outputs_given) outputs.push_back(nb::cast<Port>(port));
     program = {frame, inputs.data(), outputs.data(), static_cast<int64_t>(inputs.size()), static_cast<int64_t>(outputs.size()), ops.data(), static_cast<int64_t>(ops.size()), table.data(), static_cast<int64_t>(table.size())};
-    verify(program, isa.lanes, names);
+    verify(program, kernels.lanes, names);
   }
 
   int64_t workspace_bytes(int64_t n, int64_t threads, bool training) const {
     if (n < 1 || threads < 1) throw std::invalid_argument("images and threads must be at least 1");
-    const int64_t bytes = isa.workspace_bytes(program, n, threads, training);
+    const int64_t bytes = layout(program, kernels.lanes, n, threads, training).total;
     if (bytes < 0)
       throw std::overflow_error(std::to_string(n) + " images and " + std::to_string(threads) + " threads, at " +
                                 std::to_string(program.frame.arena_vectors) + " vectors a micro-batch of " +
-                                std::to_string(isa.lanes) + " and " + std::to_string(program.frame.parameters) +
+                                std::to_string(kernels.lanes) + " and " + std::to_string(program.frame.parameters) +
                                 " parameters, come to more than 2^63 - 1 bytes");
     return bytes;
   }
@@ -183,7 +186,7 @@ struct Plan {
     check(static_cast<int64_t>(workspace.size()) >= workspace_bytes(call.n, threads, call.training), "the workspace is too small");
     const Visit visit(threads);
     warn_of(visit, threads);
-    return without_gil([&] { return isa.run(program, call); });
+    return without_gil([&] { return execute(kernels, program, call); });
   }
 
   Feed read_feed(nb::dict d, int64_t n) const {
@@ -277,11 +280,11 @@ NB_MODULE(_native, m) {
   striate::bind_schema(m);
   m.def("instruction_sets", [] {
     std::vector<std::string> names;
-    for (const auto* isa : striate::supported()) names.emplace_back(isa->name);
+    for (const auto* one : striate::supported()) names.emplace_back(one->name);
     return names;
   });
   m.def("multiply_adds", [](const std::string& isa, int64_t count) {
-    const striate::Isa& chosen = striate::isa_named(isa);
+    const striate::Kernels& chosen = striate::kernels_of(isa);
     striate::without_gil([&] { return chosen.multiply_adds(count); });
     return count * chosen.lanes;
   }, "isa"_a, "count"_a);
@@ -289,8 +292,8 @@ NB_MODULE(_native, m) {
       .def(nb::init<const std::string&, nb::list, std::vector<std::string>, nb::object, const striate::Frame&, nb::list,
                     nb::list>(),
            "isa"_a, "ops"_a, "names"_a, "table"_a, "frame"_a, "inputs"_a, "outputs"_a)
-      .def_prop_ro("isa", [](const Plan& plan) { return std::string(plan.isa.name); })
-      .def_prop_ro("lanes", [](const Plan& plan) { return plan.isa.lanes; })
+      .def_prop_ro("isa", [](const Plan& plan) { return std::string(plan.kernels.name); })
+      .def_prop_ro("lanes", [](const Plan& plan) { return plan.kernels.lanes; })
       .def_prop_ro("takes_feeds", &Plan::takes_feeds)
       .def("workspace_bytes", &Plan::workspace_bytes, "n"_a, "threads"_a, "training"_a)
       .def("run", &Plan::run, "x"_a, "parameters"_a, "state"_a, "scores"_a, "workspace"_a, "threads"_a,

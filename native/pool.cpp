@@ -21,7 +21,6 @@
 #include <unistd.h>
 #endif
 
-#include "program.h"
 #include "pool.h"
 
 namespace striate {

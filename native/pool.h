@@ -1,10 +1,17 @@
-// What the bindings ask of the threads that stay (pool.cpp). The executor knows only `parallel` and `on_each` (program.h).
+// Threads that stay (pool.cpp): a visit is a call from Python; the scheduler runs regions in it.
 #pragma once
 #include <cstdint>
 
 namespace striate {
 
 constexpr int64_t MOST_THREADS = 256;
+
+// Run task(i, thread, context) for i = 0 … tasks−1 on up to `threads` threads; returns when all are done.
+using Task = void (*)(int64_t index, int64_t thread, void* context);
+void parallel(int64_t tasks, int64_t threads, Task task, void* context);
+// Run task(t, t, context) once on each of `threads` threads: what a thread does in one such region lies in its cache
+// for the next.
+void on_each(int64_t threads, Task task, void* context);
 
 // One call from Python, from its beginning to its end: it starts what threads are missing, so that nothing within the call
 // is allocated or fails; and it counts, since calls that run at the same time share the cores.

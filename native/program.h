@@ -1,7 +1,6 @@
-// What a call of the executor takes beside its program (schema.h), what an instruction set offers, and the pool of threads.
-// Plain data: compiled once per instruction set, and no function compiled for one may be linked into another.
+// What a call of the executor takes beside its program (schema.h).
+// Plain data: compiled once per instruction set too, and no function compiled for one may be linked into another.
 #pragma once
-#include <cstddef>
 #include <cstdint>
 
 #include "schema.h"
@@ -42,24 +41,8 @@ struct Call {
   uint64_t seed;
   int64_t step;
   Optimizer optimizer;
-  void* arena;                                  // one piece of memory, aligned; see workspace_bytes
+  void* arena;                                  // one piece of memory, aligned; see workspace.h
   double* seconds;                              // or null: of each op, forward and backward, added up; one thread
 };
-
-// What an instruction set offers.
-struct Isa {
-  const char* name;
-  int lanes;
-  int64_t (*workspace_bytes)(const Program&, int64_t n, int64_t threads, int64_t training);  // -1: more than 2⁶³ − 1
-  double (*run)(const Program&, const Call&);   // returns the mean loss
-  double (*multiply_adds)(int64_t);             // so many independent vector multiply-adds, in registers: their sum
-};
-
-// Run task(i, context) for i = 0 … tasks−1 on up to `threads` threads; returns when all are done.
-using Task = void (*)(int64_t index, int64_t thread, void* context);
-void parallel(int64_t tasks, int64_t threads, Task task, void* context);
-// Run task(t, t, context) once on each of `threads` threads: what a thread does in one such region lies in its cache
-// for the next.
-void on_each(int64_t threads, Task task, void* context);
 
 }  // namespace striate

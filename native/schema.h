@@ -5,7 +5,7 @@
 // lie in the table of 32-bit integers; weight, bias and state are offsets in the parameters and the running statistics, in
 // floats; packed weights in the memory for those. NONE: there is none.
 //
-// Plain data: this header is compiled once per instruction set, and no function compiled for one may be linked into another.
+// Plain data: this header is compiled once per instruction set too, and no function compiled for one may be linked into another.
 #pragma once
 #include <cstdint>
 
@@ -19,7 +19,7 @@ enum class Kind : int64_t {
   INSTANCE_NORM, RESPONSE_NORM, PRELU, COPY, MOVE, PAIR, REDUCE, MATMUL, RESAMPLE, VALUE, KINDS
 };
 
-// Functions of one number (curves.inl); their constants are Curve's a and b.
+// Functions of one number (lanes/curves.h); their constants are Curve's a and b.
 enum Function : int64_t {
   ELU, HARD_SIGMOID, HARD_SWISH, SOFTPLUS, SOFTSIGN, GELU, GELU_TANH, MISH, CLIP, ABSOLUTE, NEGATE, EXPONENTIAL, LOGARITHM,
   SQUARE_ROOT, FUNCTIONS
@@ -44,12 +44,12 @@ struct Conv {
   // The pool: made from `map`, what the convolution alone gives, which backward reads too (d_map: its gradient); or, in
   // inference, from each pair of rows in registers.
   int64_t pooled, in_registers, pool_p, pool_q, map, d_map;
-  // Backward through the pool's winners alone (winners.inl): images laid out one by one, image_rows rows of image_width
+  // Backward through the pool's winners alone (kernels/winners.h): images laid out one by one, image_rows rows of image_width
   // floats; runs of a filter row; the index of dw. d_map then holds lists of winners.
   int64_t winners, image_rows, image_width, image_row_map, image_col_map, image_pitch, image_run, image_index;
   int64_t image_x, image_dx, image_dw, image_order;
   int64_t dx_width, dx_col_map, dx_pitch, dx_run, dx_index;        // the same of dx, whose pixels lie further apart
-  // A micro-batch of few images (images.inl): index and place of its weights; x and y image by image; y's map. few_index
+  // A micro-batch of few images (kernels/images.h): index and place of its weights; x and y image by image; y's map. few_index
   // NONE: never.
   int64_t few_index, few_packed, few_lanes, few_run, few_x, few_y, few_col_map;
 };
@@ -120,7 +120,7 @@ struct ResponseNorm {
   double alpha, beta, k;
 };
 
-// Tensors moved about and combined (tensors.inl).
+// Tensors moved about and combined.
 struct Copy {
   int64_t x, y, dx, dy, accumulate, count;
   int64_t add;                                  // y is added to
@@ -152,6 +152,14 @@ struct Value {                                  // a tensor of the network's own
   int64_t x, y, dx, dy, accumulate, count, weight, state;
 };
 
+// All of them, in the kinds' order: what has something for each kind is made from this list.
+template <class... T>
+struct StructList {
+  static_assert(sizeof...(T) == static_cast<int64_t>(Kind::KINDS), "a struct a kind");
+};
+using Structs = StructList<Conv, Linear, MaxPool, AveragePool, PowerPool, Relu, LeakyRelu, Sigmoid, Tanh, Curve, Softmax, Dropout,
+                           BatchNorm, InstanceNorm, ResponseNorm, Prelu, Copy, Move, Pair, Reduce, MatMul, Resample, Value>;
+
 struct Op {
   Kind kind;
   const void* fields;                           // the struct of that kind
@@ -182,7 +190,7 @@ struct Program {
 };
 
 // What algorithms are made for; plans keep to it.
-constexpr int64_t SLOTS = 8;                    // see update.inl; and the most threads that a training step keeps busy
+constexpr int64_t SLOTS = 8;                    // that gradients are added up in; and the most threads that a training step keeps busy
 constexpr int64_t POOLED_WIDTH = 64;            // outputs in a row of a Conv pooled in registers, at most
 constexpr int64_t RUN = 16;                     // floats that runs, and channels in lanes, are rounded up to
 constexpr int64_t FILTERS_A_TILE = 4;           // of a convolution: packed together

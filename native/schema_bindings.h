@@ -8,10 +8,9 @@
 
 namespace striate {
 
-using OpStruct = std::variant<Conv, Linear, MaxPool, AveragePool, PowerPool, Relu, LeakyRelu, Sigmoid, Tanh, Curve, Softmax,
-                              Dropout, BatchNorm, InstanceNorm, ResponseNorm, Prelu, Copy, Move, Pair, Reduce, MatMul, Resample,
-                              Value>;
-static_assert(std::variant_size_v<OpStruct> == static_cast<size_t>(Kind::KINDS), "a struct a kind, in the kinds' order");
+template <class... T>
+std::variant<T...> variant_of(StructList<T...>);
+using OpStruct = decltype(variant_of(Structs{}));  // its index is the kind
 
 // A copy of the struct behind a Python object; std::invalid_argument if it is none.
 OpStruct op_struct(nanobind::handle op);

@@ -1,6 +1,6 @@
 """Images laid out one by one: for backward by the winners of a pool, and for micro-batches that hold few images.
 
-Promises: the tables that native/winners.inl and native/images.inl read; whether winners are worth it.
+Promises: the tables that native/kernels/winners.h and images.h read; whether winners are worth it.
 Leaves out: the arithmetic; which operations may take it (lanes.py).
 """
 
@@ -120,7 +120,7 @@ def winners_cycles(channels: int, kernel: tuple[int, int], wants_dx: bool) -> fl
 
 
 def winners_fit(filters: int, strides: tuple[int, int], pooled: tuple[int, int]) -> bool:
-    """Whether a winner's place fits native/winners.inl's Winner: 15 bits of row, 16 of column; and 31 bits count them all.
+    """Whether a winner's place fits the Winner of native/kernels/winners.h: 15 bits of row, 16 of column; and 31 bits count them all.
 
     >>> winners_fit(3, (1, 1), (16384, 32768)), winners_fit(3, (1, 1), (2, 32769))
     (True, False)

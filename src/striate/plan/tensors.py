@@ -1,7 +1,7 @@
 """Tensors moved about, reduced, resized and combined, as rows: every rearrangement is one map of places.
 
 Promises: what the layers of the same names say, forward and backward. Leaves out: layers with filters or windows
-(windows.py); the loops (native/tensors.inl).
+(windows.py); the loops (native/kernels/lanes/move.h and combine.h).
 """
 
 from __future__ import annotations

@@ -306,7 +306,7 @@ def _back(to: Rows, row: Row, filters: Filters) -> None:
 
 
 def _few(to: Rows, row: Row, layout: ImageLayout, filters: Filters) -> None:
-    """Another way forward, for micro-batches that hold few images: see images.py and native/images.inl."""
+    """Another way forward, for micro-batches that hold few images: see images.py and native/kernels/images.h."""
     struct: schema.Conv = row.struct
     index, struct.few_lanes, struct.few_run = few_index(layout, filters.index, struct.bias)
     struct.image_rows, struct.image_width, struct.image_pitch = len(layout.rows), layout.width, layout.pitch
@@ -323,7 +323,7 @@ def _few(to: Rows, row: Row, layout: ImageLayout, filters: Filters) -> None:
 
 
 def _winners(to: Rows, row: Row, pooled: tuple[int, ...], layout: ImageLayout, filters: Filters) -> None:
-    """Backward through the pool's winners alone: see images.py and native/winners.inl."""
+    """Backward through the pool's winners alone: see images.py and native/kernels/winners.h."""
     struct: schema.Conv = row.struct
     kernel, places = (struct.r, struct.s), prod(pooled[1:])
     struct.image_index, struct.image_run = to.keep(layout.index), layout.run

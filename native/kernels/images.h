@@ -1,9 +1,14 @@
 // Single images beside lanes of images: the way between the two, and the convolution of a micro-batch that holds so few
 // images that most lanes would be empty. There an image is laid out by itself, (rows, columns, channels), and the output's
-// channels lie in the lanes. Included by executor.cpp inside the namespace of one instruction set.
+// channels lie in the lanes.
 //
 // Register budget: PIXELS·FILTERS accumulators, at most 24 of 512 bits (10 where there are 16 registers), and a vector of
 // weights for each of FILTERS.
+#pragma once
+#include "lanes/op.h"
+#include "lanes/pool.h"
+
+namespace striate::STRIATE_ISA {
 
 constexpr int FEW_FILTERS = 2, FEW_PIXELS = L >= 16 ? 12 : 5;
 
@@ -103,3 +108,41 @@ static void few_convolve(const FewWindow& o, int64_t top, int64_t bottom) {
       }
   }
 }
+
+// ── the op ───────────────────────────────────────────────────────────────────────────────────────
+
+// Whether a micro-batch holds so few images that they are better convolved one by one, output channels in the lanes.
+static bool few(const Conv& o, int images) { return o.few_index >= 0 && 5 * images * o.few_lanes < 4 * L * o.k; }
+
+// Weights (filter row, float of its run, output channel), and the biases after them.
+static void prepare_few(const Program& program, const Conv& o, const float* parameters, float* packed) {
+  const int32_t* index = program.table + o.few_index;
+  for (int64_t j = 0; j < (o.r * o.few_run + 1) * o.few_lanes; ++j)
+    packed[o.few_packed + j] = index[j] < 0 ? 0.0f : parameters[index[j]];
+}
+
+static Stages few_stages(const Conv& o) { return {0, o.pooled ? 4 : 3}; }
+
+// Stage 0 lays x out image by image, 1 convolves, 2 turns y into lanes, 3 is the pool after it.
+static void few_forward(const At& at, const Conv& o) {
+  const int32_t* table = at.run.program.table;
+  const Share share = at.share;
+  V* a = arena(at);
+  const int64_t width = o.image_width, image = o.image_rows * width + RUN, lanes = o.few_lanes;
+  const int64_t y_width = (o.q * lanes + RUN - 1) / RUN * RUN, y_image = o.p * y_width;
+  auto *x = reinterpret_cast<float*>(a + o.few_x), *y = reinterpret_cast<float*>(a + o.few_y);
+  if (at.stage == 0)
+    return to_images(a + o.x, x, o.w, width, image, table + o.image_row_map, table + o.image_col_map,
+                     begin_of(share, o.image_rows), end_of(share, o.image_rows), at.images);
+  if (at.stage == 2)
+    return from_images(y, a + (o.pooled ? o.map : o.y), o.q, y_width, y_image, nullptr, table + o.few_col_map,
+                       begin_of(share, o.p), end_of(share, o.p), false, true, at.images);
+  if (at.stage == 3) return pool_of_map(at, o);
+  const float* w = at.run.packed + o.few_packed;
+  for (int l = 0; l < at.images; ++l)
+    few_convolve({x + l * image, y + l * y_image, o.q, y_width, lanes, width, o.stride_h * width,
+                  o.stride_w * o.image_pitch, o.r, o.few_run, w, w + o.r * o.few_run * lanes, o.relu != 0},
+                 begin_of(share, o.p), end_of(share, o.p));
+}
+
+}  // namespace striate::STRIATE_ISA

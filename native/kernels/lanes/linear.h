@@ -1,4 +1,18 @@
-// Fully connected layers over lanes.
+// Fully connected layers over lanes: y (K) = w (K, C) · x (C) + bias of each lane.
+//
+// The gradient of the weights is one matrix product for many micro-batches, dw = dyᵀ·x: rows of x (n, C) are kept as floats, dy
+// as (micro-batch, K, lane), for a whole round. No weight is summed over lanes, none goes through slots.
+#pragma once
+#include <string.h>
+
+#include "op.h"
+
+namespace striate::STRIATE_ISA {
+
+// Neurons, and vectors of columns, of a tile of dw; neurons are shared out by the KB.
+constexpr int KB = L >= 16 ? 6 : 4, CB = L >= 16 ? 4 : 2;
+
+// ── forward ──────────────────────────────────────────────────────────────────────────────────────
 
 // T neurons over M micro-batches whose inputs lie `apart` vectors from each other, as do their outputs.
 template <int T, int M>
@@ -29,6 +43,16 @@ static void linear_forward(const V* x, V* y, int64_t apart, const float* w, cons
   for (; k < K; ++k) linear_rows<1, M>(x, y + k, apart, w + k * C, bias ? bias + k : nullptr, C, relu);
 }
 
+static void forward(const At& at, const Linear& o) {
+  const int64_t k = begin_of(at.share, o.k, 8), end = end_of(at.share, o.k, 8);
+  const float* parameters = at.run.call.parameters;
+  V* a = arena(at);
+  linear_forward<1>(a + o.x, a + o.y + k, 0, parameters + o.weight + k * o.c, o.bias >= 0 ? parameters + o.bias + k : nullptr,
+                    o.c, end - k, o.relu != 0);
+}
+
+// ── backward ─────────────────────────────────────────────────────────────────────────────────────
+
 template <int T>
 static void linear_columns(const V* dy, V* dx, const float* w, int64_t C, int64_t K, bool accumulate) {
   V acc[T];
@@ -49,9 +73,54 @@ static void linear_backward_x(const V* dy, V* dx, const float* w, int64_t C, int
   for (; c < end; ++c) linear_columns<1>(dy, dx + c, w + c, C, K, accumulate);
 }
 
-// The gradient of a fully connected layer's weights is one matrix product for many micro-batches, dw = dyᵀ·x: rows of
-// x (n, C) are kept as floats, dy as (micro-batch, K, lane). No weight is summed over lanes, none goes through slots.
-constexpr int KB = L >= 16 ? 6 : 4, CB = L >= 16 ? 4 : 2;
+// What a layer keeps of a round, until its dw is made: x (n, C), dy (micro-batch, K, lane).
+static float* kept_x(const Run& run, const Linear& o) { return run.kept + o.kept * run.round * L; }
+static float* kept_dy(const Run& run, const Linear& o) {
+  return kept_x(run, o) + (o.reads_input != NONE ? 0 : run.round * o.c * L);
+}
+
+static Stages backward_stages(const Linear& o) { return {0, o.dx >= 0 && !o.by_neurons ? 2 : 1}; }
+
+// Stage 0 keeps x and dy for linear_weights, which makes dw of a whole round at once; 1 makes dx.
+static void backward(const At& at, const Linear& o) {
+  V* a = arena(at);
+  if (at.stage == 1) {
+    const int64_t c = begin_of(at.share, o.c, 8), end = end_of(at.share, o.c, 8);
+    return linear_backward_x(a + o.dy, a + o.dx, at.run.call.parameters + o.weight, o.c, o.k, c, end, o.accumulate != 0);
+  }
+  const int64_t kept = at.micro_batch - at.run.first, k = begin_of(at.share, o.k), end = end_of(at.share, o.k);
+  through_relu(a + o.y, a + o.dy, 1, o.relu != 0, place_in(at.slot, o.bias), k, end);
+  if (at.share.index == 0 && o.reads_input == NONE)
+    turn_over(reinterpret_cast<const float*>(a + o.x), L, kept_x(at.run, o) + kept * L * o.c, o.c, o.c);
+  memcpy(kept_dy(at.run, o) + (kept * o.k + k) * L, a + o.dy + k, (end - k) * sizeof(V));
+}
+
+// ── by neurons: all images of a round, between two barriers ──────────────────────────────────────
+
+// A share of the neurons.
+static void neurons_forward(const Run& run, const Linear& o, Share share) {
+  const float *w = run.call.parameters + o.weight, *bias = o.bias >= 0 ? run.call.parameters + o.bias : nullptr;
+  const int64_t apart = run.program.frame.arena_vectors, k = begin_of(share, o.k, KB), end = end_of(share, o.k, KB);
+  if (k == end) return;
+  const float *own = w + k * o.c, *own_bias = bias ? bias + k : nullptr;
+  const auto arena = [&](int64_t mb) { return reinterpret_cast<V*>(arena_of(run, mb, 0)); };
+  int64_t mb = run.first;
+  for (; mb + 2 <= run.last; mb += 2)
+    linear_forward<2>(arena(mb) + o.x, arena(mb) + o.y + k, apart, own, own_bias, o.c, end - k, o.relu != 0);
+  for (; mb < run.last; ++mb)
+    linear_forward<1>(arena(mb) + o.x, arena(mb) + o.y + k, 0, own, own_bias, o.c, end - k, o.relu != 0);
+}
+
+// A share of dx's columns.
+static void neurons_backward(const Run& run, const Linear& o, Share share) {
+  const float* w = run.call.parameters + o.weight;
+  for (int64_t mb = run.first; mb < run.last; ++mb) {
+    V* a = reinterpret_cast<V*>(arena_of(run, mb, 0));
+    linear_backward_x(a + o.dy, a + o.dx, w, o.c, o.k, begin_of(share, o.c, 8), end_of(share, o.c, 8), o.accumulate != 0);
+  }
+}
+
+// ── dw of a round ────────────────────────────────────────────────────────────────────────────────
 
 // T neurons, W vectors of columns; rows of x lie `pitch` floats apart. With `add`, dw is added to.
 template <int T, int W>
@@ -117,3 +186,12 @@ static void linear_weight_gradient(const float* x, const float* dy, float* dw, i
   for (int64_t from = 0; from < n; from += PANEL)
     linear_weight_panel(x + from * C, dy + from * K, dw, C, K, n - from < PANEL ? n - from : PANEL, k, end, add || from > 0);
 }
+
+// Neurons k … end of dw from the round in hand, added to what the rounds before it gave, and ops before it that share them.
+static void linear_weights(const Run& run, const Linear& o, int64_t k, int64_t end) {
+  const float* x = o.reads_input != NONE ? run.call.x + run.first * L * o.c : kept_x(run, o);
+  linear_weight_gradient(x, kept_dy(run, o), run.call.gradients + o.weight, o.c, o.k, images_of_round(run), k, end,
+                         run.first > 0 || o.adds);
+}
+
+}  // namespace striate::STRIATE_ISA

@@ -2,9 +2,16 @@
 // convolution's dy are zero (more with a ReLU between), at places that differ from image to image. So here an image is
 // laid out by itself, (rows, columns, channels), a window's row being one run of floats; each image has, a filter, the
 // list of its winners; and a winner costs R runs of multiply-adds for dw, and as many for dx. Lanes without an image
-// have empty lists and cost nothing. Included by executor.cpp inside the namespace of one instruction set.
+// have empty lists and cost nothing.
 //
 // Register budget: ROWS·VECTORS ≤ WINNERS_MOST accumulators or weights, and the broadcast upstream gradient.
+#pragma once
+#include <string.h>
+
+#include "images.h"
+#include "lanes/op.h"
+
+namespace striate::STRIATE_ISA {
 
 constexpr int WINNERS_MOST = L >= 16 ? 25 : 10;
 
@@ -227,3 +234,98 @@ static void find_winners(const V* x, const V* y, const V* dy, Winner* lists, int
     if (sums) sums[c] += horizontal_sum(total);
   }
 }
+
+// ── the op ───────────────────────────────────────────────────────────────────────────────────────
+
+// Filters as winners_input reads them: one after another, each row of each a run of floats.
+static void prepare_winners(const Program& program, const Conv& o, const float* parameters, float* packed) {
+  const int64_t filter = o.r * o.dx_run, size = o.c * o.r * o.s;
+  const int32_t* index = program.table + o.dx_index;
+  for (int64_t k = 0; k < o.k; ++k)
+    for (int64_t j = 0; j < filter; ++j)
+      packed[o.back_packed + k * filter + j] = index[j] < 0 ? 0.0f : parameters[o.weight + k * size + index[j]];
+}
+
+static Stages winners_stages(const Conv& o) { return {0, o.dx >= 0 ? 4 : 3}; }
+
+// What ordering one image's winners takes: where the places begin, and a pull (two floats) for each. As in plan/images.py.
+static int64_t order_floats(const Conv& o) {
+  const int64_t places = ((o.p - 1) * o.stride_h + 1) * ((o.q - 1) * o.stride_w + 1);
+  return (places + 2) / 2 * 2 + 2 * o.k * o.pool_p * o.pool_q;
+}
+
+// Stage 0 lists the winners of the pool; 1 lays x out image by image; 2 makes dw (shares of the filters) and dx (shares of the
+// images) from the lists; 3 turns dx back into lanes.
+static void winners_backward(const At& at, const Conv& o) {
+  const Share share = at.share;
+  V* a = arena(at);
+  float* slot = at.slot;
+  const int32_t *table = at.run.program.table, *row_map = table + o.image_row_map;
+  const int64_t rows = o.image_rows, width = o.image_width, image = rows * width + RUN, dx_width = o.dx_width;
+  const int64_t dx_image = rows * dx_width + RUN, pooled = o.pool_p * o.pool_q, filter = o.r * o.image_run;
+  const bool wanted = o.dx >= 0;
+  const int images = at.images;
+  auto *x = reinterpret_cast<float*>(a + o.image_x), *dw = reinterpret_cast<float*>(a + o.image_dw);
+  float* dx = wanted ? reinterpret_cast<float*>(a + o.image_dx) : nullptr;
+  auto* lists = reinterpret_cast<Winner*>(a + o.d_map);
+  auto* counts = reinterpret_cast<int32_t*>(lists + L * o.k * pooled);
+  const int64_t first = begin_of(share, o.k), last = end_of(share, o.k);
+  if (at.stage == 0)
+    return find_winners(a + o.map, a + o.y, a + o.dy, lists, counts, o.k, o.p, o.q, o.pool_p, o.pool_q, o.stride_h << 16,
+                        o.stride_w, o.relu != 0, place_in(slot, o.bias), first, last, images);
+  if (at.stage == 1) {
+    to_images(a + o.x, x, o.w, width, image, row_map, table + o.image_col_map, begin_of(share, rows), end_of(share, rows), images);
+    if (!wanted) return;
+    for (int64_t l = begin_of(share, images); l < end_of(share, images); ++l) memset(dx + l * dx_image, 0, dx_image * sizeof(float));
+    if (!o.accumulate)
+      memset(a + o.dx + begin_of(share, o.c) * o.h * o.w, 0, (end_of(share, o.c) - begin_of(share, o.c)) * o.h * o.w * sizeof(V));
+    return;
+  }
+  if (at.stage == 3)
+    return from_images(dx, a + o.dx, o.w, dx_width, dx_image, row_map, table + o.dx_col_map, begin_of(share, rows),
+                       end_of(share, rows), o.accumulate != 0, false, images);
+  memset(dw + first * filter, 0, (last - first) * filter * sizeof(float));
+  // Image by image, so that it stays close; a filter is cut where its accumulators would not fit.
+  const WinnerCut cut(o.r, o.image_run);
+  for (int64_t piece = 0; piece < cut.rows * cut.across; ++piece) {
+    const WinnerPiece part = cut.piece(piece);
+    const WinnerTile tile = winner_tile(part.rows, part.vectors);
+    for (int64_t l = 0; l < images; ++l)
+      for (int64_t k = first; k < last; ++k)
+        tile.weight(x + l * image + part.row * width + part.vector * L, lists + (l * o.k + k) * pooled, counts[l * o.k + k],
+                    width, o.image_pitch, dw + k * filter + part.row * o.image_run + part.vector * L, o.image_run);
+  }
+  const int32_t* index = table + o.image_index;
+  for (int64_t k = first; k < last; ++k)
+    for (int64_t j = 0; j < filter; ++j)
+      if (index[j] >= 0) slot[o.weight + k * o.c * o.r * o.s + index[j]] += dw[k * filter + j];
+  if (!wanted) return;
+  const WinnerCut back(o.r, o.dx_run);
+  const auto pieces = [&](auto with) {
+    for (int64_t piece = 0; piece < back.rows * back.across; ++piece) {
+      const WinnerPiece part = back.piece(piece);
+      with(winner_tile(part.rows, part.vectors), part.row * dx_width + part.vector * L,
+           at.run.packed + o.back_packed + part.row * o.dx_run + part.vector * L);
+    }
+  };
+  const int64_t begin = begin_of(share, images), end = end_of(share, images), turned = o.r * o.dx_run;
+  if (o.image_order < 0)
+    return pieces([&](const WinnerTile& tile, int64_t corner, const float* w) {
+      for (int64_t l = begin; l < end; ++l)
+        for (int64_t k = 0; k < o.k; ++k)
+          tile.input(dx + l * dx_image + corner, lists + (l * o.k + k) * pooled, counts[l * o.k + k], dx_width, o.dx_pitch,
+                     w + k * turned, o.dx_run);
+    });
+  // A share orders the winners of its images one after another, in the place of its first one.
+  const int64_t down = (o.p - 1) * o.stride_h + 1, across = (o.q - 1) * o.stride_w + 1;
+  auto* starts = reinterpret_cast<int32_t*>(a + o.image_order) + begin * order_floats(o);
+  const WinnerOrder order{down, across, starts, reinterpret_cast<Pull*>(starts + (down * across + 2) / 2 * 2)};
+  for (int64_t l = begin; l < end; ++l) {
+    order_winners(order, lists + l * o.k * pooled, counts + l * o.k, o.k, pooled);
+    pieces([&](const WinnerTile& tile, int64_t corner, const float* w) {
+      tile.ordered(dx + l * dx_image + corner, order, dx_width, o.dx_pitch, w, turned, o.dx_run);
+    });
+  }
+}
+
+}  // namespace striate::STRIATE_ISA

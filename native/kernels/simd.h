@@ -1,12 +1,18 @@
-// What all kernels share: vectors, turning lanes round, shares of work, functions by lane. Every activation element is a
-// vector V of L floats, one image a lane. Included by executor.cpp inside the namespace of one instruction set.
+// Vectors, and what all kernels do with them: splatting, choosing, summing over lanes, turning lanes round. Every activation
+// element is a vector V of L floats, one image a lane.
+//
+// Compiled once per instruction set, in its namespace, with STRIATE_ISA and STRIATE_LANES; so are all files of this folder.
+#pragma once
+#include <cstdint>
+
+#include "../schema.h"
+
+namespace striate::STRIATE_ISA {
 
 constexpr int L = STRIATE_LANES;
 typedef float V __attribute__((vector_size(4 * L), aligned(4 * L)));
 typedef float VU __attribute__((vector_size(4 * L), aligned(4)));  // the same at any address
 typedef int32_t VI __attribute__((vector_size(4 * L), aligned(4 * L)));
-constexpr int64_t CACHE_BYTES = 1 << 20;  // what a core keeps close; half of a usual second-level cache
-constexpr int KT_MOST = FILTERS_A_TILE, QT_MOST = L >= 16 ? 6 : 3, ST_MOST = L >= 16 ? 6 : 3;
 
 static inline V splat(float value) { return V{} + value; }
 
@@ -139,69 +145,11 @@ static void gather_lanes(const float* const (&image)[L], V* to, int64_t count) {
     for (int l = 0; l < L; ++l) to[at][l] = image[l][at];
 }
 
-// A share of an op: part `index` of `count`. With one micro-batch and several threads every op is cut into shares, with
-// a barrier between its stages; otherwise the one share is the whole.
-struct Share {
-  int64_t index, count;
-  // The part of 0 … total that begins and ends at multiples of `unit`.
-  int64_t begin(int64_t total, int64_t unit = 1) const {
-    const int64_t units = (total + unit - 1) / unit, at = units * index / count * unit;
-    return at < total ? at : total;
-  }
-  int64_t end(int64_t total, int64_t unit = 1) const { return Share{index + 1, count}.begin(total, unit); }
-  int64_t largest(int64_t total) const { return (total + count - 1) / count; }
-};
-
 template <class F>
 static inline V by_lane(V x, F f) {
   V y{};
   for (int l = 0; l < L; ++l) y[l] = f(x[l]);
   return y;
-}
-
-static inline float stable_sigmoid(float x) {
-  const float small = expf(-fabsf(x));
-  return (x >= 0.0f ? 1.0f : small) / (1.0f + small);
-}
-
-static void softmax(const V* x, V* y, int64_t C, int64_t places, bool logarithm) {
-  for (int64_t at = 0; at < places; ++at) {
-    V most = x[at], total{};
-    for (int64_t c = 1; c < C; ++c) most = choose(x[c * places + at] > most, x[c * places + at], most);
-    for (int64_t c = 0; c < C; ++c) {
-      y[c * places + at] = by_lane(x[c * places + at] - most, [](float v) { return expf(v); });
-      total += y[c * places + at];
-    }
-    const V log_total = logarithm ? by_lane(total, [](float v) { return logf(v); }) : V{};
-    for (int64_t c = 0; c < C; ++c)
-      y[c * places + at] = logarithm ? x[c * places + at] - most - log_total : y[c * places + at] / total;
-  }
-}
-
-// A number of a normalized channel, before a fused ReLU: one expression for both directions, so that they agree on its sign.
-static inline V scaled(V normalized, float weight, float bias) { return normalized * weight + bias; }
-
-static V over_channels(const V* values, int64_t C, int64_t places, int64_t at, int64_t c, int64_t before, int64_t after) {
-  V total{};
-  const int64_t low = c - before < 0 ? 0 : c - before, high = c + after >= C ? C - 1 : c + after;
-  for (int64_t i = low; i <= high; ++i) total += values[i * places + at];
-  return total;
-}
-
-// Philox4x32-10 (Salmon et al. 2011); the layout of a draw is written down in philox.py.
-static inline void philox(const uint32_t in[4], uint64_t key, uint32_t out[4]) {
-  uint32_t c0 = in[0], c1 = in[1], c2 = in[2], c3 = in[3];
-  auto low = static_cast<uint32_t>(key), high = static_cast<uint32_t>(key >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t first = uint64_t{0xD2511F53u} * c0, second = uint64_t{0xCD9E8D57u} * c2;
-    c0 = static_cast<uint32_t>(second >> 32) ^ c1 ^ low;
-    c2 = static_cast<uint32_t>(first >> 32) ^ c3 ^ high;
-    c1 = static_cast<uint32_t>(second);
-    c3 = static_cast<uint32_t>(first);
-    low += 0x9E3779B9u;
-    high += 0xBB67AE85u;
-  }
-  out[0] = c0; out[1] = c1; out[2] = c2; out[3] = c3;
 }
 
 // The larger of two; of equal ones, and where one is NaN, the first: one instruction on x86.
@@ -215,3 +163,10 @@ static inline V largest_of_four(const V* top, const V* bottom) {
   const V best = larger(larger(top[0], top[1]), larger(bottom[0], bottom[1]));
   return choose(ordered(top[0], top[1]) & ordered(bottom[0], bottom[1]), best, splat(__builtin_nanf("")));
 }
+
+static inline void put(V* to, V value, bool add) { *to = add ? *to + value : value; }
+
+// A place among an op's parameters or slots, or null where there is none.
+static inline float* place_in(float* slot, int64_t at) { return at >= 0 ? slot + at : nullptr; }
+
+}  // namespace striate::STRIATE_ISA

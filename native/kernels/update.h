@@ -1,10 +1,15 @@
-// Slots reduced to one gradient in order, clipping, and the optimizers' steps, in chunks. Formulas are those of
-// training/optimizers.py. Included by executor.cpp inside the namespace of one instruction set.
+// Slots reduced to one gradient in order, clipping, and the optimizers' steps: loops that compilers turn into vectors. Formulas
+// are those of training/optimizers.py. Which thread does what, and when, is decided in optimizer.cpp.
+#pragma once
+#include <math.h>
+#include <string.h>
 
-constexpr int64_t CHUNK = 1024;
+#include "../run.h"
+
+namespace striate::STRIATE_ISA {
 
 // What goes through slots, parameters begin … end: summed in the slots' order.
-static void reduce(const Run& run, int64_t begin, int64_t end) {
+static void reduce_slots(const Run& run, int64_t begin, int64_t end) {
   float* __restrict g = run.call.gradients;
   memcpy(g + begin, run.slot + begin, static_cast<size_t>(end - begin) * 4);
   for (int64_t s = 1; s < run.slots; ++s) {
@@ -14,7 +19,7 @@ static void reduce(const Run& run, int64_t begin, int64_t end) {
 }
 
 // The optimizer's step for parameters begin … end.
-static void update(const Run& run, int64_t begin, int64_t end) {
+static void update_parameters(const Run& run, int64_t begin, int64_t end) {
   const Optimizer& o = run.call.optimizer;
   float *__restrict w = run.call.parameters, *__restrict g = run.call.gradients;
   float *__restrict m = o.first, *__restrict v = o.second;
@@ -72,7 +77,7 @@ static void update(const Run& run, int64_t begin, int64_t end) {
   }
 }
 
-static void clip(const Run& run) {
+static void clip_gradients(const Run& run) {
   const Optimizer& o = run.call.optimizer;
   float* g = run.call.gradients;
   const int64_t total = run.program.frame.parameters;
@@ -89,47 +94,4 @@ static void clip(const Run& run) {
   }
 }
 
-// ── a thread's part of what follows the last image ───────────────────────────────────────────────
-
-static bool clips(const Optimizer& o) { return o.clip_value > 0.0 || o.clip_norm > 0.0; }
-
-// dw of fully connected layers from a round, neurons in shares; and their update, if nothing has to be known of the
-// other gradients first.
-static void linear_share(const Run& run, Share share, bool last) {
-  for (int64_t i = 0; i < run.program.n_ops; ++i) {
-    if (run.op(i).kind != Kind::LINEAR) continue;
-    const auto& o = as<Linear>(run.op(i));
-    const Stopwatch watch(run, i, true);
-    const int64_t k = share.begin(o.k, KB), end = share.end(o.k, KB);
-    const float* x = o.reads_input != NONE ? run.call.x + run.first * L * o.c : kept_x(run, o);
-    linear_weight_gradient(x, kept_dy(run, o), run.call.gradients + o.weight, o.c, o.k, run.images_of_round(), k, end,
-                           run.first > 0 || o.adds);
-    if (last && !o.awaits && run.call.optimizer.formula && !clips(run.call.optimizer))
-      update(run, o.weight + k * o.c, o.weight + end * o.c);
-  }
-}
-
-static void round_task(int64_t index, int64_t, void* context) {
-  const Run& run = *static_cast<Run*>(context);
-  linear_share(run, {index, run.call.threads}, false);
-}
-
-static void finish_task(int64_t index, int64_t, void* context) {
-  const Run& run = *static_cast<Run*>(context);
-  const Share share{index, run.call.threads};
-  linear_share(run, share, true);
-  const int32_t* range = run.program.table + run.program.frame.ranges;
-  for (int64_t r = 0; r < run.program.frame.n_ranges; ++r, range += 2)
-    for (int64_t at = range[0] + share.begin(range[1] - range[0], CHUNK), to = range[0] + share.end(range[1] - range[0], CHUNK);
-         at < to; at += CHUNK) {
-      const int64_t end = at + CHUNK < to ? at + CHUNK : to;
-      reduce(run, at, end);
-      if (run.call.optimizer.formula && !clips(run.call.optimizer)) update(run, at, end);
-    }
-}
-
-static void update_task(int64_t index, int64_t, void* context) {
-  const Run& run = *static_cast<Run*>(context);
-  const Share share{index, run.call.threads};
-  update(run, share.begin(run.program.frame.parameters, CHUNK), share.end(run.program.frame.parameters, CHUNK));
-}
+}  // namespace striate::STRIATE_ISA

@@ -1,7 +1,16 @@
-// Convolution over lanes: forward (and dx, which is another one), dw, and the copies that lay an image out with its padding.
+// The dense kernels of a convolution over lanes: forward (and dx, which is another one), dw, and the copies that lay an image out
+// as windows read it, and back. What calls them is conv.h.
 //
 // Register budget: a tile holds KT·QT ≤ 24 accumulators of 512 bits, or ≤ 12 where there are 16 registers (KT_MOST and
 // QT_MOST say so); operands come straight from memory or by broadcast.
+#pragma once
+#include "../../run.h"
+#include "../simd.h"
+
+namespace striate::STRIATE_ISA {
+
+constexpr int64_t CACHE_BYTES = 1 << 20;  // what a core keeps close; half of a usual second-level cache
+constexpr int KT_MOST = FILTERS_A_TILE, QT_MOST = L >= 16 ? 6 : 3, ST_MOST = L >= 16 ? 6 : 3;
 
 struct Window {               // one convolution over an expanded image, group by group
   const V* x;                 // (C, HE, WE)
@@ -138,9 +147,9 @@ static void conv_pooled_row(const Window& o, int64_t k, int64_t p) {
 static void convolve(const Window& o, Share share) {
   const int64_t blocks = (o.K + KT_MOST - 1) / KT_MOST, rows = o.pooled ? o.P / 2 : o.P;
   const auto make = o.pooled ? conv_pooled_row : conv_row;
-  const bool by_rows = share.largest(rows) * blocks <= share.largest(blocks) * rows;
-  const int64_t top = by_rows ? share.begin(rows) : 0, bottom = by_rows ? share.end(rows) : rows;
-  const int64_t first = by_rows ? 0 : share.begin(o.K, KT_MOST), last = by_rows ? o.K : share.end(o.K, KT_MOST);
+  const bool by_rows = largest_of(share, rows) * blocks <= largest_of(share, blocks) * rows;
+  const int64_t top = by_rows ? begin_of(share, rows) : 0, bottom = by_rows ? end_of(share, rows) : rows;
+  const int64_t first = by_rows ? 0 : begin_of(share, o.K, KT_MOST), last = by_rows ? o.K : end_of(share, o.K, KT_MOST);
   if (o.input_bytes <= CACHE_BYTES / 2) {
     for (int64_t k = first; k < last; k += KT_MOST)
       for (int64_t p = top; p < bottom; ++p) make(o, k, p);
@@ -294,3 +303,5 @@ static void unexpand(const V* dout, V* dx, int64_t planes, int64_t H, int64_t W,
         for (int64_t j = 0; j < WE; ++j)
           if (col[j] >= 0) dx[row[i] * W + col[j]] += dout[i * WE + j];
 }
+
+}  // namespace striate::STRIATE_ISA

@@ -1,18 +1,11 @@
-// Tensors moved about, reduced, resized and combined (plan/tensors.py writes the maps), and norms of one image: plain loops
-// over vectors, the same for every shape. `add`: a gradient is added to what is there.
+// Tensors combined: pairs of numbers, reductions, products of matrices. Plain loops over vectors, the same for every shape;
+// plan/tensors.py writes the maps. `add`: a gradient is added to what is there.
+#pragma once
+#include <math.h>
 
-static inline void put(V* to, V value, bool add) { *to = add ? *to + value : value; }
+#include "op.h"
 
-// y[j] = x[map[j]], or a constant where the map says -1.
-static void gather(const V* x, V* y, const int32_t* map, float otherwise, int64_t j0, int64_t j1) {
-  for (int64_t j = j0; j < j1; ++j) y[j] = map[j] < 0 ? splat(otherwise) : x[map[j]];
-}
-
-// A place that was taken several times gets the sum.
-static void gather_backward(const V* dy, V* dx, const int32_t* map, int64_t count) {
-  for (int64_t j = 0; j < count; ++j)
-    if (map[j] >= 0) dx[map[j]] += dy[j];
-}
+namespace striate::STRIATE_ISA {
 
 // ── two inputs ───────────────────────────────────────────────────────────────────────────────────
 
@@ -63,6 +56,19 @@ static void pair_backward(int64_t pairing, bool relu, bool second, const V* a, c
     return;
   }
   for (int64_t j = j0; j < j1; ++j) put(dx + j, dy[j] * pair_slope(pairing, second, a[j], b[j]), add);
+}
+
+static void forward(const At& at, const Pair& o) {
+  V* a = arena(at);
+  if (o.gradient_only) return;
+  pair_forward(o.pairing, o.relu != 0, a + o.x, a + o.second, a + o.y, begin_of(at.share, o.count), end_of(at.share, o.count));
+}
+static void backward(const At& at, const Pair& o) {
+  V* a = arena(at);
+  const bool turned = o.gradient_only != 0;
+  const V *first = a + (turned ? o.second : o.x), *second = a + (turned ? o.x : o.second);
+  pair_backward(o.pairing, o.relu != 0, turned, first, second, a + o.y, a + o.dy, a + o.dx, o.accumulate != 0,
+                begin_of(at.share, o.count), end_of(at.share, o.count));
 }
 
 // ── reductions ───────────────────────────────────────────────────────────────────────────────────
@@ -118,6 +124,16 @@ static void reduce_backward(int64_t reduction, const V* x, const V* y, const V* 
   }
 }
 
+static void forward(const At& at, const Reduce& o) {
+  reduce(o.reduction, arena(at) + o.x, arena(at) + o.y, at.run.program.table + o.map, o.each, begin_of(at.share, o.outputs),
+         end_of(at.share, o.outputs));
+}
+static void backward(const At& at, const Reduce& o) {
+  V* a = arena(at);
+  reduce_backward(o.reduction, a + o.x, a + o.y, a + o.dy, a + o.dx, at.run.program.table + o.map, o.each, o.accumulate != 0,
+                  begin_of(at.share, o.outputs), end_of(at.share, o.outputs));
+}
+
 // ── matrices ─────────────────────────────────────────────────────────────────────────────────────
 
 // out = a·b of each lane, for `matrices` pairs of them, each of `rows` rows. Going down a row, or along the sum, is so many
@@ -145,8 +161,8 @@ static inline void product_tile(const ProductTask& o, const V* a, const V* b, V*
 }
 
 static void product(const ProductTask& o, Share share) {
-  const int64_t end = share.end(o.matrices * o.rows);
-  for (int64_t i = share.begin(o.matrices * o.rows); i < end; ++i) {
+  const int64_t end = end_of(share, o.matrices * o.rows);
+  for (int64_t i = begin_of(share, o.matrices * o.rows); i < end; ++i) {
     const V *a = o.a + i / o.rows * o.a_size + i % o.rows * o.a_row, *b = o.b + i / o.rows * o.b_size;
     V* out = o.out + i * o.columns;
     int64_t n = 0;
@@ -155,98 +171,19 @@ static void product(const ProductTask& o, Share share) {
   }
 }
 
-// ── interpolation along one axis ─────────────────────────────────────────────────────────────────
-
-// (outer, H, inner) → (outer, P, inner). Position p is the sum of taps starts[p] … starts[p + 1]; without any, a constant.
-struct Resampling {
-  int64_t H, P, inner;
-  const int32_t *starts, *places;
-  const float* shares;
-};
-
-static void resample(const Resampling& o, const V* x, V* y, float otherwise, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; ++i)
-    for (int64_t p = 0; p < o.P; ++p) {
-      V* line = y + (i * o.P + p) * o.inner;
-      const bool none = o.starts[p] == o.starts[p + 1];
-      for (int64_t j = 0; j < o.inner; ++j) line[j] = splat(none ? otherwise : 0.0f);
-      for (int32_t t = o.starts[p]; t < o.starts[p + 1]; ++t) {
-        const V* from = x + (i * o.H + o.places[t]) * o.inner;
-        for (int64_t j = 0; j < o.inner; ++j) line[j] += o.shares[t] * from[j];
-      }
-    }
+static void forward(const At& at, const MatMul& o) {
+  V* a = arena(at);
+  if (o.gradient_only) return;
+  product({a + o.x, o.p * o.c, o.c, 1, a + o.second, o.c * o.q, o.q, 1, a + o.y, o.groups, o.p, o.q, o.c, false}, at.share);
+}
+static void backward(const At& at, const MatMul& o) {
+  V* a = arena(at);
+  const V *second = a + o.second, *dy = a + o.dy;
+  const int64_t left = o.p * o.c, right = o.c * o.q, out = o.p * o.q;
+  const bool add = o.accumulate != 0;
+  if (o.gradient_only)  // secondᵀ·dy
+    return product({second, left, 1, o.c, dy, out, o.q, 1, a + o.dx, o.groups, o.c, o.q, o.p, add}, at.share);
+  product({dy, out, o.q, 1, second, right, 1, o.q, a + o.dx, o.groups, o.p, o.c, o.q, add}, at.share);  // dy·secondᵀ
 }
 
-static void resample_backward(const Resampling& o, const V* dy, V* dx, bool add, int64_t begin, int64_t end) {
-  if (!add) memset(dx + begin * o.H * o.inner, 0, (end - begin) * o.H * o.inner * sizeof(V));
-  for (int64_t i = begin; i < end; ++i)
-    for (int64_t p = 0; p < o.P; ++p) {
-      const V* line = dy + (i * o.P + p) * o.inner;
-      for (int32_t t = o.starts[p]; t < o.starts[p + 1]; ++t) {
-        V* to = dx + (i * o.H + o.places[t]) * o.inner;
-        for (int64_t j = 0; j < o.inner; ++j) to[j] += o.shares[t] * line[j];
-      }
-    }
-}
-
-// ── with parameters ──────────────────────────────────────────────────────────────────────────────
-
-static void prelu(const V* x, V* y, const float* weight, const int32_t* which, int64_t j0, int64_t j1) {
-  for (int64_t j = j0; j < j1; ++j) y[j] = choose(x[j] < 0.0f, x[j] * weight[which[j]], x[j]);
-}
-
-// dx may be null. Neighbors with one weight are summed in a register.
-static void prelu_backward(const V* x, const V* dy, V* dx, const float* weight, float* sums, const int32_t* which, int64_t count,
-                           bool add) {
-  V total{};
-  for (int64_t j = 0; j < count; ++j) {
-    const VI negative = x[j] < 0.0f;
-    total += choose(negative, dy[j] * x[j], V{});
-    if (j + 1 == count || which[j + 1] != which[j]) {
-      sums[which[j]] += horizontal_sum(total);
-      total = V{};
-    }
-    if (dx) put(dx + j, choose(negative, dy[j] * weight[which[j]], dy[j]), add);
-  }
-}
-
-// Mean and 1/deviation of one channel of each image.
-struct Spread {
-  V mean, inverse;
-};
-
-static Spread spread_of(const V* x, int64_t places, float epsilon) {
-  const V mean = sum_over(0, places, [x](int64_t j) { return x[j]; }) / static_cast<float>(places);
-  const V squares = sum_over(0, places, [x, mean](int64_t j) { return (x[j] - mean) * (x[j] - mean); });
-  return {mean, 1.0f / by_lane(squares / static_cast<float>(places) + epsilon, [](float v) { return sqrtf(v); })};
-}
-
-static void instance_norm(const V* x, V* y, const float* weight, const float* bias, int64_t places, float epsilon, int64_t c0,
-                          int64_t c1) {
-  for (int64_t c = c0; c < c1; ++c) {
-    const Spread of = spread_of(x + c * places, places, epsilon);
-    for (int64_t j = c * places; j < (c + 1) * places; ++j) y[j] = scaled((x[j] - of.mean) * of.inverse, weight[c], bias[c]);
-  }
-}
-
-// dx = weight/deviation · (dy − mean(dy) − x̂·mean(dy·x̂)); dx may be null.
-static void instance_norm_backward(const V* x, const V* dy, V* dx, const float* weight, float* dweight, float* dbias,
-                                   int64_t places, float epsilon, bool add, int64_t c0, int64_t c1) {
-  for (int64_t c = c0; c < c1; ++c) {
-    const int64_t begin = c * places, end = begin + places;
-    const Spread of = spread_of(x + begin, places, epsilon);
-    V sum{}, products{};
-    for (int64_t j = begin; j < end; ++j) {
-      sum += dy[j];
-      products += dy[j] * ((x[j] - of.mean) * of.inverse);
-    }
-    dweight[c] += horizontal_sum(products);
-    dbias[c] += horizontal_sum(sum);
-    if (!dx) continue;
-    const auto count = static_cast<float>(places);
-    for (int64_t j = begin; j < end; ++j) {
-      const V normalized = (x[j] - of.mean) * of.inverse;
-      put(dx + j, weight[c] * of.inverse * (dy[j] - sum / count - normalized * (products / count)), add);
-    }
-  }
-}
+}  // namespace striate::STRIATE_ISA

@@ -1,4 +1,16 @@
 // Functions of one number, and their slopes: activations beyond ReLU, sigmoid and tanh. schema.h names them.
+#pragma once
+#include <math.h>
+
+#include "../../schema.h"
+
+namespace striate::STRIATE_ISA {
+
+static inline float stable_sigmoid(float x) {
+  const float small = expf(-fabsf(x));
+  return (x >= 0.0f ? 1.0f : small) / (1.0f + small);
+}
+
 static inline float softplus(float x) { return (x > 0.0f ? x : 0.0f) + log1pf(expf(-fabsf(x))); }
 static inline float below(float x, float most) { return x > most ? most : x; }  // NaN stays NaN
 static inline float cut(float x) { return x < 0.0f ? 0.0f : x > 1.0f ? 1.0f : x; }
@@ -80,22 +92,4 @@ static inline void for_curve(int64_t curve, F with) {
   }
 }
 
-// y = curve(x), or dx = dy · slope(x), of vectors j0 to j1.
-static void curve_forward(int64_t curve, double first, double second, const V* x, V* y, int64_t j0, int64_t j1) {
-  const auto a = static_cast<float>(first), b = static_cast<float>(second);
-  for_curve(curve, [&](auto which) {
-    constexpr int64_t n = decltype(which)::number;
-    for (int64_t j = j0; j < j1; ++j) y[j] = by_lane(x[j], [a, b](float v) { return curve_value<n>(v, a, b); });
-  });
-}
-
-static void curve_backward(int64_t curve, double first, double second, const V* x, const V* dy, V* dx, int64_t j0, int64_t j1, bool add) {
-  const auto a = static_cast<float>(first), b = static_cast<float>(second);
-  for_curve(curve, [&](auto which) {
-    constexpr int64_t n = decltype(which)::number;
-    for (int64_t j = j0; j < j1; ++j) {
-      const V value = dy[j] * by_lane(x[j], [a, b](float v) { return curve_slope<n>(v, a, b); });
-      dx[j] = add ? dx[j] + value : value;
-    }
-  });
-}
+}  // namespace striate::STRIATE_ISA

@@ -1,4 +1,30 @@
-// Pooling over lanes; maps give for output p and tap r the input row, or -1.
+// Pooling over lanes: x (C, H, W) → y (C, P, Q); maps give for output p and tap r the input row, or -1. A share is of the channels.
+#pragma once
+#include <math.h>
+#include <string.h>
+
+#include "op.h"
+
+namespace striate::STRIATE_ISA {
+
+// A share's channels c0 … c1, and where they begin in x and dx (H·W each) and in y and dy (P·Q each).
+struct Channels {
+  int64_t c0, c1, x, y;
+  int64_t count() const { return c1 - c0; }
+};
+
+template <class O>
+static inline Channels channels_of(const At& at, const O& o) {
+  const int64_t c0 = begin_of(at.share, o.c);
+  return {c0, end_of(at.share, o.c), c0 * o.h * o.w, c0 * o.p * o.q};
+}
+
+template <class O>
+static inline void clear_dx(const At& at, const O& o, const Channels& of) {
+  memset(arena(at) + o.dx + of.x, 0, of.count() * o.h * o.w * sizeof(V));
+}
+
+// ── maximum ──────────────────────────────────────────────────────────────────────────────────────
 
 static void max_pool(const V* x, V* y, int64_t C, int64_t H, int64_t W, int64_t P, int64_t Q, int64_t R, int64_t S,
                      const int32_t* row, const int32_t* col) {
@@ -77,6 +103,38 @@ static void max_pool_pairs_backward(const V* x, const V* y, const V* dy, V* dx, 
   }
 }
 
+// The pool after a convolution, made from its map (k, p, q).
+static void pool_of_map(const At& at, const Conv& o) {
+  const int64_t k = begin_of(at.share, o.k), end = end_of(at.share, o.k);
+  V* a = arena(at);
+  max_pool_pairs(a + o.map + k * o.p * o.q, a + o.y + k * o.pool_p * o.pool_q, end - k, o.p, o.q, o.pool_p, o.pool_q);
+}
+
+static void forward(const At& at, const MaxPool& o) {
+  const Channels of = channels_of(at, o);
+  const int32_t *row = at.run.program.table + o.row_map, *col = at.run.program.table + o.col_map;
+  const V* x = arena(at) + o.x + of.x;
+  V* y = arena(at) + o.y + of.y;
+  if (o.pairs) max_pool_pairs(x, y, of.count(), o.h, o.w, o.p, o.q);
+  else max_pool(x, y, of.count(), o.h, o.w, o.p, o.q, o.r, o.s, row, col);
+}
+
+static void backward(const At& at, const MaxPool& o) {
+  const Channels of = channels_of(at, o);
+  const int32_t *row = at.run.program.table + o.row_map, *col = at.run.program.table + o.col_map;
+  V* a = arena(at);
+  const V *x = a + o.x + of.x, *y = a + o.y + of.y, *dy = a + o.dy + of.y;
+  V* dx = a + o.dx + of.x;
+  if (o.pairs && !o.accumulate) {
+    if (o.h != 2 * o.p || o.w != 2 * o.q) clear_dx(at, o, of);
+    return max_pool_pairs_backward(x, y, dy, dx, of.count(), o.h, o.w, o.p, o.q, false, nullptr);
+  }
+  if (!o.accumulate) clear_dx(at, o, of);
+  max_pool_backward(x, y, dy, dx, of.count(), o.h, o.w, o.p, o.q, o.r, o.s, row, col);
+}
+
+// ── mean ─────────────────────────────────────────────────────────────────────────────────────────
+
 static void avg_pool(const V* x, V* y, int64_t C, int64_t H, int64_t W, int64_t P, int64_t Q, int64_t R, int64_t S,
                      const int32_t* row, const int32_t* col, const int32_t* count) {
   for (int64_t c = 0; c < C; ++c, x += H * W)
@@ -101,6 +159,23 @@ static void avg_pool_backward(const V* dy, V* dx, int64_t C, int64_t H, int64_t 
             if (row[p * R + r] >= 0 && col[q * S + s] >= 0) dx[row[p * R + r] * W + col[q * S + s]] += share;
       }
 }
+
+static void forward(const At& at, const AveragePool& o) {
+  const Channels of = channels_of(at, o);
+  const int32_t* table = at.run.program.table;
+  avg_pool(arena(at) + o.x + of.x, arena(at) + o.y + of.y, of.count(), o.h, o.w, o.p, o.q, o.r, o.s, table + o.row_map,
+           table + o.col_map, table + o.counts);
+}
+
+static void backward(const At& at, const AveragePool& o) {
+  const Channels of = channels_of(at, o);
+  const int32_t* table = at.run.program.table;
+  if (!o.accumulate) clear_dx(at, o, of);
+  avg_pool_backward(arena(at) + o.dy + of.y, arena(at) + o.dx + of.x, of.count(), o.h, o.w, o.p, o.q, o.r, o.s,
+                    table + o.row_map, table + o.col_map, table + o.counts);
+}
+
+// ── power mean ───────────────────────────────────────────────────────────────────────────────────
 
 // |v|ᵖ, p a whole number of at least 1.
 static inline V raised(V v, float p) {
@@ -144,3 +219,21 @@ static void lp_pool_backward(const V* x, const V* y, const V* dy, V* dx, float p
       dx[to] += choose(norm > 0.0f, dy[from] * sign * share, V{});
     });
 }
+
+static void forward(const At& at, const PowerPool& o) {
+  const Channels of = channels_of(at, o);
+  const int32_t* table = at.run.program.table;
+  lp_pool(arena(at) + o.x, arena(at) + o.y, static_cast<float>(o.power), of.c0, of.c1, o.h, o.w, o.p, o.q, o.r, o.s,
+          table + o.row_map, table + o.col_map);
+}
+
+static void backward(const At& at, const PowerPool& o) {
+  const Channels of = channels_of(at, o);
+  const int32_t* table = at.run.program.table;
+  V* a = arena(at);
+  if (!o.accumulate) clear_dx(at, o, of);
+  lp_pool_backward(a + o.x, a + o.y, a + o.dy, a + o.dx, static_cast<float>(o.power), of.c0, of.c1, o.h, o.w, o.p, o.q, o.r, o.s,
+                   table + o.row_map, table + o.col_map);
+}
+
+}  // namespace striate::STRIATE_ISA

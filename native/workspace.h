@@ -1,0 +1,24 @@
+// Where the work memory of a call holds what: sizes and offsets, for any instruction set.
+#pragma once
+#include <cstdint>
+
+#include "program.h"
+
+namespace striate {
+
+// Offsets in bytes; `total` is -1 where it is more than 2⁶³ − 1. See Run for what they hold.
+struct Layout {
+  int64_t packed, slot, sums, kept, statistics, arena, total;
+  int64_t micro_batches, slots, arenas, widest, round, groups;
+  bool segmented;
+};
+
+Layout layout(const Program& program, int lanes, int64_t n, int64_t threads, int64_t training);
+
+// Where those offsets are counted from.
+char* aligned(void* memory);
+
+// Whether threads take the neurons of a fully connected layer in turn, for all images: between two barriers.
+bool by_neurons(const Op& op);
+
+}  // namespace striate
