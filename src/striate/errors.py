@@ -5,6 +5,7 @@
     ├── GraphError              nodes wired wrongly: unknown names, duplicates, cycles   (ValueError)
     │   └── PatternError        a typo in an architecture pattern, with its position
     ├── OptionError             an argument outside its range, or two that contradict  (ValueError)
+    ├── LayerError              what a layer of your own returns or does, and must not   (ValueError)
     ├── ParameterError          names, shapes or types of parameters that do not match  (ValueError)
     ├── DataError               images or labels that cannot be used                    (ValueError)
     │   └── DownloadError       a transfer that broke off or has the wrong checksum
@@ -13,7 +14,8 @@
     ├── DivergenceError         NaN or infinity in the loss, with step and layer     (ArithmeticError)
     └── MissingDependencyError  an optional package is not installed                    (ImportError)
 
-Leaves out: warnings, and errors of Python itself (a missing file stays a FileNotFoundError).
+One warning has a class of its own, ReferenceEngineWarning, so that a program can silence it alone.
+Leaves out: errors of Python itself (a missing file stays a FileNotFoundError).
 """
 
 from __future__ import annotations
@@ -107,6 +109,10 @@ class OptionError(StriateError, ValueError):
     """An argument is outside its range, or contradicts another."""
 
 
+class LayerError(StriateError, ValueError):
+    """A layer of your own returns what does not fit, or writes where it must not."""
+
+
 class ParameterError(StriateError, ValueError):
     """Names, shapes or types of parameters do not match the network."""
 
@@ -144,3 +150,7 @@ class MissingDependencyError(StriateError, ImportError):
 
     def __init__(self, package: str, purpose: str, *, extra: str = "", remedy: str = "") -> None:
         super().__init__(f"{purpose} needs {package}: " + (remedy or f"pip install 'striate[{extra}]'"))
+
+
+class ReferenceEngineWarning(UserWarning):
+    """A network with layers of your own runs on the reference engine; said once in a process."""

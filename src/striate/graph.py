@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import GraphError, ShapeError
 from .foreign import visible
 from .layers import Layer, ParameterSpec, layer_from_dict
+from .layers.own import need_macs, need_registered, need_seen, output_shape_of, seen_by, silent
 from .limits import check, limit
 from .shapes import ReceptiveField, Rounding, Shape, integer, times
 
@@ -71,9 +72,9 @@ class Node:
         return sum(prod(spec.shape) for spec in own if spec.trained)
 
     @property
-    def macs(self) -> int:
-        """Multiply-accumulates of one forward pass over one image."""
-        return self.layer.macs(*self.input_shapes)
+    def macs(self) -> int | None:
+        """Multiply-accumulates of one forward pass over one image; None for a layer of your own that does not say (`macs`)."""
+        return self.layer.macs(*self.input_shapes) if self.layer.says("macs") else None
 
 
 @dataclass(frozen=True)
@@ -163,8 +164,17 @@ class Graph:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one forward pass over one image."""
-        return sum(node.macs for node in self.nodes)
+        """Multiply-accumulates of one forward pass over one image.
+
+        Raises:   GraphError for a layer of your own that does not say what it costs; `least_macs` leaves it out.
+        """
+        need_macs(self.nodes)
+        return self.least_macs
+
+    @property
+    def least_macs(self) -> int:
+        """The MACs of all layers that say theirs."""
+        return sum(node.macs or 0 for node in self.nodes)
 
     @property
     def activation_count(self) -> int:
@@ -196,7 +206,8 @@ class Graph:
 
         Args:     name a node; path names of the nodes from an input to `name` (default: all paths joined).
         Returns:  two ReceptiveFields, or none for networks on vectors.
-        Raises:   GraphError when the path is not one, or several inputs are seen and no path says which is meant.
+        Raises:   GraphError when the path is not one, or several inputs are seen and no path says which is meant; and for a
+                  layer of your own on the way that does not say what it sees.
 
         >>> net = Sequential([Conv2d(6, 5), Conv2d(10, 5)], input_shape=(3, 32, 32))
         >>> net.receptive_field("conv2")[0].size
@@ -205,6 +216,7 @@ class Graph:
         self.shape_of(name)
         if path is not None:
             source, steps = self._check_path(name, path)
+            need_seen(node for node in self.nodes if node.name in steps)
             return self._fields_along(source, steps)[name] if len(source.shape) == 3 else ()
         seen = self.receptive_fields(name)
         if len(seen) > 1:
@@ -214,7 +226,11 @@ class Graph:
         return next(iter(seen.values()), ())
 
     def receptive_fields(self, name: str) -> dict[str, tuple[ReceptiveField, ...]]:
-        """What one neuron of `name` sees of each input of images, all paths joined; inputs that it does not see are left out."""
+        """What one neuron of `name` sees of each input of images, all paths joined; inputs that it does not see are left out.
+
+        Raises:   GraphError for a layer of your own on the way that does not say what it sees.
+        """
+        need_seen(self._silent.get(name, ()))
         return {given: fields[name] for given, fields in self._fields.items() if name in fields}
 
     @cached_property
@@ -224,6 +240,11 @@ class Graph:
         return {
             given.name: self._fields_along(given, every) for given in self.inputs if len(given.shape) == 3
         }
+
+    @cached_property
+    def _silent(self) -> Mapping[str, tuple[Node, ...]]:
+        """For each node, the first before it, or itself, of a program's own that does not say what it sees."""
+        return silent(self.nodes)
 
     def _fields_along(self, source: Input, allowed: set[str]) -> Mapping[str, tuple[ReceptiveField, ...]]:
         fields: dict[str, tuple[ReceptiveField, ...]] = {source.name: (ReceptiveField(), ReceptiveField())}
@@ -256,7 +277,7 @@ class Graph:
         joined = sources[0]
         for other in sources[1:]:
             joined = tuple(a.joined(b) for a, b in zip(joined, other, strict=True))
-        found = node.layer.sees(joined, *node.input_shapes)
+        found = seen_by(node.layer, node.where, joined, node.input_shapes)
         return tuple(map(ReceptiveField.whole, shape[1:])) if found is None else found
 
     def summary(self) -> Summary:
@@ -277,7 +298,11 @@ class Graph:
         return to_code(self, target)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data that Graph.from_dict reads back."""
+        """Plain data that Graph.from_dict reads back.
+
+        Raises:   GraphError for a layer of a class that is not registered, which could not be read back.
+        """
+        need_registered(self.nodes)
         given = [{"name": given.name, "shape": list(given.shape)} for given in self.inputs]
         usual = [given.name for given in self.inputs] == [INPUT]
         return {
@@ -430,12 +455,14 @@ class GraphBuilder:
         layer = layer.with_rounding(self.rounding)
         where = f"{visible(name)} ({layer.kind})"
         if layer.arity is not None and len(sources) != layer.arity:
-            raise GraphError(f"{where} takes {layer.arity} input, got {len(sources)}.")
+            raise GraphError(
+                f"{where} takes {layer.arity} input{'s' * (layer.arity > 1)}, got {len(sources)}."
+            )
         if layer.arity is None and len(sources) < 2:
             raise GraphError(f"{where} takes two or more inputs, got {len(sources)}.")
         shapes = tuple(self.shape_of(source) for source in sources)
         try:
-            shape = layer.output_shape(*shapes)
+            shape = output_shape_of(layer, where, shapes)
             _countable(shape)
         except ShapeError as error:
             raise error.located(where, self._chain_to(sources[0], where)) from None

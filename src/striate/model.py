@@ -122,7 +122,7 @@ class Model:
     def _start(self) -> None:
         program = lower(self.graph)
         self.engine = make_engine(
-            self._engine_name, program, self.parameters, self.seed, macs=self.graph.macs
+            self._engine_name, program, self.parameters, self.seed, macs=self.graph.least_macs
         )
 
     def __getstate__(self) -> dict[str, Any]:

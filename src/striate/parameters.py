@@ -240,7 +240,7 @@ def initialize(graph: Graph, seed: int = 0, rule: Rule = "he") -> Parameters:
               "lecun"      normal, variance 1/fan_in (LeCun 1998)
               "lecture"    normal, standard deviation 0.01 (CS231n's "small random numbers")
               "convnetjs"  normal, variance 1/fan_in, biases 0.1 before a ReLU
-              Biases and shifts start at 0, scales and running variances at 1.
+              Biases and shifts start at 0, scales and running variances at 1; what a ParameterSpec says of itself goes first.
     Raises:   OptionError for another rule.
     """
     if rule not in RULES:
@@ -261,13 +261,16 @@ def initialize(graph: Graph, seed: int = 0, rule: Rule = "he") -> Parameters:
 def _fill(
     view: npt.NDArray[Any], spec: ParameterSpec, rule: Rule, seed: int, index: int, *, before_relu: bool
 ) -> None:
-    if spec.role == "weight":
-        draws = normal(seed, Purpose.INITIALIZE, 0, index, view.size)
-        view[...] = (draws * _deviation(rule, spec, before_relu)).reshape(view.shape)
-    elif spec.role in ("scale", "running_var"):
-        view[...] = 1.0
+    if spec.initial == "drawn" or spec.spread:
+        draws = normal(seed, Purpose.INITIALIZE, 0, index, view.size).reshape(view.shape)
+        if spec.initial == "drawn":
+            view[...] = draws * _deviation(rule, spec, before_relu)
+        else:
+            view[...] = spec.initial + draws * spec.spread
     elif spec.role == "bias" and rule == "convnetjs" and before_relu:
         view[...] = 0.1
+    else:
+        view[...] = spec.initial
 
 
 def _deviation(rule: str, spec: ParameterSpec, before_relu: bool) -> float:

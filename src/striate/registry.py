@@ -60,6 +60,8 @@ def register(cls: Class) -> Class:
         raise OptionError(
             f"there is already a class {name}, of {before.__module__}: a name in a file stands for one class."
         )
+    if (look := getattr(cls, "_registering", None)) is not None:
+        look()  # a base class of Striate's says what it needs
     _registered[name] = cls
     return cls
 

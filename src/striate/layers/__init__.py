@@ -6,6 +6,8 @@ from sys import modules
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GraphError, OptionError
+from ..foreign import brief
+from ..registry import built_in, registered, registered_names
 from .base import Layer, ParameterSpec
 from .convolution import Conv2d, ConvTranspose2d
 from .normalization import BatchNorm2d, InstanceNorm2d, LocalResponseNorm
@@ -81,6 +83,8 @@ LAYERS: tuple[str, ...] = (
     "Conv2d", "ConvTranspose2d", "MaxPool2d", "AvgPool2d", "GlobalAvgPool2d", "Linear", "Flatten", "ReLU", "LeakyReLU", "Sigmoid", "Tanh", "Softmax", "Dropout", "BatchNorm2d", "LocalResponseNorm", "Add", "Concat", "InstanceNorm2d", "LpPool2d", "MaxPoolIndices2d", *_ROOMS,
 )  # fmt: skip
 
+built_in("Layer", *LAYERS)
+
 
 def __getattr__(name: str) -> Any:
     if name not in _ROOMS:
@@ -95,7 +99,7 @@ def __dir__() -> list[str]:
 
 
 def layer_from_dict(record: dict[str, Any]) -> Layer:
-    """The layer that Layer.to_dict wrote.
+    """The layer that Layer.to_dict wrote: one of Striate's, or of a class that is registered. Nothing is imported for it.
 
     Raises:   GraphError for an unknown kind or hyperparameter, or one of another type.
 
@@ -105,14 +109,29 @@ padding_mode='zeros', rounding=None)
     """
     arguments = dict(record)
     kind = arguments.pop("kind", None)
-    if not isinstance(kind, str) or kind not in LAYERS:
-        raise GraphError(f"unknown layer {kind!r}; known are {', '.join(LAYERS)}.")
-    made: type[Layer] = getattr(modules[__name__], kind)
+    made: Any = None
+    if isinstance(kind, str):
+        made = getattr(modules[__name__], kind) if kind in LAYERS else registered(kind)
+    if not (isinstance(made, type) and issubclass(made, Layer)):
+        raise GraphError(_unknown(kind))
     try:
-        layer = made(**options_of(made, arguments))
+        layer: Layer = made(**options_of(made, arguments))
     except (TypeError, OptionError) as error:
         raise GraphError(f"{kind}: {error}") from None
     return layer
+
+
+def _unknown(kind: Any) -> str:
+    """What to do about a layer that a file names and nobody knows."""
+    known = [name for name in registered_names() if issubclass(registered(name) or object, Layer)]
+    own = f"; registered are {', '.join(known)}" if known else ""
+    text = f"unknown layer {brief(kind)}; known are {', '.join(LAYERS)}{own}."
+    if isinstance(kind, str) and kind.isidentifier():
+        text += (
+            f" Where it is of a class of your own, register it first: @st.register above class {brief(kind).strip(chr(39))}, or "
+            "import the module that does so. Files are looked up among registered names, and nothing is imported for them."
+        )
+    return text
 
 
 __all__ = [

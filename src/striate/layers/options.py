@@ -24,13 +24,30 @@ def options_of(layer: type[Any], record: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:   OptionError for an option that it has not, one of another type, or past a limit.
     """
-    declared = {f.name: str(f.type) for f in fields(layer)}
+    declared = {f.name: _written(f.type) for f in fields(layer)}
     unknown = [name for name in record if name not in declared]
     if unknown:
         raise OptionError(
             f"unknown {', '.join(map(repr, unknown))}; it has {', '.join(declared) or 'no options'}."
         )
     return {name: _typed(value, declared[name], name) for name, value in record.items()}
+
+
+def stands_in_a_file(declared: Any) -> bool:
+    """Whether a field of this type can be kept in a file."""
+    kind = _written(declared).removesuffix(" | None")
+    return kind in _TYPES or kind.startswith("Literal")
+
+
+def _written(declared: Any) -> str:
+    """A field's type as it is written in Striate's layers: where annotations are not postponed, it is no text."""
+    text = declared.__name__ if type(declared) is type else str(declared)
+    text = text.replace("typing.", "")
+    if text.startswith("Optional["):
+        text = f"{text[len('Optional[') : -1]} | None"
+    return " | ".join(
+        [part for part in text.split(" | ") if part != "None"] + ["None"] * ("None" in text.split(" | "))
+    )
 
 
 def _typed(value: Any, declared: str, name: str) -> Any:
@@ -100,6 +117,7 @@ def _tables(value: Any) -> list[Any] | None:
 
 
 _PAIR = _either(_int, _tuple_of(_int, 2))
+FILED = "int, float, bool, str, a Literal of words, tuple[int, ...], tuple[float, ...], tuple[str, ...], or one of these | None"
 # How a type is written in the layers' classes → what errors call it, and the value in it, or None.
 _TYPES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "list[dict[str, Any]]": ("a list of tables", _tables),
@@ -114,6 +132,7 @@ _TYPES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "Padding": ('one whole number, two, four, or "same"', _either(_str, _int, _tuple_of(_int, 2, 4))),
     "Shape": ("a list of whole numbers", _tuple_of(_int)),
     "tuple[int, ...]": ("a list of whole numbers", _tuple_of(_int)),
+    "tuple[str, ...]": ("a list of words", _tuple_of(_str)),
     "tuple[float, ...]": ("a list of numbers", _tuple_of(_float)),
     "tuple[tuple[int, int], ...]": ("a list of pairs of whole numbers", _tuple_of(_tuple_of(_int, 2))),
     "tuple[tuple[float, float], ...]": ("a list of pairs of numbers", _tuple_of(_tuple_of(_float, 2))),

@@ -52,7 +52,7 @@ def describe_plan(graph: Graph, *, training: bool = True) -> tuple[tuple[PlanRow
         node, op = graph[name], ops[name]
         why = "; ".join([lanes.chosen[name].why, *_details(struct), *op.record])
         size = prod(lanes.program.buffers[op.output].shape) * _FLOAT_BYTES
-        share = node.macs / max(1, graph.macs)
+        share = (node.macs or 0) / max(1, graph.macs)
         rows.append(PlanRow(name, type(struct).__name__, why, struct.x, struct.y, size, share))
     return tuple(rows), lanes.frame.arena_vectors * _FLOAT_BYTES
 

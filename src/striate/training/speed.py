@@ -69,7 +69,7 @@ def measure(graph: Graph, batch_size: int = 64, *, seconds: float = 0.3) -> Spee
     x = rng.standard_normal((batch_size, *graph.input_shape)).astype(np.float32)
     y = rng.integers(0, graph.output_shape[0], batch_size)
     parameters = initialize(graph)
-    engine = NativeEngine(lower(graph), parameters, macs=graph.macs)
+    engine = NativeEngine(lower(graph), parameters, macs=graph.least_macs)
     optimizer, loss = SGD(1e-4, momentum=0.9), CrossEntropy()
     state, mask = optimizer.new_state(parameters.flat), parameters.decay_mask
 
@@ -88,7 +88,7 @@ def measure(graph: Graph, batch_size: int = 64, *, seconds: float = 0.3) -> Spee
         inferred.append(_images_a_second(infer, batch_size, seconds))
         profiles.append(engine.profile(x, y, loss))
         peaks.append(multiply_adds_a_second())
-    threads = threads_for(batch_size * graph.macs, engine.threads, training=True)
+    threads = threads_for(batch_size * graph.least_macs, engine.threads, training=True)
     return Speed(
         chosen_isa(), threads, batch_size, _median(trained), _median(inferred), _median(peaks),
         _layers(graph, batch_size, profiles, peaks),
@@ -113,7 +113,7 @@ def _layers(
     whole = _median(sum(map(sum, profile.values())) for profile in profiles)
     found = []
     for i, name in enumerate(profiles[0]):
-        macs = graph[name].macs * batch_size
+        macs = (graph[name].macs or 0) * batch_size
         shares, fractions = [], []
         for k, passes in ((0, 1), (1, 1 if i == 0 else 2)):  # the first layer has no dx
             times = [profile[name][k] for profile in profiles]
