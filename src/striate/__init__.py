@@ -16,11 +16,13 @@ from .errors import (
     DownloadError,
     Fix,
     GraphError,
+    LayerError,
     MissingDependencyError,
     ModelFileError,
     OptionError,
     ParameterError,
     PatternError,
+    ReferenceEngineWarning,
     RunFolderError,
     ShapeError,
     StriateError,
@@ -41,6 +43,7 @@ from .layers import (
     Linear,
     LocalResponseNorm,
     MaxPool2d,
+    ParameterSpec,
     ReLU,
     Sigmoid,
     Softmax,
@@ -49,8 +52,9 @@ from .layers import (
 from .model import Guess, Model, load
 from .parameters import Parameters, initialize
 from .pattern import pattern, pattern_of
-from .plan import check_network_gradients, lower
-from .reference.gradients import GradientReport, check_gradients, jacobian
+from .plan import check_gradients, check_network_gradients, lower
+from .reference.gradients import GradientReport, jacobian
+from .registry import register
 from .training import (
     SGD,
     Adadelta,
@@ -76,12 +80,12 @@ __all__ = [
     "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Add", "Augmentation", "AvgPool2d", "BatchNorm2d", "Batches",
     "Concat", "Constant", "Conv2d", "ConvTranspose2d", "Cosine", "CrossEntropy", "DataError", "Dataset",
     "DivergenceError", "DownloadError", "Dropout", "Evaluation", "Fix", "Flatten", "GlobalAvgPool2d",
-    "GradientReport", "Graph", "GraphBuilder", "GraphError", "Guess", "Hinge", "Layer", "LeakyReLU", "Linear",
+    "GradientReport", "Graph", "GraphBuilder", "GraphError", "Guess", "Hinge", "Layer", "LayerError", "LeakyReLU", "Linear",
     "LocalResponseNorm", "MaxPool2d", "MeanSquaredError", "MissingDependencyError", "Model", "ModelFileError",
-    "Node", "OneCycle", "OptionError", "ParameterError", "Parameters", "PatternError", "Preprocessing",
-    "RMSprop", "ReLU", "Recipe", "RunFolderError", "Sequential", "ShapeError", "Sigmoid", "Softmax",
+    "Node", "OneCycle", "OptionError", "ParameterError", "ParameterSpec", "Parameters", "PatternError", "Preprocessing",
+    "RMSprop", "ReLU", "Recipe", "ReferenceEngineWarning", "RunFolderError", "Sequential", "ShapeError", "Sigmoid", "Softmax",
     "StepDecay", "StriateError", "Tanh", "WarmUp", "check_gradients", "check_network_gradients", "explain", "initialize", "interop",
-    "jacobian", "layers", "load", "load_dataset", "lower", "pattern", "pattern_of", "reference", "shapes", "zoo",
+    "jacobian", "layers", "load", "load_dataset", "lower", "pattern", "pattern_of", "reference", "register", "shapes", "zoo",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

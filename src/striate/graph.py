@@ -216,8 +216,10 @@ class Graph:
         self.shape_of(name)
         if path is not None:
             source, steps = self._check_path(name, path)
+            if len(source.shape) != 3:
+                return ()
             need_seen(node for node in self.nodes if node.name in steps)
-            return self._fields_along(source, steps)[name] if len(source.shape) == 3 else ()
+            return self._fields_along(source, steps)[name]
         seen = self.receptive_fields(name)
         if len(seen) > 1:
             raise GraphError(
@@ -230,7 +232,7 @@ class Graph:
 
         Raises:   GraphError for a layer of your own on the way that does not say what it sees.
         """
-        need_seen(self._silent.get(name, ()))
+        need_seen(self._silent.get(name, ()) if self._fields else ())
         return {given: fields[name] for given, fields in self._fields.items() if name in fields}
 
     @cached_property

@@ -84,16 +84,16 @@ def philox(counter: npt.NDArray[np.uint32], key: tuple[int, int]) -> npt.NDArray
 
 
 def bits(
-    seed: int, purpose: int, epoch: int, indices: npt.NDArray[Any], count: int
+    seed: int, purpose: int, epoch: int, indices: npt.NDArray[Any], count: int, *, first_block: int = 0
 ) -> npt.NDArray[np.uint32]:
     """`count` random words for each index.
 
-    Args:     seed 0…2⁶⁴−1; purpose and epoch 32-bit; indices (n,) 32-bit.
+    Args:     seed 0…2⁶⁴−1; purpose and epoch 32-bit; indices (n,) 32-bit; first_block, of four words each.
     Returns:  (n, count) uint32.
     """
     blocks = -(-count // 4)
     counter = np.empty((len(indices), blocks, 4), np.uint32)
-    counter[..., 0] = np.arange(blocks, dtype=np.uint32)
+    counter[..., 0] = np.arange(first_block, first_block + blocks, dtype=np.uint32)
     counter[..., 1] = np.asarray(indices, np.uint32)[:, None]
     counter[..., 2] = np.uint32(epoch & 0xFFFFFFFF)
     counter[..., 3] = np.uint32(int(purpose) & 0xFFFFFFFF)
@@ -102,10 +102,10 @@ def bits(
 
 
 def uniform(
-    seed: int, purpose: int, epoch: int, indices: npt.NDArray[Any], count: int
+    seed: int, purpose: int, epoch: int, indices: npt.NDArray[Any], count: int, *, first_block: int = 0
 ) -> npt.NDArray[np.float32]:
     """`count` float32 in [0, 1) for each index: the top 24 bits of a word times 2⁻²⁴, exactly."""
-    words = bits(seed, purpose, epoch, indices, count) >> np.uint32(8)
+    words = bits(seed, purpose, epoch, indices, count, first_block=first_block) >> np.uint32(8)
     return words.astype(np.float32) * np.float32(2.0**-24)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .choose import ENGINES, arithmetic_of, default_engine, make_engine
 from .engine import Engine, Given, ReferenceEngine, StepResult
-from .gradients import check_network_gradients
+from .gradients import check_gradients, check_network_gradients
 from .lower import lower
 from .program import Buffer, Op, Program
 from .session import Session
@@ -26,7 +26,7 @@ _NATIVE = {
 }  # fmt: skip
 
 __all__ = [
-    "ENGINES", "Buffer", "Engine", "Given", "Op", "PlanRow", "Program", "ReferenceEngine", "Session", "StepResult", "WorkMemory", "arithmetic_of", "check_network_gradients", "default_engine", "describe_plan",
+    "ENGINES", "Buffer", "Engine", "Given", "Op", "PlanRow", "Program", "ReferenceEngine", "Session", "StepResult", "WorkMemory", "arithmetic_of", "check_gradients", "check_network_gradients", "default_engine", "describe_plan",
     "lower", "make_engine", "why_not_native", "work_memory",
 ]  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..errors import MissingDependencyError, OptionError
 from ..parameters import Parameters
 from .engine import Engine, ReferenceEngine
+from .own import say_once
 from .program import Program, named
 from .room import check_room
 from .rules import RULES
@@ -26,10 +27,11 @@ def check_known(program: Program) -> None:
 
     Raises:   OptionError that names the ops.
     """
-    if unknown := named(op for op in program.ops if op.kind not in RULES):
+    if unknown := named(op for op in program.ops if op.kind not in RULES and op.own is None):
         raise OptionError(
             f"{unknown}: no engine can compute it. The kinds of layers are the layers of striate.layers; a class derived from "
-            "one is another layer. Where it only changes defaults, use a function that returns Striate's layer."
+            "one is another layer. Where it only changes defaults, use a function that returns Striate's layer; where it has a "
+            "forward and backward of its own, write @st.register above its class."
         )
 
 
@@ -56,6 +58,8 @@ def make_engine(
     lacking = why_not_native(program)
     if lacking and name == "native":
         raise OptionError(f'{lacking}; use engine="reference".')
+    if any(op.own is not None for op in program.ops):
+        say_once(program)
     if lacking:
         return ReferenceEngine(program, parameters, seed)
     return NativeEngine(program, parameters, seed, macs=macs)

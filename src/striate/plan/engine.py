@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ..data import Feed
 from ..errors import DivergenceError, OptionError
 from ..parameters import Edit, Parameters
+from .own import Kept, run_own, run_own_backward
 from .program import Op, Program
 from .rules import RULES
 
@@ -199,7 +200,7 @@ class ReferenceEngine:
             dy = flowing.pop(op.output, None)
             if dy is None or op.index not in caches or not (self._trains[op.output] or inputs):
                 continue
-            wanted = inputs or any(self._trains[number] for number in op.inputs)
+            wanted = [inputs or self._trains[number] for number in op.inputs]
             found = self._run_backward(op, dy, caches[op.index], wanted, views)
             for number, dx in zip(op.inputs, found, strict=True):
                 if dx is not None:
@@ -207,6 +208,12 @@ class ReferenceEngine:
         return flowing
 
     def _run(self, op: Op, inputs: list[Array], training: bool, step: int) -> tuple[Array, Any]:
+        if op.own is not None:
+            own = {short: self.parameters[full] for short, full in op.parameters}
+            return run_own(
+                op, self.program, inputs, own, training=training, seed=self.seed, step=step,
+                dtype=self.parameters.flat.dtype,
+            )  # fmt: skip
         rule = RULES[op.kind]
         options = {name: op.options[name] for name in rule.options}
         if op.kind == "Dropout":
@@ -220,13 +227,18 @@ class ReferenceEngine:
         return rule.forward(*inputs, *arrays, **options)
 
     def _run_backward(
-        self, op: Op, dy: Array, cache: Any, needs_dx: bool, gradient_views: Mapping[str, Array]
+        self, op: Op, dy: Array, cache: Any, wanted: list[bool], gradient_views: Mapping[str, Array]
     ) -> tuple[Array | None, ...]:
+        if op.own is not None:
+            every, gradients_of = run_own_backward(op, self.program, dy, cache, wanted)
+            for full, gradient in gradients_of.items():
+                gradient_views[full][...] += gradient
+            return every
         rule = RULES[op.kind]
         if op.kind == "BatchNorm2d":
             gradients = rule.backward(dy, cache)
         elif rule.parameters:
-            gradients = rule.backward(dy, cache, needs_dx=needs_dx)
+            gradients = rule.backward(dy, cache, needs_dx=any(wanted))
         else:
             found = rule.backward(dy, cache)
             return found if isinstance(found, tuple) else (found,)
@@ -244,10 +256,14 @@ class ReferenceEngine:
         return trains
 
     def move_running_statistics(self, own: Edit, caches: Mapping[int, Any]) -> None:
-        """Batch norm's running statistics after a training pass with these caches."""
+        """Running statistics of batch norms, and running state of own layers, after a training pass with these caches."""
         for op in self.program.ops:
+            cache: Any = caches.get(op.index)
+            if isinstance(cache, Kept):
+                for short, array in cache.changes.items():
+                    own[dict(op.parameters)[short]][...] = array
             if op.kind == "BatchNorm2d" and op.index in caches:
-                cache, names, momentum = caches[op.index], dict(op.parameters), op.options["momentum"]
+                names, momentum = dict(op.parameters), op.options["momentum"]
                 count = cache.counts[:, None] * cache.normalized[0, 0].size
                 divided = np.maximum(1, count - 1) if op.options["unbiased"] else count
                 variance, share = cache.var * (count / divided), count / count.sum()
@@ -338,9 +354,14 @@ def train_apart(
         value, dscores = loss(scores, targets)
         if not np.isfinite(value):
             engine.explain_divergence(x, value, step, outputs)
+        before = own.state.copy()
         way.move_running_statistics(own)
         upstream: Any = dscores if names is not None else (dscores,)
-        way.backward(upstream, gradients, input_gradients=False)
+        try:
+            way.backward(upstream, gradients, input_gradients=False)
+        except BaseException:
+            own.state[...] = before  # a layer of one's own failed: this step has not been
+            raise
         if update is not None:
             update(own.flat, gradients)
     return StepResult(value, scores)

@@ -20,6 +20,7 @@ _ALGORITHMS = {
     "AvgPool2d": ("running sum over taps", "one vectorized addition a tap"),
     "Flatten": ("view", "no number moves"),
 }
+_OWN = ("its own forward", "a layer of your own")
 _ELEMENTWISE = ("array expression", "no window: NumPy does it in a few passes")
 
 
@@ -36,11 +37,12 @@ def lower(graph: Graph) -> Program:
     for index, node in enumerate(graph.nodes):
         number[node.name] = len(buffers)
         buffers.append(Buffer(node.name, node.output_shape))
-        algorithm, why = _ALGORITHMS.get(node.layer.kind, _ELEMENTWISE)
+        own = node.layer if node.layer.is_own else None
+        algorithm, why = _OWN if own else _ALGORITHMS.get(node.layer.kind, _ELEMENTWISE)
         ops.append(
             Op(
                 node.name, node.layer.kind, index, tuple(number[name] for name in node.inputs),
-                number[node.name], _parameters(node), _options(node), algorithm, why,
+                number[node.name], _parameters(node), _options(node), algorithm, why, own=own,
             )
         )  # fmt: skip
     return Program(

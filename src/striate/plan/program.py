@@ -1,6 +1,6 @@
 """The Program: a network lowered to plain data that an engine can run.
 
-Promises: nothing but numbers, strings and tuples; every operation lists the buffers it reads and writes, the
+Promises: nothing but numbers, strings, tuples, and the layers of a program's own, which run themselves; every operation lists the buffers it reads and writes, the
 parameters it uses, and the algorithm chosen with the reason. Leaves out: running it (engine.py).
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import OptionError
 from ..foreign import visible
-from ..layers import ParameterSpec
+from ..layers import Layer, ParameterSpec
 from ..shapes import Shape
 
 
@@ -38,6 +38,7 @@ class Op:
              algorithm    how an engine computes it; why, the reason
              fused        the ops after it that are computed with it, whose last output is then this op's
              record       what rewriting did to it, and why
+             own          the layer itself, where it is of a class that a program registered
     """
 
     name: str
@@ -51,6 +52,7 @@ class Op:
     why: str
     fused: tuple[Op, ...] = ()
     record: tuple[str, ...] = ()
+    own: Layer | None = None
 
     @property
     def where(self) -> str:

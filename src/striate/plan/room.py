@@ -34,7 +34,7 @@ def check_room(program: Program, *, native: bool, training: bool = False) -> Non
     need_memory(_bytes(program.input_shape), "an image of the network's input")
     for op in program.ops:
         shapes = [program.buffers[number].shape for number in (*op.inputs, op.output)]
-        for size in _numbers((shapes, dict(op.options))):
+        for size in _numbers((shapes, {} if op.own else dict(op.options))):
             if abs(size) > MOST:
                 raise OptionError(
                     f"{op.where}: {_short(size)} is more than {MOST:,}, the largest size that can be run."
