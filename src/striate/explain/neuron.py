@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import OptionError, ShapeError
+from ..errors import GraphError, OptionError, ShapeError
 from ..graph import INPUT, Graph, Node
-from ..layers import AvgPool2d, BatchNorm2d, Conv2d, GlobalAvgPool2d, LeakyReLU, Linear, MaxPool2d, ReLU
 from ..parameters import Parameters
 from ..plan import ReferenceEngine, lower
+from ..plan.choose import check_known
 from ..shapes import times
 from .arithmetic import average_counts
 from .forward import windows_of
@@ -51,7 +51,7 @@ class NeuronExplanation:
              terms       the largest by size of contribution
              rest_count, rest   the other terms, and their sum
              rows, columns      first and last picture row and column that it can see; outside the picture is padding;
-                                None for a network of vectors
+                                None for a network of vectors, and after a layer of your own that does not say what it sees
              after       (layer, value) of the activation that reads it alone, or None
              because     explanations of the neurons that the largest terms come from
     """
@@ -104,7 +104,9 @@ class _Values:
                 f"the image is {times(tuple(image.shape))}, and the network takes {times(graph.input_shape)}."
             )
         self.graph, self.parameters = graph, parameters.astype(np.float64)
-        engine = ReferenceEngine(lower(graph), self.parameters)
+        program = lower(graph)
+        check_known(program)
+        engine = ReferenceEngine(program, self.parameters)
         found, _ = engine.forward(np.asarray(image, np.float64)[None], until=-1)
         self.of: dict[str, Floats] = {
             buffer.name: found[number][0]
@@ -163,7 +165,10 @@ def _field(
 ) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
     if len(graph.input_shape) != 3:
         return None, None
-    fields = graph.receptive_field(node.name)
+    try:
+        fields = graph.receptive_field(node.name)
+    except GraphError:  # a layer on the way does not say what it sees
+        return None, None
     places = at[1:] if len(at) == 3 else (0, 0)
     found = []
     for field, place in zip(fields, places, strict=True):
@@ -183,7 +188,7 @@ def _after(values: _Values, node: Node, at: tuple[int, ...]) -> tuple[str, float
 
 def _bias(values: _Values, node: Node, at: tuple[int, ...]) -> float:
     name = f"{node.name}.bias"
-    if isinstance(node.layer, BatchNorm2d):
+    if node.layer.kind == "BatchNorm2d":
         scale = _norm_scale(values, node, at[0])
         return float(
             values.parameters[name][at[0]] - scale * values.parameters[f"{node.name}.running_mean"][at[0]]
@@ -198,8 +203,9 @@ def _norm_scale(values: _Values, node: Node, channel: int) -> float:
 
 
 def _terms(values: _Values, node: Node, at: tuple[int, ...]) -> Iterator[Term]:
-    """Every product of the neuron's sum."""
+    """Every product of the neuron's sum. By kind: a class derived from one of these is another layer."""
     layer: Any = node.layer
+    kind = layer.kind
     source = node.inputs[0]
     x = values.of[source]
 
@@ -207,27 +213,27 @@ def _terms(values: _Values, node: Node, at: tuple[int, ...]) -> Iterator[Term]:
         value = 0.0 if place is None else float(values.of[array][place])
         return Term(float(weight), value, float(weight) * value, array, place)
 
-    if isinstance(layer, Conv2d) and layer.padding_mode == "zeros":
+    if kind == "Conv2d" and layer.padding_mode == "zeros":
         yield from _filter_terms(values, node, at, term)
-    elif isinstance(layer, Linear):
+    elif kind == "Linear":
         w = values.parameters[f"{node.name}.weight"][at[0]]
         yield from (term(weight, (i,)) for i, weight in enumerate(w.tolist()))
-    elif isinstance(layer, MaxPool2d):
+    elif kind == "MaxPool2d":
         places = [(at[0], i, j) for _, _, i, j in windows_of(node).taps(at[1], at[2])]
         yield term(1.0, max(places, key=lambda place: x[place]))
-    elif isinstance(layer, (AvgPool2d, GlobalAvgPool2d)):
+    elif kind in ("AvgPool2d", "GlobalAvgPool2d"):
         p, q = at[1:] if len(at) == 3 else (0, 0)
         windows = windows_of(node)
         count = average_counts(windows, bool(getattr(layer, "count_include_pad", True)))[p, q]
         yield from (term(1.0 / count, (at[0], i, j)) for _, _, i, j in windows.taps(p, q))
-    elif isinstance(layer, (ReLU, LeakyReLU)):
-        slope = layer.negative_slope if isinstance(layer, LeakyReLU) else 0.0
+    elif kind in ("ReLU", "LeakyReLU"):
+        slope = layer.negative_slope if kind == "LeakyReLU" else 0.0
         yield term(1.0 if x[at] > 0 else slope, at)
-    elif isinstance(layer, BatchNorm2d):
+    elif kind == "BatchNorm2d":
         yield term(_norm_scale(values, node, at[0]), at)
-    elif layer.kind == "Add":
+    elif kind == "Add":
         yield from (term(1.0, at, name) for name in node.inputs)
-    elif layer.kind in ("Flatten", "Dropout"):
+    elif kind in ("Flatten", "Dropout"):
         flat = int(np.ravel_multi_index(at, node.output_shape))
         yield term(1.0, tuple(int(i) for i in np.unravel_index(flat, x.shape)))
     else:

@@ -19,7 +19,6 @@ from ..data.arrays import read_array
 from ..errors import DataError, OptionError, ShapeError
 from ..foreign import brief
 from ..graph import Graph
-from ..layers import Conv2d, Linear
 from ..pattern import pattern
 from ..records import read_json, read_toml
 from ..shapes import Rounding, times
@@ -256,7 +255,7 @@ def _parameters(graph: Graph, given: Mapping[str, Array]) -> dict[str, Array]:
             if given[name].shape != spec.shape:
                 raise ShapeError(f"{name} is {times(given[name].shape)}, expected {times(spec.shape)}.")
             found[name] = given[name]
-        elif name.endswith(".bias") and isinstance(graph[name.partition(".")[0]].layer, (Conv2d, Linear)):
+        elif name.endswith(".bias") and graph[name.partition(".")[0]].layer.kind in ("Conv2d", "Linear"):
             found[name] = exact(np.zeros(spec.shape, int), name)
         else:
             raise OptionError(f"{name} is needed: {times(spec.shape)} numbers.")

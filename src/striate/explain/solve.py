@@ -136,8 +136,10 @@ def solve(
 
 def _check_size(graph: Graph) -> None:
     """Refuse what cannot be worked out number by number, before anything is made."""
-    work = graph.macs
+    work = graph.least_macs
     for node in graph.nodes:
+        if not node.layer.is_built_in:
+            raise OptionError(f"{node.where} is not worked out step by step yet.")
         check("cells", prod(node.output_shape), f"the output of {node.where}", OptionError)
         taps = prod(axis.kernel_size for axis in node.layer.windows(*node.input_shapes))
         work += prod(node.output_shape) * taps if not node.macs else 0
