@@ -841,3 +841,46 @@ def test_a_layer_alone_says_what_it_takes() -> None:
     wrong = st.register(layer_class("Rounds", forward=lambda self, x, params: (x.astype(np.float32), None)))
     with pytest.raises(st.LayerError, match="y is float32, and the network computes in float64"):
         st.check_gradients(wrong(), np.ones((2, 3)))
+
+
+# ── sessions, several inputs, shared parameters ──────────────────────────────────────────────────
+
+
+def test_own_layers_share_parameters_and_run_in_sessions() -> None:
+    """Gradients add up over both uses, as Linear's do."""
+    x = RNG.random((4, 5), np.float32), RNG.random((4, 5), np.float32)
+    found = []
+    for layer in (Dense(3), st.Linear(3)):
+        build = st.GraphBuilder()
+        left, right = build.input("left", (5,)), build.input("right", (5,))
+        one = build.add(layer, left, name="fc")
+        build.add(Gate(), one, build.add(layer, right, share="fc"), name="gate")
+        model = st.Model(build.build(("gate", "fc")), seed=1, engine="reference")
+        session = model.session()
+        gate, fc = session.forward(x)
+        dx = session.backward((np.ones_like(gate), fc))
+        session.step(st.SGD(0.1))
+        found.append((gate, *dx, session.gradients["fc.weight"].copy(), model.parameters.flat.copy()))
+    for mine, striates in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, striates, atol=1e-6)
+
+
+def test_what_a_cache_holds_of_running_state_stays_as_it_was() -> None:
+    """State moves before the way back."""
+    found = []
+
+    def forward(self: Any, x: Any, params: Any, *, training: bool, running: Any) -> Any:
+        before = running["fixed"]
+        if training:
+            running["fixed"] = before + 1
+        return x * 1, (before, params["fixed"])
+
+    def backward(self: Any, dy: Any, cache: Any) -> Any:
+        found.extend(float(one[0]) for one in cache)
+        return dy, {"weight": dy[0]}
+
+    made = st.register(layer_class("Counts", parameter_specs=weighted, forward=forward, backward=backward))
+    model = st.Model(chain(st.Linear(3), ("odd", made()), input_shape=(5,)), engine="reference")
+    model.fit((RNG.random((4, 5), np.float32), np.zeros((4, 3), np.float32)), epochs=2, verbose=False)
+    assert found == [0, 0, 1, 1]
+    assert model.parameters["odd.fixed"] == 2

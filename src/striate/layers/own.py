@@ -20,13 +20,7 @@ from .options import FILED, stands_in_a_file
 # What forward and backward may ask for by keywords of these names.
 EXTRAS = {"forward": ("training", "random", "running"), "backward": ("needs_dx",)}
 _CALLS = {"forward": "forward(self, x, params)", "backward": "backward(self, dy, cache)"}
-_KEYS = (
-    "kind",
-    "name",
-    "inputs",
-    "share",
-    "asked",
-)  # of a layer's record in a file, beside its options; of its class
+_KEYS = ("kind", "name", "inputs", "share", "asked")  # of a layer's record in a file, and of its class
 
 
 @dataclass(frozen=True)
