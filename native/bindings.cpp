@@ -21,6 +21,7 @@
 #endif
 
 #include "kernels/table.h"
+#include "optimizer.h"
 #include "pool.h"
 #include "program.h"
 #include "schedule.h"
@@ -66,6 +67,18 @@ Array<T, N> array(nb::handle given, const char* what) {
 Array<const float> readable(nb::handle given, const char* what, bool writes) {
   if (writes) array<float>(given, what);
   return array<const float>(given, what);
+}
+
+// The array of that name, or null where there is none.
+float* vector(nb::dict d, const char* key, int64_t least) {
+  if (d[key].is_none()) return nullptr;
+  auto found = array<float>(d[key], key);
+  if (static_cast<int64_t>(found.size()) < least) throw std::invalid_argument(std::string(key) + " is too small");
+  return found.data();
+}
+
+void check(bool holds, const char* what) {
+  if (!holds) throw std::invalid_argument(what);
 }
 
 // Runs `work` without the GIL. A daemon thread that wants it back while the interpreter ends is ended by Python there and then,
@@ -141,9 +154,10 @@ struct Plan {
     verify(program, kernels.lanes, names);
   }
 
-  int64_t workspace_bytes(int64_t n, int64_t threads, bool training) const {
+  int64_t workspace_bytes(int64_t n, int64_t threads, bool halves) const {
     if (n < 1 || threads < 1) throw std::invalid_argument("images and threads must be at least 1");
-    const int64_t bytes = layout(program, kernels.lanes, n, threads, training).total;
+    const Phase phase = halves ? Phase::FORWARD : program.frame.training ? Phase::STEP : Phase::PREDICT;
+    const int64_t bytes = layout(program, kernels.lanes, n, threads, phase).total;
     if (bytes < 0)
       throw std::overflow_error(std::to_string(n) + " images and " + std::to_string(threads) + " threads, at " +
                                 std::to_string(program.frame.arena_vectors) + " vectors a micro-batch of " +
@@ -152,42 +166,200 @@ struct Plan {
     return bytes;
   }
 
-  double run(nb::object x, nb::object parameters_given, nb::object state_given, nb::object scores_given,
-             nb::object workspace_given, int64_t threads, nb::object training) const {
-    // Inference writes neither: those of a model are only read between its steps.
-    const bool trains = !training.is_none();
-    const auto parameters = readable(parameters_given, "parameters", trains), state = readable(state_given, "state", trains);
-    auto scores = array<float, 2>(scores_given, "scores");
-    auto workspace = array<uint8_t>(workspace_given, "workspace");
-    Call call{};
-    call.n = static_cast<int64_t>(scores.shape(0));
-    if (nb::isinstance<nb::dict>(x)) {
-      call.feed = read_feed(nb::cast<nb::dict>(x), call.n);
-    } else {
-      auto images = array<const float, 2>(x, "x");
-      if (static_cast<int64_t>(images.shape(0)) != call.n || static_cast<int64_t>(images.shape(1)) != program.inputs[0].vectors)
-        throw std::invalid_argument("x has the wrong size");
-      call.x = images.data();
-    }
-    call.parameters = const_cast<float*>(parameters.data());
-    call.state = const_cast<float*>(state.data());
-    call.scores = scores.data();
-    call.threads = threads;
-    call.arena = workspace.data();
-    if (trains) read_training(call, nb::cast<nb::dict>(training));
-    const auto check = [](bool holds, const char* what) { if (!holds) throw std::invalid_argument(what); };
+  // Which inputs' gradients the program makes.
+  std::vector<bool> input_gradients() const {
+    std::vector<bool> made;
+    for (const Port& port : inputs) made.push_back(port.gradient != NONE);
+    return made;
+  }
+
+  int64_t prepared_bytes() const { return packed_bytes(program); }
+
+  void prepare(nb::object parameters_given, nb::object packed_given, int64_t threads) const {
+    const auto parameters = array<const float>(parameters_given, "parameters");
+    auto packed = array<uint8_t>(packed_given, "packed");
     check(threads >= 1, "a call needs at least one thread");
-    check(call.training == program.frame.training, "a program with a backward pass trains, and one without does not");
-    check(call.loss >= 0 && call.loss < LOSSES && call.optimizer.formula >= 0 && call.optimizer.formula < FORMULAS,
-          "there is no such loss or formula");
     check(static_cast<int64_t>(parameters.size()) == program.frame.parameters, "parameters have the wrong size");
-    check(static_cast<int64_t>(state.size()) == program.frame.states, "state has the wrong size");
-    check(static_cast<int64_t>(scores.shape(1)) == program.outputs[0].vectors, "scores have the wrong size");
-    check(static_cast<int64_t>(workspace.size()) >= workspace_bytes(call.n, threads, call.training), "the workspace is too small");
+    check(static_cast<int64_t>(packed.size()) >= prepared_bytes(), "the memory for packed weights is too small");
     const Visit visit(threads);
     warn_of(visit, threads);
-    return without_gil([&] { return execute(kernels, program, call); });
+    without_gil([&] {
+      striate::prepare(kernels, program, parameters.data(), reinterpret_cast<float*>(aligned(packed.data())), threads);
+      return 0.0;
+    });
   }
+
+  void predict(nb::object x, nb::object parameters, nb::object state, nb::object packed_given, nb::list outputs, nb::object workspace,
+               int64_t threads) const {
+    check(!program.frame.training, "a program with a backward pass does not predict");
+    auto packed = array<uint8_t>(packed_given, "packed");
+    check(static_cast<int64_t>(packed.size()) >= prepared_bytes(), "the memory for packed weights is too small");
+    Given given(*this, Phase::PREDICT, parameters, state, workspace, threads);
+    given.call.packed = reinterpret_cast<const float*>(aligned(packed.data()));
+    given.read_outputs(outputs);
+    given.read_x(x);
+    given.run();
+  }
+
+  double step(nb::object x, nb::object parameters, nb::object state, nb::object scores, nb::object workspace, int64_t threads,
+              nb::dict training) const {
+    check(program.frame.training && program.n_outputs == 1, "a program without a backward pass does not train");
+    Given given(*this, Phase::STEP, parameters, state, workspace, threads);
+    nb::list outputs;
+    outputs.append(scores);
+    given.read_outputs(outputs);
+    given.read_x(x);
+    read_training(given.call, training);
+    check(given.call.loss >= 0 && given.call.loss < LOSSES && given.call.optimizer.formula >= 0 && given.call.optimizer.formula < FORMULAS,
+          "there is no such loss or formula");
+    return given.run();
+  }
+
+  void forward(nb::object x, nb::object parameters, nb::object state, nb::list outputs, nb::object workspace, int64_t threads,
+               uint64_t seed, int64_t at) const {
+    check(program.frame.training, "a program without a backward pass has no halves");
+    Given given(*this, Phase::FORWARD, parameters, state, workspace, threads);
+    given.call.seed = seed;
+    given.call.step = at;
+    given.read_outputs(outputs);
+    given.read_x(x);
+    given.run();
+  }
+
+  void move_running(nb::object state_given, int64_t n, nb::object workspace_given, int64_t threads) const {
+    auto state = array<float>(state_given, "state");
+    auto workspace = array<uint8_t>(workspace_given, "workspace");
+    check(static_cast<int64_t>(state.size()) == program.frame.states, "state has the wrong size");
+    check(static_cast<int64_t>(workspace.size()) >= workspace_bytes(n, threads, true), "the workspace is too small");
+    Call call{};
+    call.phase = Phase::FORWARD;
+    call.n = n;
+    call.threads = threads;
+    call.state = state.data();
+    call.arena = workspace.data();
+    end_forward(kernels, program, call);
+  }
+
+  void backward(nb::object x, nb::object parameters, nb::object state, nb::list d_outputs, nb::list d_inputs, nb::object gradients_given,
+                nb::object workspace, int64_t threads, uint64_t seed, int64_t at) const {
+    check(program.frame.training, "a program without a backward pass has no halves");
+    auto gradients = array<float>(gradients_given, "gradients");
+    check(static_cast<int64_t>(gradients.size()) == program.frame.parameters, "gradients have the wrong size");
+    Given given(*this, Phase::BACKWARD, parameters, state, workspace, threads);
+    given.call.seed = seed;
+    given.call.step = at;
+    given.call.gradients = gradients.data();
+    given.read_x(x);
+    given.read_gradients(d_outputs, d_inputs);
+    given.run();
+  }
+
+  void update(nb::object parameters_given, nb::object gradients_given, int64_t threads, nb::dict optimizer) const {
+    auto parameters = array<float>(parameters_given, "parameters"), gradients = array<float>(gradients_given, "gradients");
+    check(threads >= 1, "a call needs at least one thread");
+    check(static_cast<int64_t>(parameters.size()) == program.frame.parameters && parameters.size() == gradients.size(),
+          "parameters or gradients have the wrong size");
+    Call call{};
+    call.parameters = parameters.data();
+    call.gradients = gradients.data();
+    call.threads = threads;
+    read_optimizer(call, optimizer);
+    check(call.optimizer.formula > 0 && call.optimizer.formula < FORMULAS, "there is no such formula");
+    const Visit visit(threads);
+    warn_of(visit, threads);
+    without_gil([&] {
+      update_all(kernels, program, call);
+      return 0.0;
+    });
+  }
+
+  // A call in the making: arrays checked against the program, and held as long as it runs.
+  struct Given {
+    const Plan& plan;
+    Call call{};
+    Array<const float> parameters, state;
+    Array<uint8_t> workspace;
+    std::vector<Array<const float, 2>> images;
+    std::vector<const float*> x, d_outputs;
+    std::vector<float*> outputs, d_inputs;
+
+    // A prediction, and the way back, write neither: a model's parameters are only read between its steps.
+    Given(const Plan& plan, Phase phase, nb::handle parameters_given, nb::handle state_given, nb::handle workspace_given, int64_t threads)
+        : plan(plan), parameters(readable(parameters_given, "parameters", phase == Phase::STEP)),
+          state(readable(state_given, "state", phase == Phase::STEP)), workspace(array<uint8_t>(workspace_given, "workspace")) {
+      const Frame& frame = plan.program.frame;
+      check(threads >= 1, "a call needs at least one thread");
+      check(static_cast<int64_t>(parameters.size()) == frame.parameters, "parameters have the wrong size");
+      check(static_cast<int64_t>(state.size()) == frame.states, "state has the wrong size");
+      call.phase = phase;
+      call.threads = threads;
+      call.parameters = const_cast<float*>(parameters.data());
+      call.state = const_cast<float*>(state.data());
+      call.arena = workspace.data();
+    }
+
+    void read_outputs(nb::list given) {
+      check(static_cast<int64_t>(given.size()) == plan.program.n_outputs, "as many outputs are needed as the program has");
+      for (size_t i = 0; i < given.size(); ++i) {
+        auto one = array<float, 2>(given[i], "scores");
+        if (i == 0) call.n = static_cast<int64_t>(one.shape(0));
+        fits(one, plan.program.outputs[i], "scores have the wrong size");
+        outputs.push_back(one.data());
+      }
+      call.outputs = outputs.data();
+    }
+
+    void read_x(nb::handle given) {
+      if (nb::isinstance<nb::dict>(given)) {
+        call.feed = plan.read_feed(nb::cast<nb::dict>(given), call.n);
+        return;
+      }
+      const auto parts = nb::cast<nb::list>(given);
+      check(static_cast<int64_t>(parts.size()) == plan.program.n_inputs, "as many inputs are needed as the program has");
+      for (size_t i = 0; i < parts.size(); ++i) {
+        auto one = array<const float, 2>(parts[i], "x");
+        if (call.n == 0) call.n = static_cast<int64_t>(one.shape(0));
+        fits(one, plan.program.inputs[i], "x has the wrong size");
+        x.push_back(one.data());
+      }
+      call.x = x.data();
+    }
+
+    void read_gradients(nb::list above, nb::list below) {
+      check(static_cast<int64_t>(above.size()) == plan.program.n_outputs && static_cast<int64_t>(below.size()) == plan.program.n_inputs,
+            "as many gradients are needed as there are outputs, and as many places as inputs");
+      for (size_t i = 0; i < above.size(); ++i) {
+        d_outputs.push_back(nullptr);
+        if (above[i].is_none()) continue;
+        auto one = array<const float, 2>(above[i], "dy");
+        fits(one, plan.program.outputs[i], "dy has the wrong size");
+        d_outputs.back() = one.data();
+      }
+      for (size_t i = 0; i < below.size(); ++i) {
+        d_inputs.push_back(nullptr);
+        if (below[i].is_none()) continue;
+        auto one = array<float, 2>(below[i], "dx");
+        fits(one, plan.program.inputs[i], "dx has the wrong size");
+        check(plan.program.inputs[i].gradient != NONE, "the program makes no gradient of this input");
+        d_inputs.back() = one.data();
+      }
+      call.d_outputs = d_outputs.data();
+      call.d_inputs = d_inputs.data();
+    }
+
+    template <class A>
+    void fits(const A& one, const Port& port, const char* what) const {
+      check(static_cast<int64_t>(one.shape(0)) == call.n && static_cast<int64_t>(one.shape(1)) == port.vectors, what);
+    }
+
+    double run() {
+      const bool halves = call.phase == Phase::FORWARD || call.phase == Phase::BACKWARD;
+      check(static_cast<int64_t>(workspace.size()) >= plan.workspace_bytes(call.n, call.threads, halves), "the workspace is too small");
+      const Visit visit(call.threads);
+      warn_of(visit, call.threads);
+      return without_gil([&] { return execute(plan.kernels, plan.program, call); });
+    }
+  };
 
   Feed read_feed(nb::dict d, int64_t n) const {
     auto images = array<const uint8_t, 4>(d["images"], "images");
@@ -210,6 +382,7 @@ struct Plan {
   }
 
   bool takes_feeds() const {
+    if (program.n_inputs != 1) return false;
     for (const OpStruct& one : structs)
       if (const auto* linear = std::get_if<Linear>(&one); linear && linear->reads_input != NONE) return false;
     return true;
@@ -218,18 +391,11 @@ struct Plan {
   void read_training(Call& call, nb::dict d) const {
     const auto number = [&](const char* key) { return nb::cast<double>(d[key]); };
     const auto whole = [&](const char* key) { return nb::cast<int64_t>(d[key]); };
-    const auto vector = [&](const char* key, int64_t least) -> float* {
-      if (d[key].is_none()) return nullptr;
-      auto found = array<float>(d[key], key);
-      if (static_cast<int64_t>(found.size()) < least) throw std::invalid_argument(std::string(key) + " is too small");
-      return found.data();
-    };
-    call.training = 1;
     call.loss = whole("loss");
     call.loss_parameter = number("loss_parameter");
     call.seed = nb::cast<uint64_t>(d["seed"]);
     call.step = whole("step");
-    call.gradients = vector("gradients", program.frame.parameters);
+    call.gradients = vector(d, "gradients", program.frame.parameters);
     auto losses = array<double>(d["losses"], "losses");
     if (static_cast<int64_t>(losses.size()) < call.n) throw std::invalid_argument("losses are too small");
     call.losses = losses.data();
@@ -246,8 +412,14 @@ struct Plan {
         if (labels.data()[i] < 0 || labels.data()[i] >= program.outputs[0].vectors) throw std::invalid_argument("a label is out of range");
       call.labels = labels.data();
     }
-    call.targets = vector("targets", call.n * program.outputs[0].vectors);
+    call.targets = vector(d, "targets", call.n * program.outputs[0].vectors);
     if (!call.labels && (call.loss == HINGE || !call.targets)) throw std::invalid_argument("this loss needs labels");
+    read_optimizer(call, d);
+  }
+
+  void read_optimizer(Call& call, nb::dict d) const {
+    const auto number = [&](const char* key) { return nb::cast<double>(d[key]); };
+    const auto whole = [&](const char* key) { return nb::cast<int64_t>(d[key]); };
     Optimizer& o = call.optimizer;
     o.formula = whole("formula");
     if (!o.formula) return;
@@ -261,8 +433,8 @@ struct Plan {
     o.step = whole("optimizer_step");
     o.decoupled = whole("decoupled");
     o.nesterov = whole("nesterov");
-    o.first = vector("first", program.frame.parameters);
-    o.second = vector("second", program.frame.parameters);
+    o.first = vector(d, "first", program.frame.parameters);
+    o.second = vector(d, "second", program.frame.parameters);
     auto mask = array<const uint8_t>(d["decay_mask"], "decay_mask");
     if (static_cast<int64_t>(mask.size()) != program.frame.parameters) throw std::invalid_argument("decay_mask has the wrong size");
     o.decay_mask = mask.data();
@@ -295,7 +467,16 @@ NB_MODULE(_native, m) {
       .def_prop_ro("isa", [](const Plan& plan) { return std::string(plan.kernels.name); })
       .def_prop_ro("lanes", [](const Plan& plan) { return plan.kernels.lanes; })
       .def_prop_ro("takes_feeds", &Plan::takes_feeds)
-      .def("workspace_bytes", &Plan::workspace_bytes, "n"_a, "threads"_a, "training"_a)
-      .def("run", &Plan::run, "x"_a, "parameters"_a, "state"_a, "scores"_a, "workspace"_a, "threads"_a,
-           "training"_a.none());
+      .def_prop_ro("trains", [](const Plan& plan) { return plan.program.frame.training != 0; })
+      .def_prop_ro("input_gradients", &Plan::input_gradients)
+      .def_prop_ro("prepared_bytes", &Plan::prepared_bytes)
+      .def("workspace_bytes", &Plan::workspace_bytes, "n"_a, "threads"_a, "halves"_a = false)
+      .def("prepare", &Plan::prepare, "parameters"_a, "packed"_a, "threads"_a)
+      .def("predict", &Plan::predict, "x"_a, "parameters"_a, "state"_a, "packed"_a, "outputs"_a, "workspace"_a, "threads"_a)
+      .def("step", &Plan::step, "x"_a, "parameters"_a, "state"_a, "scores"_a, "workspace"_a, "threads"_a, "training"_a)
+      .def("forward", &Plan::forward, "x"_a, "parameters"_a, "state"_a, "outputs"_a, "workspace"_a, "threads"_a, "seed"_a, "step"_a)
+      .def("move_running", &Plan::move_running, "state"_a, "n"_a, "workspace"_a, "threads"_a)
+      .def("backward", &Plan::backward, "x"_a, "parameters"_a, "state"_a, "d_outputs"_a, "d_inputs"_a, "gradients"_a, "workspace"_a,
+           "threads"_a, "seed"_a, "step"_a)
+      .def("update", &Plan::update, "parameters"_a, "gradients"_a, "threads"_a, "optimizer"_a);
 }

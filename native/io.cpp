@@ -1,5 +1,7 @@
-// Images, as floats or as bytes with shifts and flips, into lanes; scores out of them. Turning lanes round is a kernel (`gather`).
+// Images, as floats or as bytes with shifts and flips, into lanes; outputs out of them; gradients the other way. Turning lanes round is a kernel (`gather`).
 #include "io.h"
+
+#include <string.h>
 
 #include "kernels/table.h"
 #include "philox.h"
@@ -86,20 +88,58 @@ void fill_fed(const At& at) {
 void fill(const At& at) {
   const Run& run = at.run;
   if (run.call.feed.images) return fill_fed(at);
-  const float* images[MOST_LANES];
-  for (int l = 0; l < run.lanes; ++l) {
-    const int64_t image = at.micro_batch * run.lanes + l;
-    images[l] = run.call.x + (image < run.call.n ? image : run.call.n - 1) * run.program.inputs[0].vectors;
+  for (int64_t i = 0; i < run.program.n_inputs; ++i) {
+    const Port& port = run.program.inputs[i];
+    const float* images[MOST_LANES];
+    for (int l = 0; l < run.lanes; ++l) {
+      const int64_t image = at.micro_batch * run.lanes + l;
+      images[l] = run.call.x[i] + (image < run.call.n ? image : run.call.n - 1) * port.vectors;
+    }
+    run.kernels.gather(images, at.arena + port.place * run.lanes, port.vectors);
   }
-  run.kernels.gather(images, at.arena + run.program.inputs[0].place * run.lanes, run.program.inputs[0].vectors);
 }
 
-void read_scores(const At& at) {
-  const int64_t lanes = at.run.lanes, features = at.run.program.outputs[0].vectors;
-  const float* from = at.arena + at.run.program.outputs[0].place * lanes;
+namespace {
+
+// (count) vectors → one row (count) of each image.
+void scatter(const At& at, const float* from, float* to, int64_t count) {
+  const int64_t lanes = at.run.lanes;
   for (int64_t l = 0; l < at.images; ++l) {
-    float* to = at.run.call.scores + (at.micro_batch * lanes + l) * features;
-    for (int64_t i = 0; i < features; ++i) to[i] = from[i * lanes + l];
+    float* row = to + (at.micro_batch * lanes + l) * count;
+    for (int64_t i = 0; i < count; ++i) row[i] = from[i * lanes + l];
+  }
+}
+
+}  // namespace
+
+void read_outputs(const At& at) {
+  for (int64_t i = 0; i < at.run.program.n_outputs; ++i) {
+    const Port& port = at.run.program.outputs[i];
+    scatter(at, at.arena + port.place * at.run.lanes, at.run.call.outputs[i], port.vectors);
+  }
+}
+
+void load_gradients(const At& at) {
+  const Program& program = at.run.program;
+  const int64_t lanes = at.run.lanes;
+  // Two outputs may lie in one place, where one is a view of the other: so all are cleared, and then added to.
+  for (int64_t i = 0; i < program.n_outputs; ++i)
+    memset(at.arena + program.outputs[i].gradient * lanes, 0, static_cast<size_t>(program.outputs[i].vectors * lanes) * sizeof(float));
+  for (int64_t i = 0; i < program.n_outputs; ++i) {
+    if (!at.run.call.d_outputs[i]) continue;
+    const int64_t count = program.outputs[i].vectors;
+    float* to = at.arena + program.outputs[i].gradient * lanes;
+    for (int64_t l = 0; l < at.images; ++l) {
+      const float* row = at.run.call.d_outputs[i] + (at.micro_batch * lanes + l) * count;
+      for (int64_t j = 0; j < count; ++j) to[j * lanes + l] += row[j];
+    }
+  }
+}
+
+void read_input_gradients(const At& at) {
+  for (int64_t i = 0; i < at.run.program.n_inputs; ++i) {
+    const Port& port = at.run.program.inputs[i];
+    if (at.run.call.d_inputs[i]) scatter(at, at.arena + port.gradient * at.run.lanes, at.run.call.d_inputs[i], port.vectors);
   }
 }
 

@@ -10,4 +10,7 @@ void end_round(const Run& run);
 // The same of the last round, slots reduced, and the step if the call asks for one.
 void end_step(const Run& run);
 
+// The step alone, for gradients that are there already.
+void update_all(const Kernels& kernels, const Program& program, const Call& call);
+
 }  // namespace striate

@@ -19,15 +19,19 @@ struct Optimizer {
 // to `shift` pixels, mirrored or not, each byte looked up in its channel's 256 levels, a border of level[0] around it.
 // The draws are those of data/pipeline.py.
 struct Feed {
-  const uint8_t* images;                        // null: Call.x holds floats
+  const uint8_t* images;                        // null: Call.x holds floats; else those of the one input
   const int64_t* chosen;
   const float* levels;                          // (channels, 256)
   int64_t channels, height, width, border, shift, flip, epoch;
   uint64_t seed;
 };
 
+// What a call is for: a prediction; a training step; or one of its halves, between which memory keeps every micro-batch.
+enum class Phase : int64_t { PREDICT, STEP, FORWARD, BACKWARD };
+
 struct Call {
-  const float* x;                               // (n, features)
+  Phase phase;
+  const float* const* x;                        // (n, features) of each input
   Feed feed;
   int64_t n;
   const int64_t* labels;                        // or null
@@ -35,9 +39,12 @@ struct Call {
   int64_t loss;                                 // a Loss
   double loss_parameter;
   float *parameters, *gradients, *state;
-  float* scores;                                // (n, output features)
+  float* const* outputs;                        // (n, features) of each output; BACKWARD writes none
+  const float* const* d_outputs;                // BACKWARD: their gradients, null where there is none
+  float* const* d_inputs;                       // BACKWARD: (n, features) of each input, null where it is not wanted
+  const float* packed;                          // PREDICT: what prepare made of the parameters
   double* losses;                               // (n)
-  int64_t training, threads;
+  int64_t threads;
   uint64_t seed;
   int64_t step;
   Optimizer optimizer;

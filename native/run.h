@@ -38,7 +38,7 @@ struct Run {
   const Kernels& kernels;
   int lanes;
   int64_t micro_batches, slots;
-  bool segmented;
+  bool segmented, apart; // see workspace.h
   const float* packed;   // what the ops' prepare made of the parameters
   float* slot;           // slots × parameters
   double* sums;          // images of a round × widest batch norm × 2, and one group's
@@ -52,7 +52,7 @@ struct Run {
 };
 
 static inline float* arena_of(const Run& run, int64_t micro_batch, int64_t thread) {
-  return run.arena + (run.segmented ? micro_batch - run.first : thread) * run.program.frame.arena_vectors * run.lanes;
+  return run.arena + (run.apart ? micro_batch - run.first : thread) * run.program.frame.arena_vectors * run.lanes;
 }
 
 // The images that a micro-batch holds. Lanes beyond them repeat the batch's last image, and their gradients are 0.

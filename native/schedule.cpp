@@ -86,7 +86,7 @@ void predict_task(int64_t index, int64_t thread, void* context) {
   const At at = at_of(job, index, thread, nullptr);
   fill(at);
   for (int64_t i = 0; i < job.run.program.n_ops; ++i) whole_forward(job, i, at);
-  read_scores(at);
+  read_outputs(at);
 }
 
 // Slot `index` of a training step.
@@ -98,7 +98,7 @@ void train_task(int64_t index, int64_t thread, void* context) {
     const At at = at_of(job, mb, thread, job.slot(index));
     fill(at);
     for (int64_t i = 0; i < run.program.n_ops; ++i) whole_forward(job, i, at);
-    read_scores(at);
+    read_outputs(at);
     run.kernels.loss(at);
     for (int64_t i = run.program.n_ops - 1; i >= 0; --i) whole_backward(job, i, at);
   }
@@ -129,19 +129,18 @@ void run_stages(Job& job, Stages stages) {
   for (job.stage = stages.begin; job.stage < stages.end; ++job.stage) on_each(job.run.call.threads, share_task, &job);
 }
 
-void run_shares(Job& job) {
-  const Run& run = job.run;
+void forward_in_shares(Job& job) {
   const At at = at_of(job, 0, 0, nullptr);
   fill(at);
   job.back = false;
-  for (job.op = 0; job.op < run.program.n_ops; ++job.op)
+  for (job.op = 0; job.op < job.run.program.n_ops; ++job.op)
     run_stages(job, job.kernels(job.op).forward_stages(job.at(job.op).fields, at.images));
-  read_scores(at);
-  if (!run.call.training) return;
-  clear(run, run.slot);
-  run.kernels.loss(at);
+  read_outputs(at);
+}
+
+void backward_in_shares(Job& job) {
   job.back = true;
-  for (job.op = run.program.n_ops - 1; job.op >= 0; --job.op)
+  for (job.op = job.run.program.n_ops - 1; job.op >= 0; --job.op)
     run_stages(job, job.kernels(job.op).backward_stages(job.at(job.op).fields));
 }
 
@@ -151,14 +150,15 @@ void run_shares(Job& job) {
 void forward_task(int64_t index, int64_t, void* context) {
   const Job& job = job_of(context);
   const Run& run = job.run;
-  if (job.from == 0 && run.first == 0) clear(run, job.slot(index));
+  const bool step = run.call.phase == Phase::STEP;
+  if (step && job.from == 0 && run.first == 0) clear(run, job.slot(index));
   for (int64_t mb = run.first + index; mb < run.last; mb += run.slots) {
     const At at = at_of(job, mb, 0, job.slot(index));
     if (job.from == 0) fill(at);
     for (int64_t i = job.from; i < job.to; ++i) whole_forward(job, i, at);
     if (job.to != run.program.n_ops) continue;
-    read_scores(at);
-    run.kernels.loss(at);
+    read_outputs(at);
+    if (step) run.kernels.loss(at);
   }
 }
 
@@ -189,7 +189,7 @@ void run_between(Job& job, int64_t i) {
   const Run& run = job.run;
   job.op = i;
   if (by_neurons(job.at(i))) return on_each(run.call.threads, neurons_task, &job);
-  parallel(run.last - run.first, run.call.threads, sums_task, &job);
+  if (job.back || !job.norm(i).frozen) parallel(run.last - run.first, run.call.threads, sums_task, &job);
   (job.back ? run.kernels.norm.statistics_back : run.kernels.norm.statistics)(run, job.norm(i));
 }
 
@@ -228,18 +228,19 @@ void run_segments_backward(Job& job) {
 
 // ── rounds ───────────────────────────────────────────────────────────────────────────────────────
 
-// Forward and backward of one round.
-void run_round(Job& job) {
+// Forward and backward of one round of a training step.
+void train_round(Job& job) {
   const Run& run = job.run;
   if (sharable(job)) {
-    run_shares(job);
+    forward_in_shares(job);
+    clear(run, run.slot);
+    run.kernels.loss(at_of(job, 0, 0, nullptr));
+    backward_in_shares(job);
   } else if (run.segmented) {
     run_segments(job);
     run_segments_backward(job);
-  } else if (run.call.training) {
-    parallel(run.slots, run.call.threads, train_task, &job);
   } else {
-    parallel(run.micro_batches, run.call.threads, predict_task, &job);
+    parallel(run.slots, run.call.threads, train_task, &job);
   }
 }
 
@@ -249,13 +250,62 @@ double mean_loss(const Call& call) {
   return loss / static_cast<double>(call.n);
 }
 
+void move_running(const Job& job) {
+  for (int64_t i = 0; i < job.run.program.n_ops; ++i)
+    if (job.at(i).kind == Kind::BATCH_NORM && !job.norm(i).frozen) job.run.kernels.norm.move_running(job.run, job.norm(i));
+}
+
+void pack(Job& job) { parallel(job.run.program.n_ops, job.run.call.threads, prepare_task, &job); }
+
+double step(Job& job) {
+  Run& run = job.run;
+  pack(job);
+  for (run.last = run.round;; run.first = run.last, run.last += run.round) {
+    if (run.last > run.micro_batches) run.last = run.micro_batches;
+    train_round(job);
+    if (run.last == run.micro_batches) break;
+    end_round(run);
+  }
+  const double loss = mean_loss(run.call);
+  if (!isfinite(loss)) return loss;
+  move_running(job);
+  end_step(run);
+  return loss;
+}
+
+// ── halves of a step ─────────────────────────────────────────────────────────────────────────────
+
+void forward_half(Job& job) {
+  pack(job);
+  if (sharable(job)) forward_in_shares(job);
+  else run_segments(job);
+}
+
+// Slot `index`: what its micro-batches begin the way back with, and end it with.
+void begin_back_task(int64_t index, int64_t, void* context) {
+  const Job& job = job_of(context);
+  clear(job.run, job.slot(index));
+  for (int64_t mb = index; mb < job.run.micro_batches; mb += job.run.slots) load_gradients(at_of(job, mb, 0, nullptr));
+}
+
+void end_back_task(int64_t index, int64_t, void* context) { read_input_gradients(at_of(job_of(context), index, 0, nullptr)); }
+
+void backward_half(Job& job) {
+  const Run& run = job.run;
+  parallel(run.slots, run.call.threads, begin_back_task, &job);
+  if (sharable(job)) backward_in_shares(job);
+  else run_segments_backward(job);
+  parallel(run.micro_batches, run.call.threads, end_back_task, &job);
+  end_step(run);
+}
+
 Job job_for(const Kernels& kernels, const Program& program, const Call& call) {
-  const Layout at = layout(program, kernels.lanes, call.n, call.threads, call.training);
+  const Layout at = layout(program, kernels.lanes, call.n, call.threads, call.phase);
   char* base = aligned(call.arena);
   const auto floats = [base](int64_t offset) { return reinterpret_cast<float*>(base + offset); };
-  return {{program, call, kernels, kernels.lanes, at.micro_batches, at.slots, at.segmented, floats(at.packed), floats(at.slot),
-           reinterpret_cast<double*>(base + at.sums), floats(at.kept), floats(at.statistics), floats(at.arena), at.widest, at.round,
-           at.groups, 0, at.micro_batches},
+  return {{program, call, kernels, kernels.lanes, at.micro_batches, at.slots, at.segmented, at.apart,
+           call.packed ? call.packed : floats(at.packed), floats(at.slot), reinterpret_cast<double*>(base + at.sums), floats(at.kept),
+           floats(at.statistics), floats(at.arena), at.widest, at.round, at.groups, 0, at.micro_batches},
           floats(at.packed)};
 }
 
@@ -263,24 +313,27 @@ Job job_for(const Kernels& kernels, const Program& program, const Call& call) {
 
 double execute(const Kernels& kernels, const Program& program, const Call& call) {
   Job job = job_for(kernels, program, call);
-  Run& run = job.run;
-  parallel(program.n_ops, call.threads, prepare_task, &job);
-  if (!call.training) {
-    run_round(job);
-    return 0.0;
+  switch (call.phase) {
+    case Phase::PREDICT:
+      if (sharable(job)) forward_in_shares(job);
+      else parallel(job.run.micro_batches, call.threads, predict_task, &job);
+      return 0.0;
+    case Phase::STEP: return step(job);
+    case Phase::FORWARD: forward_half(job); return 0.0;
+    case Phase::BACKWARD: backward_half(job); return 0.0;
   }
-  for (run.last = run.round;; run.first = run.last, run.last += run.round) {
-    if (run.last > run.micro_batches) run.last = run.micro_batches;
-    run_round(job);
-    if (run.last == run.micro_batches) break;
-    end_round(run);
-  }
-  const double loss = mean_loss(call);
-  if (!isfinite(loss)) return loss;
-  for (int64_t i = 0; i < program.n_ops; ++i)
-    if (job.at(i).kind == Kind::BATCH_NORM) kernels.norm.move_running(run, job.norm(i));
-  end_step(run);
-  return loss;
+  return 0.0;
 }
+
+void prepare(const Kernels& kernels, const Program& program, const float* parameters, float* packed, int64_t threads) {
+  Call call{};
+  call.parameters = const_cast<float*>(parameters);  // read
+  call.threads = threads;
+  Job job{{program, call, kernels, kernels.lanes, 0, 0, false, false, packed, nullptr, nullptr, nullptr, nullptr, nullptr, 0, 0, 1, 0, 0},
+          packed};
+  pack(job);
+}
+
+void end_forward(const Kernels& kernels, const Program& program, const Call& call) { move_running(job_for(kernels, program, call)); }
 
 }  // namespace striate

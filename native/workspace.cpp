@@ -59,8 +59,9 @@ int64_t round_of(const Program& program, int64_t lanes, int64_t micro_batches) {
 
 bool by_neurons(const Op& op) { return op.kind == Kind::LINEAR && static_cast<const Linear*>(op.fields)->by_neurons; }
 
-Layout layout(const Program& program, int lanes, int64_t n, int64_t threads, int64_t training) {
+Layout layout(const Program& program, int lanes, int64_t n, int64_t threads, Phase phase) {
   Layout at{};
+  const bool training = program.frame.training != 0, halves = phase == Phase::FORWARD || phase == Phase::BACKWARD;
   at.groups = 1;
   for_norms(program, [&](const BatchNorm& o) {
     at.groups = std::max(at.groups, groups_of(o, n));
@@ -70,12 +71,13 @@ Layout layout(const Program& program, int lanes, int64_t n, int64_t threads, int
   Sizes sizes;
   at.micro_batches = sizes.plus(n, lanes - 1) / lanes;
   at.slots = std::min(at.micro_batches, SLOTS);
-  at.round = training ? round_of(program, lanes, at.micro_batches) : at.micro_batches;
+  at.round = training && !halves ? round_of(program, lanes, at.micro_batches) : at.micro_batches;
+  at.apart = at.segmented || halves;
   // Threads take slots in training, else micro-batches; there are never more of them at work (see `parallel`).
-  at.arenas = at.segmented ? at.round : std::min(threads, training ? at.slots : at.micro_batches);
+  at.arenas = at.apart ? at.round : std::min(threads, training ? at.slots : at.micro_batches);
   const int64_t round = sizes.times(at.round, lanes);
   at.packed = 0;
-  at.slot = sizes.bytes(program.frame.packed_floats, 4);
+  at.slot = training ? sizes.bytes(program.frame.packed_floats, 4) : 0;  // of a prediction they are kept from call to call
   at.sums = sizes.plus(at.slot, training ? sizes.bytes(sizes.times(at.slots, program.frame.parameters), 4) : 0);
   at.kept = sizes.plus(at.sums, at.widest ? sizes.bytes(sizes.times(sizes.plus(round, 1), at.widest, 2), 8) : 0);
   at.statistics = sizes.plus(at.kept, training ? sizes.bytes(sizes.times(program.frame.kept, round), 4) : 0);
@@ -84,6 +86,12 @@ Layout layout(const Program& program, int lanes, int64_t n, int64_t threads, int
   const int64_t total = sizes.plus(sizes.plus(at.arena, arenas), ALIGNMENT);
   at.total = sizes.fits ? total : -1;
   return at;
+}
+
+int64_t packed_bytes(const Program& program) {
+  Sizes sizes;
+  const int64_t bytes = sizes.plus(sizes.bytes(program.frame.packed_floats, 4), ALIGNMENT);
+  return sizes.fits ? bytes : -1;
 }
 
 char* aligned(void* memory) {

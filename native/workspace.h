@@ -10,10 +10,14 @@ namespace striate {
 struct Layout {
   int64_t packed, slot, sums, kept, statistics, arena, total;
   int64_t micro_batches, slots, arenas, widest, round, groups;
-  bool segmented;
+  bool segmented;  // whether barriers stand between parts of the program
+  bool apart;      // whether every micro-batch of a round has an arena of its own
 };
 
-Layout layout(const Program& program, int lanes, int64_t n, int64_t threads, int64_t training);
+Layout layout(const Program& program, int lanes, int64_t n, int64_t threads, Phase phase);
+
+// Bytes for what prepare makes of the parameters, wherever they begin; -1 where they are more than 2⁶³ − 1.
+int64_t packed_bytes(const Program& program);
 
 // Where those offsets are counted from.
 char* aligned(void* memory);

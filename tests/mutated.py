@@ -25,13 +25,17 @@ from . import drawn
 ZOO = ("lenet5", "convnetjs-mnist", "two-layer")
 
 
-def program(seed: int) -> tuple[Lanes, bool]:
-    """A network's program, for training or not; a new one each time, since it is going to be changed."""
+def program(seed: int) -> tuple[Lanes, str]:
+    """A network's program and how it is to be called; a new one each time, since it is going to be changed."""
     name = ZOO[seed % len(ZOO)] if seed % 8 == 0 else None
     graph = st.zoo.build(name) if name else drawn.graph(seed // 8)
-    lowered, training = lower(graph), seed % 3 != 0
-    purpose = Purpose((lowered.scores,), backward=True) if training else Purpose(lowered.outputs)
-    return to_lanes(lowered, purpose), training
+    lowered, how = lower(graph), ("predict", "step", "step", "halves")[seed % 4]
+    if how == "predict":
+        return to_lanes(lowered, Purpose(lowered.outputs)), how
+    if how == "step":
+        return to_lanes(lowered, Purpose((lowered.scores,), backward=True)), how
+    targets = (lowered.output, 1 + seed % (len(lowered.buffers) - 1))
+    return to_lanes(lowered, Purpose(targets, True, input_gradients=True, frozen=seed % 8 == 3)), how
 
 
 def numbers(struct: Any) -> list[str]:
@@ -70,7 +74,9 @@ def changed(value: float, rng: np.random.Generator, others: list[Any]) -> Any:
 
 def _frame(lanes: Lanes, rng: np.random.Generator) -> Any:
     """What a program takes as a whole, or one of its ends."""
-    return [lanes.frame, *lanes.inputs, *lanes.outputs][int(rng.integers(3))]
+    return [lanes.frame, *lanes.inputs, *lanes.outputs][
+        int(rng.integers(1 + len(lanes.inputs) + len(lanes.outputs)))
+    ]
 
 
 def mutate(lanes: Lanes, rng: np.random.Generator) -> str:
@@ -89,38 +95,48 @@ def mutate(lanes: Lanes, rng: np.random.Generator) -> str:
     return f"{type(struct).__name__}.{name}"
 
 
-def run(plan: schema.Plan, lanes: Lanes, training: bool, rng: np.random.Generator) -> None:
-    """One call of few images on memory full of NaN."""
+def run(plan: schema.Plan, lanes: Lanes, how: str, rng: np.random.Generator) -> None:
+    """One call of few images, or both halves of one, on memory full of NaN."""
     frame, count, threads = lanes.frame, int(rng.choice([1, 5, 19])), int(rng.integers(1, 4))
-    x = rng.standard_normal((count, lanes.inputs[0].vectors)).astype(np.float32)
+    x = [rng.standard_normal((count, port.vectors)).astype(np.float32) for port in lanes.inputs]
     flat, state = rng.standard_normal(frame.parameters).astype(np.float32), np.ones(frame.states, np.float32)
-    scores = np.zeros((count, lanes.outputs[0].vectors), np.float32)
-    work = np.full(plan.workspace_bytes(count, threads, training), 255, np.uint8)
-    told: dict[str, Any] | None = None
-    if training:
-        told = {
-            "loss": int(schema.Loss.MEAN_SQUARED_ERROR), "loss_parameter": 0.0, "labels": None, "targets": np.zeros(scores.size, np.float32),
+    scores = [np.zeros((count, port.vectors), np.float32) for port in lanes.outputs]
+    work = np.full(plan.workspace_bytes(count, threads, how == "halves"), 255, np.uint8)
+    if how == "predict":
+        packed = np.full(plan.prepared_bytes, 255, np.uint8)
+        plan.prepare(flat, packed, threads)
+        plan.predict(x, flat, state, packed, scores, work, threads)
+    elif how == "step":
+        told: dict[str, Any] = {
+            "loss": int(schema.Loss.MEAN_SQUARED_ERROR), "loss_parameter": 0.0, "labels": None, "targets": np.zeros(scores[0].size, np.float32),
             "losses": np.zeros(count), "gradients": np.zeros_like(flat), "seed": 1, "step": 0, "formula": 0, "seconds": None,
         }  # fmt: skip
-    plan.run(x, flat, state, scores, work, threads, told)
+        plan.step(x, flat, state, scores[0], work, threads, told)
+    else:
+        plan.forward(x, flat, state, scores, work, threads, 1, 0)
+        plan.move_running(state, count, work, threads)
+        dx = [np.zeros_like(one) if has else None for one, has in zip(x, plan.input_gradients, strict=True)]
+        plan.backward(x, flat, state, scores, dx, np.zeros_like(flat), work, threads, 1, 0)
 
 
 def attempt(seed: int) -> str:
     """ "refused" or "ran"."""
-    lanes, training = program(seed)
+    lanes, how = program(seed)
     rng = np.random.default_rng(seed)
     mutate(lanes, rng)
     frame = lanes.frame
     try:
         plan = lanes.plan(chosen_isa())
         if (
-            prod((lanes.inputs[0].vectors + lanes.outputs[0].vectors, 19)) + frame.parameters + frame.states
+            prod((sum(port.vectors for port in (*lanes.inputs, *lanes.outputs)), 19))
+            + frame.parameters
+            + frame.states
             > 10**8
         ):
             return "large"
-        if plan.workspace_bytes(19, 3, training) > 10**9:
+        if plan.workspace_bytes(19, 3, how == "halves") > 10**9:
             return "large"
-        run(plan, lanes, training, rng)
+        run(plan, lanes, how, rng)
     except (ValueError, OverflowError) as error:
         if not str(error):
             raise

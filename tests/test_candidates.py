@@ -76,7 +76,7 @@ def forced(seed: int, monkeypatch: pytest.MonkeyPatch, taken: Counter[tuple[str,
                 taken[kinds[name], candidate] += 1
                 told = f"network {seed}: {name} by {candidate!r}"
                 if purpose.backward:
-                    needed = engine._plan(purpose).workspace_bytes(count, engine.threads, True)
+                    needed = engine._plan(purpose).workspace_bytes(count, engine.threads)
                     engine._workspaces[True] = [
                         np.full(needed, 255, np.uint8)
                     ]  # NaN wherever it is read unwritten

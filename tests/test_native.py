@@ -19,11 +19,12 @@ from hypothesis import strategies as hyp
 import striate as st
 from striate.data import Augmentation, Batches, Feed, Preprocessing
 from striate.plan import ReferenceEngine, describe_plan, lower, why_not_native, work_memory
+from striate.plan.calls import fillable
 from striate.plan.extension import schema
 from striate.plan.images import dense_cycles, winners_cycles
 from striate.plan.lanes import to_lanes
 from striate.plan.memory import Request, place
-from striate.plan.native import NativeEngine, _fillable
+from striate.plan.native import NativeEngine
 from striate.plan.rows import Purpose
 from striate.training.optimizers import Update
 
@@ -124,9 +125,7 @@ def engines(graph: st.Graph, seed: int = 3) -> tuple[ReferenceEngine, NativeEngi
 def poison(engine: NativeEngine, count: int) -> None:
     """Fill the work memory with NaN, so that whatever is read before it is written shows."""
     for target, training in ((engine.program.scores, True), (engine.program.output, False)):
-        needed = engine._plan(Purpose((target,), backward=training)).workspace_bytes(
-            count, engine.threads, training
-        )
+        needed = engine._plan(Purpose((target,), backward=training)).workspace_bytes(count, engine.threads)
         engine._workspaces[training] = [np.full(needed, 255, np.uint8)]
 
 
@@ -595,7 +594,7 @@ for name, graph in zoo.items():
             engine.parameters._hold(*(guarded(buffer, at_end) for buffer in engine.parameters._buffers))
             engine.gradients = guarded(engine.gradients, at_end)
             for target, training in ((engine.program.scores, True), (engine.program.output, False)):
-                needed = engine._plan(Purpose((target,), backward=training)).workspace_bytes(count, engine.threads, training)
+                needed = engine._plan(Purpose((target,), backward=training)).workspace_bytes(count, engine.threads)
                 engine._workspaces[training] = [guarded(np.full(needed, 255, np.uint8), at_end)]
                 if training:
                     assert np.isfinite(engine.train_step(x, np.arange(count) % graph.output_shape[0], st.CrossEntropy(), None, 0).loss)
@@ -673,7 +672,7 @@ def test_bytes_are_fed_as_the_pipeline_would(name: str, isa: Any, data: Any) -> 
     feed, _ = batches.feed(epoch, number)
     assert isinstance(feed, Feed)
     engine = NativeEngine(lower(graph), parameters, macs=10**9)
-    assert _fillable(feed, engine._plan(Purpose((1,))))
+    assert fillable(feed, engine._plan(Purpose((1,))))
     np.testing.assert_array_equal(engine.scores(feed), batches.batch(epoch, number)[0])
 
 

@@ -130,8 +130,16 @@ def test_what_was_not_said_is_refused() -> None:
 def test_a_program_trains_if_and_only_if_it_has_a_backward_pass() -> None:
     plan = planned(lanes_of(*LAYERS, training=True))
     flat, state, scores = np.zeros(10**4, np.float32), np.zeros(8, np.float32), np.zeros((1, 3), np.float32)
-    with pytest.raises(ValueError, match="one without does not|parameters have the wrong size"):
-        plan.run(np.zeros((1, 162), np.float32), flat, state, scores, np.zeros(10**7, np.uint8), 1, None)
+    work = np.zeros(10**7, np.uint8)
+    with pytest.raises(ValueError, match="a program with a backward pass does not predict"):
+        plan.predict(
+            [np.zeros((1, 162), np.float32)], flat, state, np.zeros(10**7, np.uint8), [scores], work, 1
+        )
+    other = planned(lanes_of(*LAYERS, training=False))
+    with pytest.raises(ValueError, match="a program without a backward pass does not train"):
+        other.step([np.zeros((1, 162), np.float32)], flat, state, scores, work, 1, {})
+    with pytest.raises(ValueError, match="a program without a backward pass has no halves"):
+        other.forward([np.zeros((1, 162), np.float32)], flat, state, [scores], work, 1, 0, 0)
 
 
 def tried(first: int, last: int) -> dict[str, int]:

@@ -379,19 +379,20 @@ def test_no_array_is_ever_converted() -> None:
         "second": np.zeros(size, np.float32), "decay_mask": np.zeros(size, np.uint8),
     }  # fmt: skip
     given: dict[str, Any] = {
-        "x": x.reshape(3, -1), "parameters": one.parameters.flat.copy(), "state": np.zeros(one.parameters.state.size, np.float32),
-        "scores": np.zeros((3, 10), np.float32), "workspace": np.zeros(plan.workspace_bytes(3, 1, True), np.uint8),
+        "x": [x.reshape(3, -1)], "parameters": one.parameters.flat.copy(), "state": np.zeros(one.parameters.state.size, np.float32),
+        "scores": np.zeros((3, 10), np.float32), "workspace": np.zeros(plan.workspace_bytes(3, 1), np.uint8),
     }  # fmt: skip
 
     def run(arrays: dict[str, Any], dictionary: dict[str, Any]) -> None:
-        plan.run(*arrays.values(), 1, dictionary)
+        plan.step(*arrays.values(), 1, dictionary)
 
     run(given, training)
     constant = {"x", "labels", "decay_mask"}
     for name, array in given.items():
-        for bad in _spoiled(array, written=name not in constant).values():
+        one_array = array[0] if name == "x" else array
+        for bad in _spoiled(one_array, written=name not in constant).values():
             with pytest.raises(TypeError, match=f"^{name} must be a"):
-                run(given | {name: bad}, training)
+                run(given | {name: [bad] if name == "x" else bad}, training)
     for name in ("labels", "targets", "losses", "gradients", "first", "second", "decay_mask"):
         for bad in _spoiled(training[name], written=name not in constant).values():
             with pytest.raises(TypeError, match=f"^{name} must be a"):
@@ -419,10 +420,14 @@ def test_no_array_of_a_program_or_a_feed_is_converted() -> None:
         "images": np.zeros((5, *one.program.input_shape), np.uint8), "chosen": np.arange(3), "border": 0, "shift": 0, "flip": 0,
         "epoch": 0, "seed": 0, "levels": np.zeros((one.program.input_shape[0], 256), np.float32),
     }  # fmt: skip
-    rest = (one.parameters.flat, one.parameters.state, np.zeros((3, 10), np.float32),
-            np.zeros(plan.workspace_bytes(3, 1, False), np.uint8), 1, None)  # fmt: skip
-    plan.run(feed, *rest)
+    packed = np.zeros(plan.prepared_bytes, np.uint8)
+    plan.prepare(one.parameters.flat, packed, 1)
+    rest = (one.parameters.flat, one.parameters.state, packed, [np.zeros((3, 10), np.float32)],
+            np.zeros(plan.workspace_bytes(3, 1), np.uint8), 1)  # fmt: skip
+    plan.predict(feed, *rest)
+    with pytest.raises(ValueError, match="the memory for packed weights is too small"):
+        plan.prepare(one.parameters.flat, packed[1:], 1)
     for name in ("images", "chosen", "levels"):
         for bad in _spoiled(feed[name], written=False).values():
             with pytest.raises(TypeError, match=f"^{name} must be a"):
-                plan.run(feed | {name: bad}, *rest)
+                plan.predict(feed | {name: bad}, *rest)

@@ -30,7 +30,7 @@ static void forward(const At& at, const BatchNorm& o) {
   const V* x = arena(at) + o.x;
   V* y = arena(at) + o.y;
   for (int64_t c = 0; c < o.c; ++c) {
-    const bool own = at.run.call.training;
+    const bool own = at.run.program.frame.training != 0;
     const V center = own ? statistic(at.run, o, at.micro_batch, c) : splat(mean[c]);
     const V inverse = own ? statistic(at.run, o, at.micro_batch, o.c + c)
                           : splat(1.0f / sqrtf(var[c] + static_cast<float>(o.epsilon)));
@@ -131,9 +131,20 @@ static const double* totals(const Run& run, const BatchNorm& o, const Group& gro
   return total;
 }
 
+// Where the running statistics are constants: the same for every image, and no mean comes back out of the gradient.
+static void frozen_statistics(const Run& run, const BatchNorm& o) {
+  const float *mean = run.call.state + o.state, *var = mean + o.c;
+  float* batch = statistics_of(run, o, 0);
+  for (int64_t c = 0; c < o.c; ++c) {
+    batch[c] = mean[c];
+    batch[o.c + c] = static_cast<float>(1.0 / sqrt(var[c] + o.epsilon));
+  }
+}
+
 // Mean and deviation of each group. What its images' squares lack, since each was taken around its own mean, is added:
 // Σ(x − mean)² = Σ over images of Σ(x − m)² + P·(m − mean)².
 static void norm_statistics(const Run& run, const BatchNorm& o) {
+  if (o.frozen) return frozen_statistics(run, o);
   const double epsilon = o.epsilon, places = static_cast<double>(o.places);
   const Groups round = groups_of_round(run, o);
   for (int64_t g = round.first; g < round.last; ++g) {
@@ -162,8 +173,8 @@ static void norm_statistics_back(const Run& run, const BatchNorm& o) {
     const double* total = totals(run, o, group);
     float* batch = statistics_of(run, o, g);
     for (int64_t c = 0; c < o.c; ++c) {
-      batch[2 * o.c + c] = static_cast<float>(total[c] / group.count);
-      batch[3 * o.c + c] = static_cast<float>(total[o.c + c] / group.count);
+      batch[2 * o.c + c] = o.frozen ? 0.0f : static_cast<float>(total[c] / group.count);
+      batch[3 * o.c + c] = o.frozen ? 0.0f : static_cast<float>(total[o.c + c] / group.count);
       run.slot[o.bias + c] += static_cast<float>(total[c]);
       run.slot[o.weight + c] += static_cast<float>(total[o.c + c]);
     }

@@ -189,7 +189,7 @@ static void linear_weight_gradient(const float* x, const float* dy, float* dw, i
 
 // Neurons k … end of dw from the round in hand, added to what the rounds before it gave, and ops before it that share them.
 static void linear_weights(const Run& run, const Linear& o, int64_t k, int64_t end) {
-  const float* x = o.reads_input != NONE ? run.call.x + run.first * L * o.c : kept_x(run, o);
+  const float* x = o.reads_input != NONE ? run.call.x[o.reads_input] + run.first * L * o.c : kept_x(run, o);
   linear_weight_gradient(x, kept_dy(run, o), run.call.gradients + o.weight, o.c, o.k, images_of_round(run), k, end,
                          run.first > 0 || o.adds);
 }

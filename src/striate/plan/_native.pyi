@@ -440,8 +440,38 @@ class Plan:
     def lanes(self) -> int: ...
     @property
     def takes_feeds(self) -> bool: ...
-    def workspace_bytes(self, n: int, threads: int, training: bool) -> int: ...
-    def run(
+    @property
+    def trains(self) -> bool: ...
+    @property
+    def input_gradients(self) -> list[bool]: ...
+    @property
+    def prepared_bytes(self) -> int: ...
+    def workspace_bytes(self, n: int, threads: int, halves: bool = False) -> int: ...
+    def prepare(self, parameters: npt.NDArray[Any], packed: npt.NDArray[Any], threads: int) -> None: ...
+    def predict(
+        self, x: Any, parameters: npt.NDArray[Any], state: npt.NDArray[Any], packed: npt.NDArray[Any],
+        outputs: list[npt.NDArray[Any]], workspace: npt.NDArray[Any], threads: int,
+    ) -> None: ...  # fmt: skip
+    def step(
         self, x: Any, parameters: npt.NDArray[Any], state: npt.NDArray[Any], scores: npt.NDArray[Any],
-        workspace: npt.NDArray[Any], threads: int, training: dict[str, Any] | None,
+        workspace: npt.NDArray[Any], threads: int, training: dict[str, Any],
     ) -> float: ...  # fmt: skip
+    def forward(
+        self, x: Any, parameters: npt.NDArray[Any], state: npt.NDArray[Any], outputs: list[npt.NDArray[Any]],
+        workspace: npt.NDArray[Any], threads: int, seed: int, step: int,
+    ) -> None: ...  # fmt: skip
+    def move_running(
+        self, state: npt.NDArray[Any], n: int, workspace: npt.NDArray[Any], threads: int
+    ) -> None: ...
+    def backward(
+        self, x: Any, parameters: npt.NDArray[Any], state: npt.NDArray[Any], d_outputs: list[npt.NDArray[Any] | None],
+        d_inputs: list[npt.NDArray[Any] | None], gradients: npt.NDArray[Any], workspace: npt.NDArray[Any], threads: int,
+        seed: int, step: int,
+    ) -> None: ...  # fmt: skip
+    def update(
+        self,
+        parameters: npt.NDArray[Any],
+        gradients: npt.NDArray[Any],
+        threads: int,
+        optimizer: dict[str, Any],
+    ) -> None: ...

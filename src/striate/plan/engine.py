@@ -32,7 +32,7 @@ class Loss(Protocol):
 
     @property
     def formula(self) -> tuple[str, float]:
-        """Its name and constant, for engines that compute it themselves."""
+        """Its name and constant, for engines that compute it themselves; a loss without it is called."""
 
     def __call__(self, scores: Array, targets: Array) -> tuple[float, Array]: ...
 
@@ -75,10 +75,8 @@ class Pass(Protocol):
     def move_running_statistics(self, own: Edit) -> None:
         """What the last forward pass in training says of running means and variances."""
 
-    def backward(
-        self, dys: Sequence[Array | None], gradients: Array, *, input_gradients: bool
-    ) -> tuple[Array, ...] | None:
-        """Write the gradients of all parameters; those of the inputs, if asked for. Once after each forward pass."""
+    def backward(self, dys: Sequence[Array | None], gradients: Array) -> tuple[Array, ...] | None:
+        """Write the gradients of all parameters; those of the inputs, if the pass was begun so. Once after each forward pass."""
 
 
 class Engine(Protocol):
@@ -97,8 +95,11 @@ class Engine(Protocol):
     def train_step(self, x: Given | Feed, targets: Any, loss: Loss, update: Update, step: int) -> StepResult:
         """Forward, loss, backward and update. `step` counts from 0 and keys the draws of Dropout."""
 
-    def begin(self, outputs: tuple[int, ...]) -> Pass:
-        """A pass that gives these buffers."""
+    def begin(self, outputs: tuple[int, ...], *, input_gradients: bool = True) -> Pass:
+        """A pass that gives these buffers, and on the way back the gradients of the inputs too."""
+
+    def update(self, own: Edit, gradients: Array, update: Update) -> None:
+        """One step of an optimizer on these gradients, which it may overwrite."""
 
     def explain_divergence(self, x: Given | Feed, loss: float, step: int, outputs: tuple[int, ...]) -> None:
         """Raise DivergenceError for a loss that is not finite, of these outputs."""
@@ -139,9 +140,13 @@ class ReferenceEngine:
         """One training step; parameters and running statistics change only if the loss is finite."""
         return train_apart(self, self.gradients, x, targets, loss, update, step)
 
-    def begin(self, outputs: tuple[int, ...]) -> Pass:
+    def begin(self, outputs: tuple[int, ...], *, input_gradients: bool = True) -> Pass:
         """A pass that gives these buffers."""
-        return _ReferencePass(self, outputs)
+        return _ReferencePass(self, outputs, input_gradients)
+
+    def update(self, own: Edit, gradients: Array, update: Update) -> None:
+        """One step of an optimizer on these gradients, which it may overwrite."""
+        update(own.flat, gradients)
 
     def forward(
         self,
@@ -305,8 +310,8 @@ class ReferenceEngine:
 class _ReferencePass:
     """One way through a Program and back, op by op: values and caches lie between them."""
 
-    def __init__(self, engine: ReferenceEngine, outputs: tuple[int, ...]) -> None:
-        self._engine, self._outputs = engine, outputs
+    def __init__(self, engine: ReferenceEngine, outputs: tuple[int, ...], input_gradients: bool) -> None:
+        self._engine, self._outputs, self._input_gradients = engine, outputs, input_gradients
         self._caches: dict[int, Any] = {}
         self._shapes: list[tuple[int, ...]] = []
 
@@ -319,16 +324,14 @@ class _ReferencePass:
     def move_running_statistics(self, own: Edit) -> None:
         self._engine.move_running_statistics(own, self._caches)
 
-    def backward(
-        self, dys: Sequence[Array | None], gradients: Array, *, input_gradients: bool
-    ) -> tuple[Array, ...] | None:
+    def backward(self, dys: Sequence[Array | None], gradients: Array) -> tuple[Array, ...] | None:
         flowing: dict[int, Array] = {}
         for number, dy in zip(self._outputs, dys, strict=True):
             if dy is not None:
                 flowing[number] = flowing[number] + dy if number in flowing else dy
-        found = self._engine.flow_back(flowing, self._caches, gradients, inputs=input_gradients)
+        found = self._engine.flow_back(flowing, self._caches, gradients, inputs=self._input_gradients)
         self._caches = {}
-        if not input_gradients:
+        if not self._input_gradients:
             return None
         kind, inputs = gradients.dtype, self._engine.program.inputs
         return tuple(
@@ -347,7 +350,7 @@ def train_apart(
     program = engine.program
     names: tuple[str, ...] | None = getattr(loss, "outputs", None)
     outputs = (program.scores,) if names is None else tuple(program.buffer(name) for name in names)
-    way = engine.begin(outputs)
+    way = engine.begin(outputs, input_gradients=False)
     with engine.parameters.edit() as own:
         found = way.forward(x, training=True, step=step)
         scores: Any = found if names is not None else found[0]
@@ -358,12 +361,12 @@ def train_apart(
         way.move_running_statistics(own)
         upstream: Any = dscores if names is not None else (dscores,)
         try:
-            way.backward(upstream, gradients, input_gradients=False)
+            way.backward(upstream, gradients)
         except BaseException:
             own.state[...] = before  # a layer of one's own failed: this step has not been
             raise
         if update is not None:
-            update(own.flat, gradients)
+            engine.update(own, gradients, update)
     return StepResult(value, scores)
 
 

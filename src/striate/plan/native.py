@@ -8,7 +8,8 @@ Leaves out: arithmetic of its own; where it must explain (divergence), the refer
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from time import perf_counter
@@ -19,10 +20,11 @@ import numpy.typing as npt
 
 from ..data import Feed
 from ..errors import OptionError
-from ..memory import gibibytes, machine_bytes, need_memory
+from ..memory import need_memory
 from ..parameters import Edit, Parameters
+from .calls import LOSSES, allocate, as_buffers, check_some, empty_rows, rows_of, targets_of, update_of
 from .coverage import places
-from .engine import Given, Loss, Pass, ReferenceEngine, StepResult, Update, batches_of, train_apart
+from .engine import Given, Loss, Pass, ReferenceEngine, StepResult, Update, train_apart
 from .extension import schema
 from .lanes import to_lanes
 from .program import Program
@@ -32,18 +34,11 @@ from .threads import SLOTS, thread_limit, threads_for
 
 Array = npt.NDArray[Any]
 
-_LOSSES = {
-    "cross-entropy": schema.Loss.CROSS_ENTROPY, "hinge": schema.Loss.HINGE,
-    "mean squared error": schema.Loss.MEAN_SQUARED_ERROR,
-}  # fmt: skip
-_FORMULAS = {
-    "sgd": schema.Formula.SGD, "adagrad": schema.Formula.ADAGRAD, "rmsprop": schema.Formula.RMSPROP,
-    "adadelta": schema.Formula.ADADELTA, "adam": schema.Formula.ADAM,
-}  # fmt: skip
 _IMAGES_A_CALL = 1024  # of a prediction: one call must not keep an interrupt waiting for long
 _FLOATS_UNASKED = 2**24  # of an output, that are made without a look at the machine
 _MANY_MICRO_BATCHES = 1024  # more than any round that holds a part of the batch
 _MOST = 2**63 - 1
+_MACS_A_PARAMETER = 4  # what an update of one is worth, beside a multiply-add of a layer
 
 
 def chosen_isa() -> str:
@@ -100,16 +95,20 @@ def work_memory(program: Program, images: int, *, macs: int, training: bool = Tr
     limit = thread_limit()
     threads = threads_for(images * macs, limit, training=training)
     many = plan.lanes * _MANY_MICRO_BATCHES
-    few, more = (_workspace_bytes(plan, count, threads, training) for count in (many, 2 * many))
+    few, more = (workspace_bytes(plan, count, threads) for count in (many, 2 * many))
     return WorkMemory(
         images, plan.lanes, threads, SLOTS if training else limit,
-        _workspace_bytes(plan, images, threads, training), (more - few) // many, plan.isa,
+        workspace_bytes(plan, images, threads), (more - few) // many, plan.isa,
     )  # fmt: skip
 
 
-def _workspace_bytes(plan: Any, images: int, threads: int, training: bool) -> int:
+def workspace_bytes(plan: Any, images: int, threads: int, *, halves: bool = False) -> int:
+    """Bytes of work memory for a call; for one of two halves, where every image's activations are kept.
+
+    Raises:   OptionError where they are no number of 64 bits.
+    """
     try:
-        needed: int = plan.workspace_bytes(min(images, _MOST), threads, training)
+        needed: int = plan.workspace_bytes(min(images, _MOST), threads, halves)
     except OverflowError as error:
         raise OptionError(f"the work memory of this step cannot be counted: {error}.") from None
     return needed
@@ -140,29 +139,22 @@ class NativeEngine:
         # Work memory that no call is using: of predictions, of training steps. A call takes one out and puts it back, so
         # that calls of several Python threads never share any.
         self._workspaces: dict[bool, list[Array]] = {False: [], True: []}
-        # threads and their workspace's bytes, by plan, images, limit
-        self._needed: dict[tuple[Any, int, int], tuple[int, int]] = {}
+        # threads and their workspace's bytes, by plan, images, limit, and whether in halves
+        self._needed: dict[tuple[Any, int, int, bool], tuple[int, int]] = {}
+        # what predictions make of the parameters, and of which version
+        self._prepared: dict[tuple[int, ...], tuple[int, Parameters, Array]] = {}
         self._places = places(program)
 
     def predict(self, x: Given) -> Any:
         """The network's output for a batch, in inference mode; a tuple where it has several."""
-        if len(self.program.inputs) > 1 or len(self.program.outputs) > 1:
-            return self._oracle().predict(x)
-        (one,) = batches_of(self.program, x)
-        return self._infer(one, self.program.output)
+        found = self._infer(x, self.program.outputs)
+        return found if len(found) > 1 else found[0]
 
     def scores(self, x: Given | Feed, outputs: tuple[str, ...] | None = None) -> Any:
         """What a loss reads, in inference mode: the output, or what comes before a final Softmax; or these buffers."""
-        if outputs is not None or isinstance(x, tuple):
-            return self._oracle().scores(x, outputs)
-        return self._infer(x, self.program.scores)
-
-    def begin(self, outputs: tuple[int, ...]) -> Pass:
-        """A pass that gives these buffers."""
-        return self._oracle().begin(outputs)
-
-    def _oracle(self) -> ReferenceEngine:
-        return ReferenceEngine(self.program, self.parameters, self.seed)
+        if outputs is None:
+            return self._infer(x, (self.program.scores,))[0]
+        return self._infer(x, tuple(self.program.buffer(name) for name in outputs))
 
     def train_step(
         self, x: Given | Feed, targets: Any, loss: Loss, update: Update | None, step: int
@@ -171,7 +163,7 @@ class NativeEngine:
 
         Args:     as the reference engine; update None fills `gradients` and changes no parameter.
         """
-        if getattr(loss, "outputs", None) is not None or isinstance(x, tuple):
+        if getattr(loss, "outputs", None) is not None or getattr(loss, "formula", None) is None:
             return train_apart(self, self.gradients, x, targets, loss, update, step)
         return self._train(x, targets, loss, update, step, None)
 
@@ -187,53 +179,82 @@ class NativeEngine:
         return found
 
     def _train(
-        self,
-        x: Array | Feed,
-        targets: Array,
-        loss: Loss,
-        update: Update | None,
-        step: int,
-        seconds: Array | None,
-    ) -> StepResult:
-        shape = self.program.buffers[self.program.scores].shape
-        scores = np.empty((len(x), prod(shape)), np.float32)
+        self, x: Given | Feed, targets: Array, loss: Loss, update: Update | None, step: int, seconds: Array | None,
+    ) -> StepResult:  # fmt: skip
+        outputs = (self.program.scores,)
+        plan = self._plan(Purpose(outputs, backward=True))
+        count, given = rows_of(self.program, x, plan)
+        check_some(count)
+        scores = empty_rows(self.program, outputs, count)
         formula, constant = loss.formula
-        labels, wanted = _targets(targets, formula, len(x), prod(shape))
+        labels, wanted = targets_of(targets, formula, count, scores[0].shape[1])
         training: dict[str, Any] = {
-            "loss": int(_LOSSES[formula]), "loss_parameter": constant, "labels": labels, "targets": wanted,
-            "losses": np.empty(len(x)), "gradients": self.gradients, "seed": self.seed, "step": step, "formula": int(schema.Formula.NO_UPDATE),
+            "loss": int(LOSSES[formula]), "loss_parameter": constant, "labels": labels, "targets": wanted,
+            "losses": np.empty(count), "gradients": self.gradients, "seed": self.seed, "step": step, "formula": int(schema.Formula.NO_UPDATE),
             "seconds": seconds,
         }  # fmt: skip
-        if update is not None:
-            training |= _update(update)
-        plan = self._plan(Purpose((self.program.scores,), backward=True))
+        computed = update is not None and update.optimizer.formula is not None
+        if update is not None and computed:
+            training |= update_of(update)
         limit = self.threads if seconds is None else 1
         with self.parameters.edit() as own:
-            value = self._run(plan, x, scores, training, own, limit)
+            with self._memory(plan, count, limit) as (workspace, threads):
+                value: float = plan.step(given, own.flat, own.state, scores[0], workspace, threads, training)
             if not np.isfinite(value):
-                self.explain_divergence(x, value, step, (self.program.scores,))
-        return StepResult(value, scores.reshape(len(x), *shape))
+                self.explain_divergence(x, value, step, outputs)
+            if update is not None and not computed:
+                update(own.flat, self.gradients)
+        return StepResult(value, as_buffers(self.program, outputs, scores)[0])
 
-    def _infer(self, x: Array | Feed, target: int) -> Array:
-        shape = self.program.buffers[target].shape
-        count = prod(shape)
-        if len(x) * count > _FLOATS_UNASKED:
-            need_memory(4 * len(x) * count, f"the output of {len(x)} images")
-        out = np.empty((len(x), count), np.float32)
-        if target == 0:
-            return x.array() if isinstance(x, Feed) else np.array(x, np.float32)
-        if len(x):
-            folding, plan = self._folding((target,)), self._plan(Purpose((target,)))
-            with self.parameters.turns.reading:
-                parameters = self.parameters if folding is None else folding.parameters(self.parameters)
-                if isinstance(x, Feed) or len(x) <= _IMAGES_A_CALL:
-                    self._run(plan, x, out, None, parameters, self.threads)
-                else:
-                    for at in range(0, len(x), _IMAGES_A_CALL):
-                        part = slice(at, at + _IMAGES_A_CALL)
-                        self._run(plan, x[part], out[part], None, parameters, self.threads)
-        found: Array = out.reshape(len(x), *shape)
-        return found.astype(np.int64) if target in self._places else found
+    def begin(self, outputs: tuple[int, ...], *, input_gradients: bool = True) -> Pass:
+        """A pass that gives these buffers."""
+        return _NativePass(self, outputs, input_gradients)
+
+    def update(self, own: Edit, gradients: Array, update: Update) -> None:
+        """One step of an optimizer on these gradients, which it may overwrite."""
+        if update.optimizer.formula is None:
+            update(own.flat, gradients)
+            return
+        plan = self._plan(Purpose(self.program.outputs, backward=True))
+        threads = threads_for(gradients.size * _MACS_A_PARAMETER, self.threads, training=True)
+        plan.update(own.flat, gradients, threads, update_of(update))
+
+    def _infer(self, x: Given | Feed, targets: tuple[int, ...]) -> tuple[Array, ...]:
+        plan = self._plan(Purpose(targets))
+        count, given = rows_of(self.program, x, plan)
+        for number in targets:
+            size = prod(self.program.buffers[number].shape)
+            if count * size > _FLOATS_UNASKED:
+                need_memory(4 * count * size, f"the output of {count} images")
+        rows = empty_rows(self.program, targets, count)
+        with self.parameters.turns.reading:
+            parameters, packed = self._prepared_for(targets, plan)
+            parts: list[tuple[Any, list[Array]]] = [(given, rows)]
+            if count > _IMAGES_A_CALL and isinstance(given, list):
+                cuts = [slice(at, at + _IMAGES_A_CALL) for at in range(0, count, _IMAGES_A_CALL)]
+                parts = [([one[cut] for one in given], [one[cut] for one in rows]) for cut in cuts]
+            for some, into in parts if count else ():
+                with self._memory(plan, len(into[0]), self.threads) as (workspace, threads):
+                    plan.predict(some, parameters.flat, parameters.state, packed, into, workspace, threads)
+        found = as_buffers(self.program, targets, rows)
+        if self._places.isdisjoint(targets):
+            return found
+        return tuple(
+            one.astype(np.int64) if number in self._places else one
+            for number, one in zip(targets, found, strict=True)
+        )
+
+    def _prepared_for(self, targets: tuple[int, ...], plan: Any) -> tuple[Parameters, Array]:
+        """The parameters, norms folded, and what the plan's ops keep of them packed: made once for a version of them."""
+        version = self.parameters.version
+        held = self._prepared.get(targets)
+        if held is None or held[0] != version:
+            folding = self._folding(targets)
+            parameters = self.parameters if folding is None else folding.parameters(self.parameters)
+            packed = np.empty(plan.prepared_bytes, np.uint8)
+            plan.prepare(parameters.flat, packed, self.threads)
+            held = self._prepared[targets] = (version, parameters, packed)
+        return held[1], held[2]
 
     def _folding(self, targets: tuple[int, ...]) -> Folding | None:
         if targets not in self._foldings:
@@ -247,105 +268,98 @@ class NativeEngine:
             self._plans[purpose] = to_lanes(program, replace(purpose, forced=self._forced)).plan(chosen_isa())
         return self._plans[purpose]
 
-    def _run(
-        self,
-        plan: Any,
-        x: Array | Feed,
-        out: Array,
-        training: dict[str, Any] | None,
-        parameters: Parameters | Edit,
-        limit: int,
-    ) -> float:
-        if not len(x):
-            raise OptionError("a batch needs at least one image, and this one is empty.")
-        told = x.preprocessing.input_shape if isinstance(x, Feed) else x.shape[1:]
-        if told != self.program.input_shape:
-            raise OptionError(f"the program takes {self.program.input_shape}, got {told}.")
-        if isinstance(x, Feed) and not _fillable(x, plan):
-            x = x.array()
-        given = _feed(x) if isinstance(x, Feed) else np.ascontiguousarray(x, np.float32).reshape(len(x), -1)
-        case = (plan, len(x), limit)
+    def _need(self, plan: Any, count: int, limit: int, *, halves: bool = False) -> tuple[int, int]:
+        """Threads for so many images, and the bytes of work memory."""
+        case = (plan, count, limit, halves)
         if case not in self._needed:
-            threads = threads_for(len(x) * self.macs, limit, training=training is not None)
-            self._needed[case] = threads, _workspace_bytes(plan, len(x), threads, training is not None)
-        threads, needed = self._needed[case]
-        idle = self._workspaces[training is not None]
+            threads = threads_for(count * self.macs, limit, training=plan.trains)
+            self._needed[case] = threads, workspace_bytes(plan, count, threads, halves=halves)
+        return self._needed[case]
+
+    @contextmanager
+    def _memory(self, plan: Any, count: int, limit: int) -> Iterator[tuple[Array, int]]:
+        """Work memory that no other call is using, and the threads for it."""
+        threads, needed = self._need(plan, count, limit)
+        idle = self._workspaces[plan.trains]
         try:
             workspace = idle.pop()
         except IndexError:
             workspace = np.zeros(0, np.uint8)
         if workspace.size < needed:
-            workspace = _allocate(needed, len(x))
+            workspace = allocate(needed, count)
         try:
-            value: float = plan.run(
-                given, parameters.flat, parameters.state, out, workspace, threads, training
-            )
+            yield workspace, threads
         finally:
             idle.append(workspace)
-        return value
 
     def explain_divergence(self, x: Given | Feed, loss: float, step: int, outputs: tuple[int, ...]) -> None:
         """Raise DivergenceError for a loss that is not finite, of these outputs."""
-        self._oracle().explain_divergence(x, loss, step, outputs)
+        oracle = ReferenceEngine(self.program, self.parameters, self.seed)
+        oracle.explain_divergence(x, loss, step, outputs)
 
 
-def _allocate(needed: int, images: int) -> Array:
-    available = machine_bytes()
-    if available is not None and needed > available:
-        fits = max(1, images * available // needed // 2)
-        remedy = f"A batch of {fits} would fit." if fits < images else "Not even one image fits."
-        raise OptionError(
-            f"this step needs {gibibytes(needed)} of work memory for {images} images, and the machine has "
-            f"{gibibytes(available)}. {remedy}"
+class _NativePass:
+    """One way through a Program and back: the arenas of all micro-batches lie between the two calls."""
+
+    def __init__(self, engine: NativeEngine, outputs: tuple[int, ...], input_gradients: bool) -> None:
+        self._engine, self._outputs, self._input_gradients = engine, outputs, input_gradients
+        self._workspace = np.zeros(0, np.uint8)
+        self._last: _Forward | None = None
+
+    def forward(self, x: Given | Feed, *, training: bool, step: int) -> tuple[Array, ...]:
+        engine, program = self._engine, self._engine.program
+        purpose = Purpose(self._outputs, True, self._input_gradients, frozen=not training)
+        plan = engine._plan(purpose)
+        count, given = rows_of(program, x, plan)
+        check_some(count)
+        threads, needed = engine._need(plan, count, engine.threads, halves=True)
+        if self._workspace.size < needed:
+            self._workspace = allocate(needed, count)
+        rows = empty_rows(program, self._outputs, count)
+        parameters = engine.parameters
+        plan.forward(
+            given, parameters.flat, parameters.state, rows, self._workspace, threads, engine.seed, step
         )
-    return np.zeros(needed, np.uint8)
+        self._last = _Forward(plan, count, given, threads, step)
+        return as_buffers(program, self._outputs, rows)
 
+    def move_running_statistics(self, own: Edit) -> None:
+        last = self._last
+        if last is not None:
+            last.plan.move_running(own.state, last.count, self._workspace, last.threads)
 
-def _fillable(feed: Feed, plan: Any) -> bool:
-    """Whether the executor fills this batch itself: bytes, shifts and flips, and no layer that reads the input as rows."""
-    changes = feed.augmentation
-    return bool(
-        plan.takes_feeds
-        and feed.images.dtype == np.uint8
-        and feed.images.flags.c_contiguous
-        and feed.preprocessing.input_shape[2] <= schema.WIDEST_FED
-        and not (changes and (changes.brightness or changes.contrast))
-    )
-
-
-def _feed(feed: Feed) -> dict[str, Any]:
-    changes = feed.augmentation
-    return {
-        "images": feed.images, "chosen": feed.chosen, "levels": feed.levels(), "border": feed.preprocessing.border,
-        "shift": changes.shift if changes else 0, "flip": int(changes.flip) if changes else 0, "epoch": feed.epoch,
-        "seed": feed.seed,
-    }  # fmt: skip
-
-
-def _targets(targets: Array, formula: str, count: int, outputs: int) -> tuple[Array | None, Array | None]:
-    targets = np.asarray(targets)
-    if np.issubdtype(targets.dtype, np.integer) and targets.ndim == 1:
-        labels = np.ascontiguousarray(targets, np.int64)
-        if len(labels) != count or (count and not 0 <= labels.min() <= labels.max() < outputs):
-            raise OptionError(f"expected {count} labels from 0 to {outputs - 1}.")
-        return labels, None
-    if formula == "hinge" or not np.issubdtype(targets.dtype, np.floating):
-        raise OptionError(
-            f"{formula} needs a vector of integer labels, got {targets.dtype} of shape {targets.shape}."
+    def backward(self, dys: Sequence[Array | None], gradients: Array) -> tuple[Array, ...] | None:
+        last, program = self._last, self._engine.program
+        if last is None:
+            raise OptionError("backward needs a forward pass before it.")
+        self._last = None
+        upstream = [
+            None if dy is None else np.ascontiguousarray(dy, np.float32).reshape(last.count, -1) for dy in dys
+        ]
+        dx = empty_rows(program, program.inputs, last.count) if self._input_gradients else []
+        reached = last.plan.input_gradients
+        for one, has in zip(dx, reached, strict=False):
+            if not has:
+                one.fill(0)
+        wanted = (
+            [one if has else None for one, has in zip(dx, reached, strict=True)]
+            if dx
+            else [None] * len(reached)
         )
-    if targets.size != count * outputs or len(targets) != count:
-        raise OptionError(f"{formula} needs {count}·{outputs} targets, got {targets.shape}.")
-    return None, np.ascontiguousarray(targets, np.float32).ravel()
+        parameters = self._engine.parameters
+        last.plan.backward(
+            last.given, parameters.flat, parameters.state, upstream, wanted, gradients, self._workspace, last.threads,
+            self._engine.seed, last.step,
+        )  # fmt: skip
+        return as_buffers(program, program.inputs, dx) if self._input_gradients else None
 
 
-def _update(update: Update) -> dict[str, Any]:
-    name, a, b, epsilon = update.optimizer.formula
-    # By name: a state that comes from a file need not be in the order it was made in.
-    first, second = (*(update.state.get(name) for name in update.optimizer.averages), None, None)[:2]
-    return {
-        "formula": int(_FORMULAS[name]), "rate": update.learning_rate, "weight_decay": update.optimizer.weight_decay,
-        "clip_norm": update.optimizer.clip_norm or 0.0, "clip_value": update.optimizer.clip_value or 0.0, "a": a, "b": b,
-        "epsilon": epsilon, "optimizer_step": update.step, "decoupled": int(update.optimizer.decoupled),
-        "nesterov": int(getattr(update.optimizer, "nesterov", False)), "first": first, "second": second,
-        "decay_mask": update.decay_mask.view(np.uint8),
-    }  # fmt: skip
+@dataclass(frozen=True)
+class _Forward:
+    """What the way back needs of a forward call, beside its memory."""
+
+    plan: Any
+    count: int
+    given: Any
+    threads: int
+    step: int

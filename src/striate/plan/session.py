@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..errors import OptionError, ShapeError
 from ..foreign import visible
+from ..parameters import Parameters
 from .engine import Engine, Given, batches_of
 
 Array = npt.NDArray[Any]
@@ -30,6 +31,20 @@ class Stepping(Protocol):
     def update(
         self, flat: Array, gradients: Array, state: dict[str, Array], *, step: int, decay_mask: Array
     ) -> None: ...
+
+
+class _Step:
+    """One step of an optimizer, as engines take it."""
+
+    def __init__(
+        self, optimizer: Stepping, state: dict[str, Array], step: int, parameters: Parameters
+    ) -> None:
+        self.optimizer: Any = optimizer
+        self.state, self.step, self.decay_mask = state, step, parameters.decay_mask
+        self.learning_rate = optimizer.learning_rate
+
+    def __call__(self, flat: Array, gradients: Array) -> None:
+        self.optimizer.update(flat, gradients, self.state, step=self.step, decay_mask=self.decay_mask)
 
 
 class Session:
@@ -117,7 +132,7 @@ class Session:
                 )
             self._version = None
             into = np.empty_like(self._buffer) if accumulate else self._buffer
-            dx = self._pass.backward(upstream, into, input_gradients=True)
+            dx = self._pass.backward(upstream, into)
         if accumulate:
             self._buffer += into
         return dx if dx is None or len(dx) > 1 else dx[0]
@@ -133,8 +148,8 @@ class Session:
             self._state = optimizer.new_state(parameters.flat)
         self.steps += 1
         with parameters.edit() as own:
-            optimizer.update(
-                own.flat, self._buffer.copy(), self._state, step=self.steps, decay_mask=parameters.decay_mask
+            self._engine.update(
+                own, self._buffer.copy(), _Step(optimizer, self._state, self.steps, parameters)
             )
 
     def _upstream(self, dys: Any) -> tuple[Array | None, ...]:
