@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import striate as st
-from striate.data import SOURCES, cache_folder, fetch_dataset, find, verify
+from striate.data import SOURCES, Draws, cache_folder, fetch_dataset, find, verify
 from striate.data.catalog import Source
 from striate.data.download import fetch
 from striate.data.readers import read_cifar10, read_folder, read_idx, read_npz
@@ -275,13 +275,13 @@ def test_predictions_that_cannot_be_made(tmp_path: Path) -> None:
 def test_augmentation_does_what_it_says() -> None:
     images = RNG.integers(1, 256, (200, 2, 5, 6), np.uint8)
     at = np.arange(200)
-    same = st.Augmentation().apply(images, at, 1, 2)
+    same = st.Augmentation().apply(images, Draws(1, 2, at))
     assert same is images
-    flipped = st.Augmentation(flip=True).apply(images, at, 1, 2)
+    flipped = st.Augmentation(flip=True).apply(images, Draws(1, 2, at))
     mirrored = (flipped == images[..., ::-1]).all(axis=(1, 2, 3))
     assert ((flipped == images).all(axis=(1, 2, 3)) | mirrored).all()
     assert 70 < mirrored.sum() < 130
-    shifted = st.Augmentation(shift=1).apply(images, at, 1, 2)
+    shifted = st.Augmentation(shift=1).apply(images, Draws(1, 2, at))
     offsets = set()
     for before, after in zip(images, shifted, strict=True):
         padded = np.pad(before, ((0, 0), (1, 1), (1, 1)))
@@ -294,10 +294,10 @@ def test_augmentation_does_what_it_says() -> None:
         assert len(found) == 1
         offsets.add(found[0])
     assert len(offsets) == 9
-    brighter = st.Augmentation(brightness=0.1).apply(images, at, 1, 2).astype(int) - images
+    brighter = st.Augmentation(brightness=0.1).apply(images, Draws(1, 2, at)).astype(int) - images
     assert np.abs(brighter).max() <= 26
     assert np.abs(brighter).max() > 0
-    stretched = st.Augmentation(contrast=0.5).apply(images, at, 1, 2)
+    stretched = st.Augmentation(contrast=0.5).apply(images, Draws(1, 2, at))
     ratio = stretched.std(axis=(1, 2, 3)) / images.std(axis=(1, 2, 3))
     assert 0.45 < ratio.min() < 0.6
     assert 1.1 < ratio.max() < 1.5
@@ -306,9 +306,9 @@ def test_augmentation_does_what_it_says() -> None:
 def test_augmentation_does_not_depend_on_the_batch() -> None:
     images = RNG.integers(0, 256, (10, 1, 6, 6), np.uint8)
     change = st.Augmentation(shift=2, flip=True, brightness=0.2, contrast=0.2)
-    whole = change.apply(images, np.arange(10), 7, 3)
-    np.testing.assert_array_equal(change.apply(images[[4, 1]], np.array([4, 1]), 7, 3), whole[[4, 1]])
-    assert (change.apply(images, np.arange(10), 7, 4) != whole).any()
+    whole = change.apply(images, Draws(7, 3, np.arange(10)))
+    np.testing.assert_array_equal(change.apply(images[[4, 1]], Draws(7, 3, np.array([4, 1]))), whole[[4, 1]])
+    assert (change.apply(images, Draws(7, 4, np.arange(10))) != whole).any()
 
 
 def test_batches_cover_every_image_once_an_epoch() -> None:

@@ -40,6 +40,7 @@ class Purpose(IntEnum):
     CONTRAST = 6
     DROPOUT = 7
     SPLIT = 8
+    AUGMENT = 9
 
 
 def checked_seed(value: Any) -> int:

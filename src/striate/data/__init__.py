@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from .augmentation import Augmentation, Draws, ImageAugmentation
 from .catalog import SOURCES, cache_folder, fetch_dataset, find, load_dataset, verify
 from .dataset import Dataset, TrainedOn
-from .pipeline import Augmentation, Batches, Feed
+from .pipeline import Batches, Feed
 from .preprocessing import Preprocessing
 
 __all__ = [
-    "SOURCES", "Augmentation", "Batches", "Dataset", "Feed", "Preprocessing", "TrainedOn", "cache_folder", "fetch_dataset",
+    "SOURCES", "Augmentation", "Batches", "Dataset", "Draws", "Feed", "ImageAugmentation", "Preprocessing", "TrainedOn", "cache_folder", "fetch_dataset",
     "find", "load_dataset", "verify",
 ]  # fmt: skip

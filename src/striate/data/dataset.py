@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy.typing as npt
 from ..errors import DataError, ModelFileError
 from ..philox import Purpose, permutation
 
+Array = npt.NDArray[Any]
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -19,7 +22,8 @@ class Dataset:
 
     Fields:  name
              images       (N, C, H, W): uint8 pixels, or float32 taken as they are; or (N, F) float32
-             labels       (N,) int64; or float32 targets: (N, classes) distributions, or (N, …) for regression; or class names
+             labels       (N,) int64; or float32 targets: (N, classes) distributions, or (N, …) for regression; or class names;
+                          or, for a loss of your own, a mapping of such arrays by name: {"boxes": (N, 4), "masks": (N, H, W)}
              class_names  one a class; () for regression
              full_scale   the pixel value that means 1.0
     Raises:  DataError when shapes disagree, a label has no class, a pixel is above full_scale, or a number is NaN or infinite.
@@ -27,13 +31,18 @@ class Dataset:
 
     name: str
     images: npt.NDArray[Any]
-    labels: npt.NDArray[Any]
+    labels: Any
     class_names: tuple[str, ...] = ()
     full_scale: float = 255.0
 
     def __post_init__(self) -> None:
-        if len(self.images) != len(self.labels):
-            raise DataError(f"{self.name}: {len(self.images)} images, but {len(self.labels)} labels.")
+        if isinstance(self.labels, Mapping):
+            object.__setattr__(self, "labels", _named_targets(self.name, self.labels, self.class_names))
+        for what, array in parts_of(self.labels).items():
+            if len(self.images) != len(array):
+                raise DataError(
+                    f"{self.name}: {len(self.images)} images, but {len(array)} {what or 'labels'}."
+                )
         if not len(self.images):
             raise DataError(f"{self.name}: there are no images.")
         if self.images.ndim not in (2, 4):
@@ -48,7 +57,8 @@ class Dataset:
             )
         if self.class_names and self.labels.dtype.kind not in "US":
             self._check_labels()
-        _check_finite(f"{self.name} targets", self.labels)
+        for what, array in parts_of(self.labels).items():
+            _check_finite(f"{self.name} {what or 'targets'}", array)
 
     def _check_labels(self) -> None:
         classes = len(self.class_names)
@@ -68,7 +78,9 @@ class Dataset:
 
     def take(self, indices: Any, name: str | None = None) -> Dataset:
         """The images at `indices` (an array or a slice)."""
-        return replace(self, name=name or self.name, images=self.images[indices], labels=self.labels[indices])
+        return replace(
+            self, name=name or self.name, images=self.images[indices], labels=taken(self.labels, indices)
+        )
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Dataset, Dataset]:
         """(rest, held out): `fraction` of each class held out, chosen by `seed` alone.
@@ -81,8 +93,10 @@ class Dataset:
             raise DataError(f"the held-out fraction must be between 0 and 1, got {fraction}.")
         order = permutation(seed, Purpose.SPLIT, 0, len(self))
         held = np.zeros(len(self), bool)
-        classes = self.labels.argmax(axis=1) if self.labels.ndim == 2 else self.labels
-        groups = classes[order] if self.class_names else np.zeros(len(self), np.int64)
+        groups = np.zeros(len(self), np.int64)
+        if self.class_names:
+            classes = self.labels.argmax(axis=1) if self.labels.ndim == 2 else self.labels
+            groups = classes[order]
         for group in np.unique(groups):
             members = order[groups == group]
             held[members[: round(fraction * len(members))]] = True
@@ -98,8 +112,8 @@ class Dataset:
         Cost:     about a second a gigabyte.
         """
         found = hashlib.blake2b(digest_size=16)
-        for array in (self.images, self.labels):
-            found.update(repr((array.shape, str(array.dtype))).encode())
+        for name, array in (("", self.images), *sorted(parts_of(self.labels).items())):
+            found.update(name.encode() + repr((array.shape, str(array.dtype))).encode())
             found.update(np.ascontiguousarray(array).data)
         return found.hexdigest()
 
@@ -137,6 +151,41 @@ class TrainedOn:
         ):  # fmt: skip
             raise ModelFileError(f"this does not say what a model was trained on: {record!r}.")
         return TrainedOn(**record)
+
+
+def parts_of(labels: Any) -> dict[str, Array]:
+    """The arrays of labels by name; one array alone has the name ""."""
+    return dict(labels) if isinstance(labels, Mapping) else {"": labels}
+
+
+def taken(labels: Any, indices: Any) -> Any:
+    """The labels of the images at `indices`: an array, or a mapping of arrays."""
+    if isinstance(labels, Mapping):
+        return {name: array[indices] for name, array in labels.items()}
+    return labels[indices]
+
+
+def _named_targets(name: str, labels: Mapping[Any, Any], class_names: tuple[str, ...]) -> dict[str, Array]:
+    """A mapping of labels as one of arrays, each with one entry an image."""
+    if class_names:
+        raise DataError(f"{name}: class names belong to one array of labels, and these are a mapping.")
+    if not labels:
+        raise DataError(f"{name}: the mapping of labels is empty.")
+    found = {}
+    for key, values in labels.items():
+        if not isinstance(key, str) or not key:
+            raise DataError(f"{name}: labels in a mapping have names, got {key!r}.")
+        try:
+            array = np.asarray(values)
+        except ValueError:
+            array = np.empty((), object)
+        if array.dtype.kind not in "biuf" or not array.ndim:
+            raise DataError(
+                f"{name}: {key} must be an array of numbers, one entry an image, got {array.dtype} of shape {array.shape}. "
+                "Bring entries of different lengths to one shape, and say in another array how many of each count."
+            )
+        found[key] = array
+    return found
 
 
 def _check_finite(name: str, values: npt.NDArray[Any]) -> None:
