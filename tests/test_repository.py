@@ -16,13 +16,14 @@ import striate as st
 ROOT = Path(__file__).parent.parent
 FACE = """
 Adadelta Adagrad Adam AdamW Add Augmentation AvgPool2d BatchNorm2d Batches Concat Constant Conv2d
-ConvTranspose2d Cosine CrossEntropy DataError Dataset DivergenceError DownloadError Dropout
+ConvTranspose2d Cosine CrossEntropy DataError Dataset DivergenceError DownloadError Draws Dropout
 Evaluation Fix Flatten GlobalAvgPool2d GradientReport Graph GraphBuilder GraphError Guess Hinge
-Layer LayerError LeakyReLU Linear LocalResponseNorm MaxPool2d MeanSquaredError MissingDependencyError Model
-ModelFileError Node OneCycle OptionError ParameterError ParameterSpec Parameters PatternError Preprocessing
-RMSprop ReLU Recipe ReferenceEngineWarning RunFolderError SGD Sequential ShapeError Sigmoid Softmax StepDecay StriateError
-Tanh WarmUp check_gradients check_network_gradients explain initialize interop jacobian layers load load_dataset lower
-pattern pattern_of reference register shapes zoo
+ImageAugmentation Layer LayerError LeakyReLU Linear LocalResponseNorm Loss MaxPool2d MeanSquaredError
+Metric MissingDependencyError Model ModelFileError Node OneCycle Optimizer OptionError ParameterError
+ParameterSpec Parameters PatternError Preprocessing RMSprop ReLU Recipe ReferenceEngineWarning
+RunFolderError SGD Schedule Sequential ShapeError Sigmoid Softmax StepDecay StriateError Tanh WarmUp
+check_gradients check_network_gradients explain initialize interop jacobian layers load load_dataset
+lower pattern pattern_of reference register shapes zoo
 """
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 

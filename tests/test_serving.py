@@ -363,7 +363,7 @@ def test_scores_without_softmax_and_regression() -> None:
     model.fit((FLOATS, ONE_HOT), loss="cross-entropy", epochs=1, verbose=False)
     assert model.evaluate((FLOATS, ONE_HOT), loss="mse").accuracy is None
     assert model.fit((FLOATS, ONE_HOT * 3), epochs=1, verbose=False)[0].accuracy is None
-    with pytest.raises(st.DataError, match=r"hinge takes class numbers: labels.argmax\(axis=1\)"):
+    with pytest.raises(st.DataError, match=r"Hinge takes class numbers: labels.argmax\(axis=1\)"):
         model.fit((FLOATS, ONE_HOT), loss=st.Hinge(), verbose=False)
     one = st.Model(network(1, softmax=False))
     with pytest.raises(st.DataError, match=r"targets like the output, \(60, 1\)\. Write labels\[:, None\]"):

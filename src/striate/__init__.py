@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import layers, reference, shapes, zoo
-from .data import Augmentation, Batches, Dataset, Preprocessing, load_dataset
+from .data import Augmentation, Batches, Dataset, Draws, ImageAugmentation, Preprocessing, load_dataset
 from .errors import (
     DataError,
     DivergenceError,
@@ -66,10 +66,14 @@ from .training import (
     CrossEntropy,
     Evaluation,
     Hinge,
+    Loss,
     MeanSquaredError,
+    Metric,
     OneCycle,
+    Optimizer,
     Recipe,
     RMSprop,
+    Schedule,
     StepDecay,
     WarmUp,
 )
@@ -79,13 +83,15 @@ __version__ = "0.1.0"
 __all__ = [
     "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Add", "Augmentation", "AvgPool2d", "BatchNorm2d", "Batches",
     "Concat", "Constant", "Conv2d", "ConvTranspose2d", "Cosine", "CrossEntropy", "DataError", "Dataset",
-    "DivergenceError", "DownloadError", "Dropout", "Evaluation", "Fix", "Flatten", "GlobalAvgPool2d",
-    "GradientReport", "Graph", "GraphBuilder", "GraphError", "Guess", "Hinge", "Layer", "LayerError", "LeakyReLU", "Linear",
-    "LocalResponseNorm", "MaxPool2d", "MeanSquaredError", "MissingDependencyError", "Model", "ModelFileError",
-    "Node", "OneCycle", "OptionError", "ParameterError", "ParameterSpec", "Parameters", "PatternError", "Preprocessing",
-    "RMSprop", "ReLU", "Recipe", "ReferenceEngineWarning", "RunFolderError", "Sequential", "ShapeError", "Sigmoid", "Softmax",
-    "StepDecay", "StriateError", "Tanh", "WarmUp", "check_gradients", "check_network_gradients", "explain", "initialize", "interop",
-    "jacobian", "layers", "load", "load_dataset", "lower", "pattern", "pattern_of", "reference", "register", "shapes", "zoo",
+    "DivergenceError", "DownloadError", "Draws", "Dropout", "Evaluation", "Fix", "Flatten", "GlobalAvgPool2d",
+    "GradientReport", "Graph", "GraphBuilder", "GraphError", "Guess", "Hinge", "ImageAugmentation", "Layer",
+    "LayerError", "LeakyReLU", "Linear", "LocalResponseNorm", "Loss", "MaxPool2d", "MeanSquaredError", "Metric",
+    "MissingDependencyError", "Model", "ModelFileError", "Node", "OneCycle", "Optimizer", "OptionError",
+    "ParameterError", "ParameterSpec", "Parameters", "PatternError", "Preprocessing", "RMSprop", "ReLU",
+    "Recipe", "ReferenceEngineWarning", "RunFolderError", "Schedule", "Sequential", "ShapeError", "Sigmoid",
+    "Softmax", "StepDecay", "StriateError", "Tanh", "WarmUp", "check_gradients", "check_network_gradients",
+    "explain", "initialize", "interop", "jacobian", "layers", "load", "load_dataset", "lower", "pattern",
+    "pattern_of", "reference", "register", "shapes", "zoo",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

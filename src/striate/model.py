@@ -6,7 +6,7 @@ saved model loads bit-identical. Leaves out: everything it can call: graph, plan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .data import Augmentation, Batches, Dataset, Preprocessing, TrainedOn
+from .data import Batches, Dataset, ImageAugmentation, Preprocessing, TrainedOn
 from .errors import DataError, ModelFileError, OptionError, ParameterError
 from .graph import Graph
 from .parameters import Edit, Parameters, Rule, initialize
@@ -23,11 +23,12 @@ from .philox import checked_seed
 from .plan import Given, Session, lower, make_engine
 from .shapes import integer, times
 from .training import (
-    AnyLoss,
     EpochDone,
     Evaluation,
     Event,
     Intake,
+    Loss,
+    Metric,
     Optimizer,
     RateSweep,
     Recipe,
@@ -48,12 +49,13 @@ from .training import (
     with_targets,
     write_file,
 )
-from .training.fitting import check_together, compare_recipes, follow
-from .training.inputs import check_not_pixels, inputs_of, several_inputs
+from .training.fitting import check_recipe, check_together, compare_recipes, follow
+from .training.inputs import dataset_of, inputs_of, several_inputs
+from .training.metrics import metrics_of
 from .training.stored import Stored, check_names, describe_model, read_stored
 
 Array = npt.NDArray[Any]
-Data = Dataset | tuple[Array, Array]
+Data = Dataset | tuple[Array, Array | Mapping[str, Array]]
 
 _PREDICT_BATCH = 256
 
@@ -145,8 +147,9 @@ class Model:
         batch_size: int = 64,
         optimizer: Optimizer | str | None = None,
         schedule: Schedule | str | None = None,
-        loss: AnyLoss | str | None = None,
-        augmentation: Augmentation | None = None,
+        loss: Loss | str | None = None,
+        augmentation: ImageAugmentation | None = None,
+        metrics: Sequence[Metric] = (),
         shuffle: bool = True,
         patience: int | None = None,
         keep_best: bool | None = None,
@@ -159,22 +162,25 @@ class Model:
 
         Args:     data a Dataset, or (x, y): x (N, C, H, W) uint8 pixels, or floats taken as they are; y class
                   numbers, class names, or floats: (N, classes) distributions where the network ends in
-                  Softmax, else targets like its output; validation likewise, or the fraction of data to hold out;
+                  Softmax, else targets like its output; or what a loss of your own takes, a mapping of arrays
+                  too: {"boxes": (N, 4), "masks": (N, H, W)}; validation likewise, or the fraction of data to hold out;
                   optimizer (default Adam at 0.003 under OneCycle), schedule (default constant for an
                   optimizer that you give) and loss (default cross-entropy for classes, mean squared error for
-                  other floats), each an object or its name on the command line; patience ends training after so
+                  other floats), each an object, of a class of your own too, or its name on the command line;
+                  augmentation of uint8 images (labels are not changed by it); metrics, whose figures are told beside
+                  loss and accuracy; patience ends training after so
                   many epochs without a better validation; keep_best ends with the best epoch's weights, by
                   default where there is patience; checkpoint a file to save to every checkpoint_steps, at the
                   end and at Ctrl-C, from which resume=True goes on, bit for bit, or with more epochs than it
                   was begun with: the schedule is then computed anew over all of them; verbose prints a line an epoch.
         Returns:  the figures of each epoch.
         Raises:   DataError for data that do not fit the network; OptionError for options that contradict each
-                  other; DivergenceError when the loss is not finite; what the program's own signal handlers
+                  other, and for parts of your own that give back nonsense, or with a checkpoint are not registered; DivergenceError when the loss is not finite; what the program's own signal handlers
                   raise (KeyboardInterrupt at Ctrl-C), with a checkpoint after it was saved between two steps.
         """
         check_together(validation, patience, keep_best, checkpoint, checkpoint_steps, resume=resume)
         dataset, chosen = with_targets(
-            self._dataset(data),
+            dataset_of(data, self.preprocessing),
             self.graph,
             None if loss is None else loss_of(loss),
             self.class_names,
@@ -182,9 +188,11 @@ class Model:
         )
         recipe = Recipe.of(
             optimizer, schedule, epochs=epochs, batch_size=batch_size, loss=chosen,
-            augmentation=Augmentation() if augmentation is None else augmentation, shuffle=shuffle, seed=self.seed, patience=patience,
-            keep_best=keep_best, checkpoint_steps=checkpoint_steps,
+            augmentation=augmentation, shuffle=shuffle, seed=self.seed, patience=patience,
+            keep_best=keep_best, checkpoint_steps=checkpoint_steps, metrics=metrics,
         )  # fmt: skip
+        if checkpoint is not None:
+            recipe.to_dict()  # parts that no file can name are refused before anything is done
         dataset, held_out = self._held_out(dataset, validation)
         state = TrainingState()
         if resume and checkpoint is not None:
@@ -224,7 +232,7 @@ class Model:
                 f"validation is a Dataset, a pair (images, labels) or a fraction between 0 and 1 to hold out, got {validation!r}."
             )
         scale = self.preprocessing.full_scale if self.preprocessing else dataset.full_scale
-        return dataset, self._dataset(validation, scale)
+        return dataset, dataset_of(validation, self.preprocessing, scale)
 
     def training(
         self,
@@ -240,10 +248,7 @@ class Model:
 
         Args:     as striate.training.train; checkpoint is the file that `state` is saved to.
         """
-        if recipe.patience is not None and validation is None:
-            raise OptionError(
-                f"patience={recipe.patience} counts epochs without a better validation, and there are no validation data."
-            )
+        check_recipe(recipe, validation, checkpoint)
         taken = self._take_in(data, recipe.loss, fit=True)
         batches, checks = _batches(taken, recipe, training=True), None
         if validation is not None:
@@ -267,7 +272,7 @@ class Model:
 
         Args:     data as for fit; recipe (its optimizer, loss and batch size count); low, high, steps.
         """
-        taken = self._take_in(self._dataset(data), recipe.loss if recipe else None, fit=True)
+        taken = self._take_in(dataset_of(data, self.preprocessing), recipe.loss if recipe else None, fit=True)
         recipe = recipe or Recipe(seed=self.seed, loss=taken.loss)
         return find_learning_rate(self.engine, _batches(taken, recipe, training=True), recipe, **sweep)
 
@@ -279,29 +284,11 @@ class Model:
         return _batches(taken, recipe, training=training)
 
     def _take_in(
-        self, data: Dataset, loss: AnyLoss | None, *, fit: bool,
+        self, data: Dataset, loss: Loss | None, *, fit: bool,
         known: tuple[Preprocessing | None, tuple[str, ...]] | None = None,
     ) -> Intake:  # fmt: skip
         preprocessing, names = known or (self.preprocessing, tuple(self.class_names))
         return take_in(data, self.graph, preprocessing=preprocessing, class_names=names, loss=loss, fit=fit)
-
-    def _dataset(self, data: Data, full_scale: float | None = None) -> Dataset:
-        """Data as a Dataset; arrays of pixels are on the scale that is known."""
-        if isinstance(data, Dataset):
-            return data
-        try:
-            images, labels = (np.asarray(part) for part in data)
-        except (TypeError, ValueError):
-            raise DataError("data must be a Dataset or a pair (images, labels).") from None
-        if not labels.ndim:
-            raise DataError(f"data: labels are one a picture, and these are {labels.item()!r}.")
-        if images.dtype != np.uint8:
-            check_not_pixels(images, self.preprocessing)
-            return Dataset("data", np.ascontiguousarray(images, np.float32), labels)
-        if self.preprocessing is not None:
-            full_scale = self.preprocessing.full_scale
-            self.preprocessing.on_this_scale(images, name="data")
-        return Dataset("data", images, labels, full_scale=full_scale or 255.0)
 
     # ── prediction ───────────────────────────────────────────────────────────────────────────────
 
@@ -353,18 +340,18 @@ class Model:
         return self.class_names[index] if self.class_names else str(index)
 
     def evaluate(
-        self, data: Data, *, loss: AnyLoss | str | None = None, batch_size: int = _PREDICT_BATCH
-    ) -> Evaluation:
-        """Mean loss and accuracy over labelled images; the model learns nothing from them.
+        self, data: Data, *, loss: Loss | str | None = None, batch_size: int = _PREDICT_BATCH, metrics: Sequence[Metric] = ()
+    ) -> Evaluation:  # fmt: skip
+        """Mean loss, accuracy and metrics over labelled images; the model learns nothing from them.
 
-        Args:     data, loss as for fit.
+        Args:     data, loss, metrics as for fit.
         Raises:   DataError for data that do not fit the network, or whose classes are others than the model's, or for
                   pixels where the model has no preprocessing.
         """
-        asked = None if loss is None else loss_of(loss)
-        taken = self._take_in(self._dataset(data), asked, fit=False)
+        asked, chosen = None if loss is None else loss_of(loss), metrics_of(metrics)
+        taken = self._take_in(dataset_of(data, self.preprocessing), asked, fit=False)
         recipe = Recipe(batch_size=batch_size, loss=taken.loss)
-        return evaluate(self.engine, _batches(taken, recipe, training=False), taken.loss)
+        return evaluate(self.engine, _batches(taken, recipe, training=False), taken.loss, chosen)
 
     def session(self, outputs: Sequence[str] = ()) -> Session:
         """Forward and backward in separate calls, with a loss of one's own in between: see Session.

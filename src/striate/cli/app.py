@@ -214,8 +214,6 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Loss and accuracy of a model on labelled images."""
-    from dataclasses import asdict
-
     from ..model import load
     from .evaluate import parts_of
     from .pictures import in_order, need
@@ -232,7 +230,7 @@ def evaluate(
         if as_json:
             emit({
                 "event": "evaluation", "model": str(model), "data": part.data.name, "part": part.part,
-                "trained_on": part.trained_on, "note": note, **asdict(found),
+                "trained_on": part.trained_on, "note": note, **found.to_dict(),
             })  # fmt: skip
             continue
         accuracy = "" if found.accuracy is None else f"accuracy {found.accuracy:.2%}, "

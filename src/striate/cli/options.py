@@ -12,7 +12,7 @@ from ..graph import Graph
 from ..pattern import pattern
 from ..records import read_json
 from ..shapes import ROUNDINGS, Shape, times
-from ..training import AnyLoss, Constant, Optimizer, Schedule, WarmUp, loss_of, optimizer_of, schedule_of
+from ..training import Constant, Loss, Optimizer, Schedule, WarmUp, loss_of, optimizer_of, schedule_of
 
 _MOST_DIGITS = 18
 
@@ -139,7 +139,7 @@ def schedule(name: str | None, warm_up: int | None) -> Schedule | None:
     return WarmUp(warm_up, chosen or Constant()) if warm_up else chosen
 
 
-def loss(name: str) -> AnyLoss:
+def loss(name: str) -> Loss:
     """The loss of that name."""
     return loss_of(name)
 

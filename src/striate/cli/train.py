@@ -375,7 +375,7 @@ def _report(
     if as_json:
         emit({
             "event": "done", "model": str(folder.model), "curve": str(curve) if curve else None, "seconds": seconds,
-            "test": asdict(tested) if tested else None,
+            "test": tested.to_dict() if tested else None,
         })  # fmt: skip
         return
     accuracy = (

@@ -31,10 +31,13 @@ class Loss(Protocol):
     """scores, targets → the mean loss over the batch, and its gradient for the scores."""
 
     @property
-    def formula(self) -> tuple[str, float]:
-        """Its name and constant, for engines that compute it themselves; a loss without it is called."""
+    def formula(self) -> tuple[str, float] | None:
+        """Its name and constant, for engines that compute it themselves; None where they call it.
 
-    def __call__(self, scores: Array, targets: Array) -> tuple[float, Array]: ...
+        It may have `outputs` beside it, names of nodes: it is then called with a tuple of their values, and gives a tuple.
+        """
+
+    def __call__(self, scores: Any, targets: Any) -> tuple[float, Any]: ...
 
 
 class Update(Protocol):
@@ -60,7 +63,7 @@ class Update(Protocol):
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one training step says: the mean loss, and the scores it was computed from."""
+    """What one training step says: the mean loss, and the scores it was computed from (a tuple for a loss with outputs)."""
 
     loss: float
     scores: Any

@@ -163,7 +163,7 @@ class NativeEngine:
 
         Args:     as the reference engine; update None fills `gradients` and changes no parameter.
         """
-        if getattr(loss, "outputs", None) is not None or getattr(loss, "formula", None) is None:
+        if loss.formula is None or getattr(loss, "outputs", None) is not None:
             return train_apart(self, self.gradients, x, targets, loss, update, step)
         return self._train(x, targets, loss, update, step, None)
 
@@ -186,6 +186,8 @@ class NativeEngine:
         count, given = rows_of(self.program, x, plan)
         check_some(count)
         scores = empty_rows(self.program, outputs, count)
+        if loss.formula is None:
+            raise OptionError(f"{type(loss).__name__} has no formula that the native engine could compute.")
         formula, constant = loss.formula
         labels, wanted = targets_of(targets, formula, count, scores[0].shape[1])
         training: dict[str, Any] = {

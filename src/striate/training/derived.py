@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import OptionError
-
-_RULES = ("__call__", "update", "_clip", "_step")
+_RULES = ("__call__", "update", "_clip", "step")
 
 
 class Formulated:
-    """Base of what has a `formula`: a name and constants, beside the rule in NumPy that they stand for."""
+    """Base of what has a `formula`: a name and constants, beside the rule in NumPy that they stand for.
+
+    It is None where an engine has to call the rule; a class derived from a built-in one with a rule of its own has None.
+    """
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -25,14 +26,4 @@ class Formulated:
             )
 
         if any(depth(rule) < depth("formula") for rule in _RULES):
-            cls.formula = property(_no_formula)  # type: ignore[attr-defined]
-
-
-def _no_formula(self: Any) -> Any:
-    parent = next(
-        parent for parent in type(self).__mro__[1:] if parent.__module__.startswith(__package__ or "")
-    )
-    raise OptionError(
-        f"{type(self).__module__}.{type(self).__name__} has a rule of its own, which the native engine cannot compute: it knows "
-        f'{parent.__name__}, and a class derived from it is another one. Model(…, engine="reference") computes any.'
-    )
+            cls.formula = None  # type: ignore[attr-defined]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -64,7 +64,10 @@ class Stepped(Event):
 
 @dataclass(frozen=True)
 class EpochDone(Event):
-    """An epoch is done: means over its training batches, and the validation figures if there are any."""
+    """An epoch is done: means over its training batches, and the validation figures if there are any.
+
+    metrics and validation_metrics hold figures by name; plain data have them where there are any.
+    """
 
     epoch: int
     loss: float
@@ -73,6 +76,11 @@ class EpochDone(Event):
     validation_accuracy: float | None
     best: bool
     images_per_second: float
+    metrics: dict[str, float] = field(default_factory=dict, hash=False)
+    validation_metrics: dict[str, float] = field(default_factory=dict, hash=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {k: v for k, v in super().to_dict().items() if "metrics" not in k or v}
 
 
 @dataclass(frozen=True)

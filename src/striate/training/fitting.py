@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelFileError, OptionError
+from ..foreign import brief
 from .events import EpochDone, Event, Extended, Saved
-from .loop import Recipe, TrainingState
+from .loop import TrainingState
+from .metrics import is_whole, title_of
+from .recipe import Recipe
+from .specs import unknown_kinds
 
 
 def check_together(
@@ -26,11 +30,31 @@ def check_together(
             )
 
 
+def check_recipe(recipe: Recipe, validation: Any, checkpoint: Any) -> None:
+    """Raise OptionError where a recipe needs validation data that are not there, or its parts no checkpoint can name."""
+    if recipe.patience is not None and validation is None:
+        raise OptionError(
+            f"patience={recipe.patience} counts epochs without a better validation, and there are no validation data."
+        )
+    whole = [title_of(metric) for metric in recipe.metrics if is_whole(metric)]
+    if whole and validation is None:
+        raise OptionError(
+            f"{', '.join(whole)} is computed of all images at once, of validation data alone: validation=0.2, or a Dataset."
+        )
+    if checkpoint is not None:
+        recipe.to_dict()
+
+
 def compare_recipes(
     path: str | Path, recipe: Recipe, made_with: dict[str, Any], state: TrainingState, *, extend: bool
 ) -> None:
     """Raise ModelFileError unless a run may go on with this recipe; note in `state` where it is extended."""
     differ = recipe.differs_from(made_with)
+    if unknown := unknown_kinds(made_with):
+        raise ModelFileError(
+            f"{path} was trained with {', '.join(map(brief, unknown))}, of classes that are not registered here: import the program "
+            "that has @st.register above them first."
+        )
     planned = made_with.get("epochs")
     if extend and "epochs" in differ and isinstance(planned, int) and recipe.epochs > planned:
         differ.remove("epochs")
@@ -71,4 +95,6 @@ def _epoch_line(event: EpochDone, epochs: int) -> str:
         parts.append(f"validation loss {event.validation_loss:.4f}")
     if event.validation_accuracy is not None:
         parts.append(f"validation accuracy {event.validation_accuracy:.2%}")
+    parts += [f"{name} {figure:.4f}" for name, figure in event.metrics.items()]
+    parts += [f"validation {name} {figure:.4f}" for name, figure in event.validation_metrics.items()]
     return "  ".join([*parts, f"{event.images_per_second:,.0f} images/s"])

@@ -1,19 +1,19 @@
-"""What Model.predict is given: arrays, picture files, PIL images, lists of these.
+"""What a model is given: arrays, picture files, PIL images, lists of these to predict; pairs of arrays to train on.
 
 Promises: pixels are treated as in training, and nothing is taken for pixels, or for inputs, that may be the other.
-Leaves out: labelled data (intake.py), pictures (data/preprocessing.py).
+Leaves out: what labelled data must be (intake.py), pictures (data/preprocessing.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..data import Preprocessing
+from ..data import Dataset, Preprocessing
 from ..errors import DataError
 from ..graph import Graph
 from .intake import check_preprocessing, missing_preprocessing
@@ -49,6 +49,30 @@ def several_inputs(array: Any, name: str, shape: tuple[int, ...]) -> Array:
     if array.shape[1:] != shape:
         raise DataError(f"{name} takes (N, {', '.join(map(str, shape))}), got {array.shape}.")
     return np.ascontiguousarray(array, np.float32)
+
+
+def dataset_of(data: Any, preprocessing: Preprocessing | None, full_scale: float | None = None) -> Dataset:
+    """A Dataset, or a pair (images, labels) as one; labels may be a mapping of arrays, pixels are on the scale that is known.
+
+    Raises:   DataError for anything else, or pixels of another scale than the model's.
+    """
+    if isinstance(data, Dataset):
+        return data
+    try:
+        images, labels = data
+        images = np.asarray(images)
+        labels = labels if isinstance(labels, Mapping) else np.asarray(labels)
+    except (TypeError, ValueError):
+        raise DataError("data must be a Dataset or a pair (images, labels).") from None
+    if not isinstance(labels, Mapping) and not labels.ndim:
+        raise DataError(f"data: labels are one a picture, and these are {labels.item()!r}.")
+    if images.dtype != np.uint8:
+        check_not_pixels(images, preprocessing)
+        return Dataset("data", np.ascontiguousarray(images, np.float32), labels)
+    if preprocessing is not None:
+        full_scale = preprocessing.full_scale
+        preprocessing.on_this_scale(images, name="data")
+    return Dataset("data", images, labels, full_scale=full_scale or 255.0)
 
 
 def check_not_pixels(images: Array, preprocessing: Preprocessing | None) -> None:

@@ -15,7 +15,7 @@ from ..data import Dataset, Preprocessing
 from ..errors import DataError
 from ..graph import Graph
 from ..shapes import Shape, times
-from .losses import AnyLoss
+from .parts import Loss
 from .targets import with_targets
 
 
@@ -27,13 +27,13 @@ class Intake:
     """
 
     data: Dataset
-    loss: AnyLoss
+    loss: Loss
     preprocessing: Preprocessing | None
     class_names: tuple[str, ...]
 
 
 def take_in(
-    data: Dataset, graph: Graph, *, preprocessing: Preprocessing | None, class_names: tuple[str, ...], loss: AnyLoss | None,
+    data: Dataset, graph: Graph, *, preprocessing: Preprocessing | None, class_names: tuple[str, ...], loss: Loss | None,
     fit: bool,
 ) -> Intake:  # fmt: skip
     """Data made to suit a model of this network.

@@ -8,117 +8,27 @@ Leaves out: files (the caller's `save`), progress bars, signals (the caller's `s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..data import Augmentation, Batches
+from ..data import Batches
 from ..errors import ModelFileError, OptionError
 from ..foreign import brief
 from ..layers.options import options_of
 from ..memory import need_memory
-from ..philox import checked_seed
 from ..plan import Engine
-from ..shapes import integer
 from .events import Ended, EpochDone, Event, Extended, Saved, Started, Stepped
-from .losses import AnyLoss, CrossEntropy, Hinge, count_right
-from .names import loss_of, optimizer_of, schedule_of
-from .optimizers import Adam, Optimizer, Update
-from .schedules import Constant, OneCycle, Schedule
-from .specs import spec_from_dict, spec_to_dict
+from .losses import count_right
+from .metrics import Metric, Tally, is_whole
+from .optimizers import Update, check_state
+from .parts import Loss, checked, classifies, outputs_of
+from .recipe import Recipe
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides a training run besides the network and the data.
-
-    Args:     epochs, batch_size; optimizer and schedule (default: Adam at 0.003 under OneCycle) and loss, each an object
-              or its name on the command line; augmentation; shuffle; seed; patience: stop after that many epochs
-              without a better validation; keep_best: end with the best epoch's weights by validation (None: if and
-              only if there is patience); checkpoint_steps: save every so many steps.
-    Raises:   OptionError for a value out of range, or of another kind.
-    """
-
-    epochs: int = 10
-    batch_size: int = 64
-    optimizer: Optimizer = field(default_factory=lambda: Adam(0.003))
-    schedule: Schedule = field(default_factory=OneCycle)
-    loss: AnyLoss = field(default_factory=CrossEntropy)
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    shuffle: bool = True
-    seed: int = 0
-    patience: int | None = None
-    keep_best: bool | None = None
-    checkpoint_steps: int | None = None
-
-    def __post_init__(self) -> None:
-        def put(name: str, value: Any) -> None:
-            object.__setattr__(self, name, value)
-
-        for name, least in (
-            ("epochs", 1),
-            ("batch_size", 1),
-            ("patience", 1),
-            ("checkpoint_steps", 1),
-        ):
-            value = getattr(self, name)
-            if value is not None or name not in ("patience", "checkpoint_steps"):
-                put(name, integer(value, name, least))
-        put("seed", checked_seed(self.seed))
-        for name in ("shuffle", "keep_best"):
-            value = getattr(self, name)
-            if not isinstance(value, (bool, np.bool_)) and not (value is None and name == "keep_best"):
-                raise OptionError(f"{name} must be True or False, got {value!r}.")
-            put(name, None if value is None else bool(value))
-        put("optimizer", optimizer_of(self.optimizer))
-        put("schedule", schedule_of(self.schedule))
-        put("loss", loss_of(self.loss))
-        if not isinstance(self.augmentation, Augmentation):
-            raise OptionError(
-                f"augmentation is an object such as Augmentation(flip=True), got {self.augmentation!r}."
-            )
-
-    @property
-    def keeps_best(self) -> bool:
-        """Whether training ends with the best epoch's weights: as keep_best says, else where there is patience."""
-        return self.patience is not None if self.keep_best is None else self.keep_best
-
-    @staticmethod
-    def of(
-        optimizer: Optimizer | str | None = None, schedule: Schedule | str | None = None, **rest: Any
-    ) -> Recipe:
-        """A recipe; a given optimizer without a schedule keeps its learning rate constant."""
-        if schedule is None:
-            schedule = OneCycle() if optimizer is None else Constant()
-        chosen = Adam(0.003) if optimizer is None else optimizer_of(optimizer)
-        return Recipe(optimizer=chosen, schedule=schedule_of(schedule), **rest)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data that Recipe.from_dict reads back."""
-        specs = {name: spec_to_dict(getattr(self, name)) for name in ("optimizer", "schedule", "loss")}
-        rest = {k: v for k, v in asdict(self).items() if k not in specs}
-        return {**rest, "keep_best": self.keeps_best, **specs}
-
-    def differs_from(self, record: Mapping[str, Any]) -> list[str]:
-        """Names of what is not as in a record of to_dict; keep_best counts only where it was asked for."""
-        mine = self.to_dict()
-        if self.keep_best is None:
-            del mine["keep_best"]
-        return [name for name, value in mine.items() if record.get(name) != value]
-
-    @staticmethod
-    def from_dict(record: dict[str, Any]) -> Recipe:
-        """What to_dict wrote; ModelFileError where it makes no sense."""
-        try:
-            specs = {name: spec_from_dict(record[name]) for name in ("optimizer", "schedule", "loss")}
-            return Recipe(**{**record, **specs, "augmentation": Augmentation(**record["augmentation"])})
-        except (KeyError, TypeError, OptionError) as error:
-            raise ModelFileError(f"this is no training recipe: {error}.") from None
 
 
 @dataclass
@@ -126,7 +36,7 @@ class TrainingState:
     """Where a run stands; with the parameters, all that resuming needs.
 
     Fields:  step             steps done
-             loss_sum, right, seen   sums over the current epoch's batches
+             loss_sum, right, seen, metric_sums   sums over the current epoch's batches
              epochs           finished epochs' figures, as EpochDone dictionaries
              best_epoch, since_best
              optimizer        the optimizer's state vectors
@@ -139,6 +49,7 @@ class TrainingState:
     loss_sum: float = 0.0
     right: int = 0
     seen: int = 0
+    metric_sums: dict[str, Any] = field(default_factory=dict)
     epochs: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int | None = None
     since_best: int = 0
@@ -157,7 +68,10 @@ class TrainingState:
     def to_dict(self) -> dict[str, Any]:
         """Everything but the arrays, as plain data."""
         left_out = ("optimizer", "best", "planned_epochs", "keep_best")
-        return {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in left_out}
+        record = {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in left_out}
+        if not self.metric_sums:
+            del record["metric_sums"]
+        return record
 
     def check(self, where: str, flat: Array, own: Array, recipe: Recipe | None) -> None:
         """Whether the arrays are laid out as a network's parameters and state, and are those of the recipe's optimizer.
@@ -189,9 +103,7 @@ class TrainingState:
             raise ModelFileError(f"this checkpoint's position cannot be read: {error}.") from None
         figures = {"epoch", "loss", "accuracy", "validation_loss", "validation_accuracy"}
         for entry in state.epochs:
-            if not figures <= set(entry) or not all(
-                value is None or isinstance(value, (int, float)) for value in entry.values()
-            ):
+            if not figures <= set(entry) or not all(map(_is_figure, entry.values())):
                 raise ModelFileError(
                     f"this checkpoint's position cannot be read: epochs hold {brief(entry)}."
                 )
@@ -199,6 +111,8 @@ class TrainingState:
             state.best_epoch or 0
         ) <= len(state.epochs):
             raise ModelFileError(f"this checkpoint's position cannot be read: {brief(record)}.")
+        if not all(map(_is_number, state.metric_sums.values())):
+            raise ModelFileError(f"this checkpoint's position cannot be read: {brief(state.metric_sums)}.")
         for name, array in arrays.items():
             group, _, short = name.partition(".")
             if group in ("optimizer", "best"):
@@ -206,26 +120,42 @@ class TrainingState:
         return state
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float))
+
+
+def _is_figure(value: Any) -> bool:
+    """What an epoch's figures may be: a number, none, or metrics by name."""
+    named = isinstance(value, dict) and all(map(_is_number, value.values()))
+    return value is None or _is_number(value) or named
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean loss and accuracy (None for regression) over `images` images."""
+    """Mean loss and accuracy (None for regression) over `images` images, and the figures of metrics by name."""
 
     loss: float
     accuracy: float | None
     images: int
+    metrics: dict[str, float] = field(default_factory=dict, hash=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; metrics where there are any."""
+        return {k: v for k, v in vars(self).items() if k != "metrics" or v}
 
 
-def evaluate(engine: Engine, batches: Batches, loss: AnyLoss) -> Evaluation:
-    """Loss and accuracy in inference mode, batch by batch."""
+def evaluate(engine: Engine, batches: Batches, loss: Loss, metrics: Sequence[Metric] = ()) -> Evaluation:
+    """Loss, accuracy and metrics in inference mode, batch by batch."""
     total, right, seen = 0.0, 0, 0
-    classify = _classifies(loss)
+    classify, outputs, judged, tally = classifies(loss), outputs_of(loss), checked(loss), Tally(metrics)
     for number in range(len(batches)):
         x, targets = batches.feed(0, number)
-        scores = engine.scores(x)
-        total += loss(scores, targets)[0] * len(x)
+        scores = engine.scores(x, outputs)
+        total += judged(scores, targets)[0] * len(x)
         right += count_right(scores, targets) if classify else 0
         seen += len(x)
-    return Evaluation(total / seen, right / seen if classify else None, seen)
+        tally.add(scores, targets, len(x))
+    return Evaluation(total / seen, right / seen if classify else None, seen, tally.figures(seen))
 
 
 def train(
@@ -253,10 +183,14 @@ def train(
             copies * parameters.flat.nbytes, "training: parameters, gradients and the optimizer's averages"
         )
         state.optimizer = recipe.optimizer.new_state(parameters.flat)
+        wanted = dict.fromkeys(state.optimizer, (parameters.flat.shape, parameters.flat.dtype))
+        check_state(type(recipe.optimizer).__name__, state.optimizer, wanted)
     decay_mask = parameters.decay_mask
     per_epoch = len(batches)
     total = recipe.epochs * per_epoch
-    classify = _classifies(recipe.loss)
+    classify, loss = classifies(recipe.loss), checked(recipe.loss)
+    counted = [metric for metric in recipe.metrics if not is_whole(metric)]
+    tally = Tally(counted, state.metric_sums)
     yield Started(
         len(batches.data), len(validation.data) if validation else 0, parameters.flat.size, recipe.epochs,
         per_epoch, state.step,
@@ -269,10 +203,12 @@ def train(
     while state.step < total and reason == "finished":
         epoch, number = divmod(state.step, per_epoch)
         x, targets = batches.feed(epoch, number)
-        rate = recipe.optimizer.learning_rate * recipe.schedule.factor(state.step, per_epoch, total)
+        rate = recipe.optimizer.learning_rate * recipe.factor(state.step, per_epoch)
         update = Update(recipe.optimizer, state.optimizer, state.step + 1, rate, decay_mask)
-        result = engine.train_step(x, targets, recipe.loss, update, state.step)
+        result = engine.train_step(x, targets, loss, update, state.step)
         right = count_right(result.scores, targets) if classify else 0
+        tally.add(result.scores, targets, len(x))
+        state.metric_sums = tally.sums
         state.step += 1
         state.loss_sum, state.right = state.loss_sum + result.loss * len(x), state.right + right
         state.seen, images_since = state.seen + len(x), images_since + len(x)
@@ -280,7 +216,7 @@ def train(
         if number + 1 == per_epoch:
             speed = images_since / max(1e-9, time.perf_counter() - began)
             yield _finish_epoch(engine, validation, recipe, state, epoch + 1, speed)
-            began, images_since = time.perf_counter(), 0
+            began, images_since, tally = time.perf_counter(), 0, Tally(counted)
             reason = "stopped early" if _out_of_patience(state, recipe) else reason
         stopping = stop is not None and stop() and state.step < total and reason == "finished"
         due = recipe.checkpoint_steps is not None and state.step % recipe.checkpoint_steps == 0
@@ -294,8 +230,7 @@ def extension(recipe: Recipe, planned_epochs: int, step: int, steps_per_epoch: i
     """What more epochs make of the schedule, which is a function of the step and of all steps."""
 
     def rate(at: int, epochs: int) -> float:
-        factor = recipe.schedule.factor(at, steps_per_epoch, epochs * steps_per_epoch)
-        return recipe.optimizer.learning_rate * factor
+        return recipe.optimizer.learning_rate * recipe.factor(at, steps_per_epoch, epochs)
 
     before = rate(max(0, step - 1), planned_epochs)
     return Extended(
@@ -311,7 +246,7 @@ def _finish_epoch(
     epoch: int,
     speed: float,
 ) -> EpochDone:
-    found = evaluate(engine, validation, recipe.loss) if validation else None
+    found = evaluate(engine, validation, recipe.loss, recipe.metrics) if validation else None
     best = found is not None and _is_better(found, state)
     if best:
         state.best_epoch, state.since_best = epoch, 0
@@ -319,11 +254,12 @@ def _finish_epoch(
     else:
         state.since_best += 1
     event = EpochDone(
-        epoch, state.loss_sum / state.seen, state.right / state.seen if _classifies(recipe.loss) else None,
+        epoch, state.loss_sum / state.seen, state.right / state.seen if classifies(recipe.loss) else None,
         found.loss if found else None, found.accuracy if found else None, best, speed,
+        {name: total / state.seen for name, total in state.metric_sums.items()}, found.metrics if found else {},
     )  # fmt: skip
-    state.epochs.append({k: v for k, v in asdict(event).items() if k != "images_per_second"})
-    state.loss_sum, state.right, state.seen = 0.0, 0, 0
+    state.epochs.append({k: v for k, v in event.to_dict().items() if k not in ("event", "images_per_second")})
+    state.loss_sum, state.right, state.seen, state.metric_sums = 0.0, 0, 0, {}
     return event
 
 
@@ -358,10 +294,6 @@ def _out_of_patience(state: TrainingState, recipe: Recipe) -> bool:
     return (
         recipe.patience is not None and state.best_epoch is not None and state.since_best >= recipe.patience
     )
-
-
-def _classifies(loss: AnyLoss) -> bool:
-    return isinstance(loss, (CrossEntropy, Hinge))
 
 
 @dataclass(frozen=True)
@@ -399,6 +331,7 @@ def find_learning_rate(
     kept = parameters.flat.copy(), parameters.state.copy()
     optimizer = replace(recipe.optimizer, learning_rate=low)
     state, decay_mask = optimizer.new_state(parameters.flat), parameters.decay_mask
+    judged = checked(recipe.loss)
     rates, losses, average = [], [], 0.0
     try:
         for step in range(steps):
@@ -406,7 +339,7 @@ def find_learning_rate(
             x, targets = batches.feed(*divmod(step, len(batches)))
             update = Update(optimizer, state, step + 1, rate, decay_mask)
             try:
-                loss = engine.train_step(x, targets, recipe.loss, update, step).loss
+                loss = engine.train_step(x, targets, judged, update, step).loss
             except DivergenceError:
                 break
             average = 0.9 * average + 0.1 * loss

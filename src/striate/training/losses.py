@@ -7,7 +7,7 @@ Leaves out: regularization; weight decay is the optimizer's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ..errors import DataError, ShapeError
 from .derived import Formulated
 from .numbers import check_number
+from .parts import CLASSES, DISTRIBUTIONS, VALUES
 
 Array = npt.NDArray[Any]
 
@@ -57,6 +58,9 @@ class CrossEntropy(Formulated):
 
     label_smoothing: float = 0.0
 
+    classifies: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = (CLASSES, DISTRIBUTIONS)
+
     def __post_init__(self) -> None:
         check_number(self.label_smoothing, "CrossEntropy: label_smoothing", below=1.0)
 
@@ -98,6 +102,9 @@ class Hinge(Formulated):
 
     margin: float = 1.0
 
+    classifies: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = (CLASSES,)
+
     def __post_init__(self) -> None:
         check_number(self.margin, "Hinge: margin")
 
@@ -123,6 +130,9 @@ class Hinge(Formulated):
 class MeanSquaredError(Formulated):
     """Mean over images and outputs of (s − t)²; integer targets are taken as one-hot."""
 
+    classifies: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = (CLASSES, VALUES)
+
     @property
     def formula(self) -> tuple[str, float]:
         return "mean squared error", 0.0
@@ -139,13 +149,10 @@ class MeanSquaredError(Formulated):
         return float(np.mean(difference * difference)), 2 * difference / scores.dtype.type(difference.size)
 
 
-AnyLoss = CrossEntropy | Hinge | MeanSquaredError
-
-
 def count_right(scores: Array, targets: Array) -> int:
     """Images whose largest score is at the label, or at a distribution's largest entry."""
     labels = targets.argmax(axis=1) if targets.ndim == 2 else targets
     return int((scores.argmax(axis=1) == labels).sum())
 
 
-LOSSES: dict[str, type[AnyLoss]] = {c.__name__: c for c in (CrossEntropy, Hinge, MeanSquaredError)}
+LOSSES: dict[str, type[Formulated]] = {c.__name__: c for c in (CrossEntropy, Hinge, MeanSquaredError)}

@@ -1,6 +1,7 @@
 """Losses, optimizers and schedules by name: the words of the command line, which Python takes too.
 
-Promises: one table for both; a word that is none brings a list of those there are, a class where an object is wanted says so.
+Promises: one table for both; a word that is none brings a list of those there are, a class where an object is wanted says so,
+and a part of a program's own that cannot be called as it will be.
 Leaves out: learning rates and other numbers beside the name, which the command line adds.
 """
 
@@ -9,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..data import Augmentation, ImageAugmentation
 from ..errors import OptionError
-from .losses import AnyLoss, CrossEntropy, Hinge, MeanSquaredError
-from .optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
-from .schedules import Constant, Cosine, OneCycle, Schedule, StepDecay, WarmUp
+from .losses import CrossEntropy, Hinge, MeanSquaredError
+from .optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop, check_optimizer
+from .parts import Loss, Schedule, check_call, check_loss
+from .schedules import Constant, Cosine, OneCycle, StepDecay
 
 OPTIMIZER_NAMES: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
     "sgd": (SGD, {}), "momentum": (SGD, {"momentum": 0.9}), "nesterov": (SGD, {"momentum": 0.9, "nesterov": True}),
@@ -21,7 +24,7 @@ OPTIMIZER_NAMES: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
 SCHEDULE_NAMES: dict[str, Callable[[], Schedule]] = {
     "constant": Constant, "step": lambda: StepDecay(epochs=5), "cosine": Cosine, "one-cycle": OneCycle,
 }  # fmt: skip
-LOSS_NAMES: dict[str, Callable[[], AnyLoss]] = {
+LOSS_NAMES: dict[str, Callable[[], Loss]] = {
     "cross-entropy": CrossEntropy, "hinge": Hinge, "mse": MeanSquaredError,
 }  # fmt: skip
 
@@ -33,6 +36,7 @@ def optimizer_of(word: str | Optimizer, **settings: Any) -> Optimizer:
     SGD(learning_rate=0.1, weight_decay=0.0, clip_norm=None, clip_value=None, momentum=0.9, nesterov=True)
     """
     if isinstance(word, Optimizer):
+        check_optimizer(word)
         return word
     kind, fixed = OPTIMIZER_NAMES[_checked(word, "optimizer", OPTIMIZER_NAMES, "Adam(0.003)")]
     return kind(**fixed, **settings)
@@ -40,16 +44,28 @@ def optimizer_of(word: str | Optimizer, **settings: Any) -> Optimizer:
 
 def schedule_of(word: str | Schedule) -> Schedule:
     """The schedule of that name; a schedule is what it is."""
-    if isinstance(word, (Constant, StepDecay, Cosine, OneCycle, WarmUp)):
+    if isinstance(word, Schedule) and not isinstance(word, type):
+        check_call(word, word.factor, "factor(step, steps_per_epoch, total_steps)", "step", "steps", "total")
         return word
     return SCHEDULE_NAMES[_checked(word, "schedule", SCHEDULE_NAMES, "Cosine()")]()
 
 
-def loss_of(word: str | AnyLoss) -> AnyLoss:
+def loss_of(word: str | Loss) -> Loss:
     """The loss of that name; a loss is what it is."""
-    if isinstance(word, (CrossEntropy, Hinge, MeanSquaredError)):
+    if isinstance(word, Loss) and not isinstance(word, type):
+        check_loss(word)
         return word
     return LOSS_NAMES[_checked(word, "loss", LOSS_NAMES, "CrossEntropy()")]()
+
+
+def augmentation_of(part: ImageAugmentation | None) -> ImageAugmentation:
+    """An augmentation; None is one that does nothing."""
+    if part is None:
+        return Augmentation()
+    if isinstance(part, type) or not isinstance(part, ImageAugmentation):
+        raise OptionError(f"augmentation is an object such as Augmentation(flip=True), got {part!r}.")
+    check_call(part, part.apply, "apply(images, draws)", "images", "draws")
+    return part
 
 
 def _checked(word: Any, what: str, table: Mapping[str, Any], example: str) -> str:

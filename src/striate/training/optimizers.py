@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ..errors import OptionError
 from .derived import Formulated
 from .numbers import check_number
+from .parts import check_call
 
 Array = npt.NDArray[Any]
 State = dict[str, Array]
@@ -24,13 +25,24 @@ State = dict[str, Array]
 
 @dataclass(frozen=True)
 class Optimizer(Formulated):
-    """Base of all optimizers.
+    """Base of all optimizers, and of your own: a frozen dataclass with `averages` and a `step`.
 
     Args:     learning_rate; weight_decay λ, which adds λ·w to the gradient (L2: the loss grows by λ/2·Σw²);
               clip_value limits each gradient entry to ±clip_value; clip_norm scales the whole gradient so
               that its Euclidean norm is at most clip_norm. Clipping comes before weight decay.
     Class fields:  averages   names of the state vectors, each as long as the parameters
                    decoupled  whether weight_decay shrinks the weights directly instead (AdamW)
+    Errors:   OptionError where a `step` gives back something, or changes a shape.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class SignDescent(Optimizer):
+    ...     def step(self, flat, gradients, state, *, step, learning_rate):
+    ...         flat -= learning_rate * np.sign(gradients)
+    >>> w = np.array([1.0, 2.0])
+    >>> SignDescent(0.5).update(w, np.array([3.0, -4.0]), {}, step=1)
+    >>> w
+    array([0.5, 2.5])
     """
 
     learning_rate: float = 0.01
@@ -44,7 +56,10 @@ class Optimizer(Formulated):
 
     def __post_init__(self) -> None:
         limits = {"momentum": 1.0, "decay": 1.0, "beta1": 1.0, "beta2": 1.0}
+        known = {"learning_rate", "weight_decay", "clip_norm", "clip_value", "epsilon", "nesterov", *limits}
         for f in fields(self):
+            if f.name not in known:
+                continue  # a class of a program's own knows what its fields may be
             value, what = getattr(self, f.name), f"{type(self).__name__}: {f.name}"
             clips = f.name in ("clip_norm", "clip_value")
             if f.name == "nesterov":
@@ -54,9 +69,9 @@ class Optimizer(Formulated):
                 check_number(value, what, below=limits.get(f.name, float("inf")), zero=not clips)
 
     @property
-    def formula(self) -> tuple[str, float, float, float]:
-        """Name and constants (two factors and epsilon), for engines that compute the step themselves."""
-        raise TypeError(f"{type(self).__name__} has no formula.")
+    def formula(self) -> tuple[str, float, float, float] | None:
+        """Name and constants (two factors and epsilon), for engines that compute the step themselves; None where they call it."""
+        return None
 
     def new_state(self, like: Array) -> State:
         """State vectors of zeros for a flat parameter buffer."""
@@ -79,7 +94,11 @@ class Optimizer(Formulated):
                 flat -= rate * shrink
             else:
                 gradients += shrink
-        self._step(flat, gradients, state, step, rate)
+        found = self.step(flat, gradients, state, step=step, learning_rate=rate)  # type: ignore[func-returns-value]
+        if found is not None:
+            raise OptionError(
+                f"{type(self).__name__}.step returned {type(found).__name__}: it changes flat in place (flat -= …) and returns nothing."
+            )
 
     def _clip(self, gradients: Array) -> None:
         if self.clip_value is not None:
@@ -89,8 +108,16 @@ class Optimizer(Formulated):
             if norm > self.clip_norm:
                 gradients *= self.clip_norm / norm
 
-    def _step(self, flat: Array, g: Array, state: State, step: int, rate: float) -> None:
-        raise TypeError(f"{type(self).__name__} has no update rule.")
+    def step(self, flat: Array, gradients: Array, state: State, *, step: int, learning_rate: float) -> None:
+        """The rule itself, for a class of your own: change `flat` and `state` in place.
+
+        Args:     flat, gradients (P,) float32, all trained parameters end to end and dL/dw, clipped and decayed already;
+                  gradients may be overwritten; state the vectors that `averages` names, (P,) each, zeros at first; step
+                  counts from 1; learning_rate of this step.
+        """
+        raise OptionError(
+            f"{type(self).__name__} has no update rule: write step(self, flat, gradients, state, *, step, learning_rate)."
+        )
 
 
 @dataclass(frozen=True)
@@ -124,7 +151,8 @@ class SGD(Optimizer):
     def new_state(self, like: Array) -> State:
         return super().new_state(like) if self.momentum else {}
 
-    def _step(self, flat: Array, g: Array, state: State, step: int, rate: float) -> None:
+    def step(self, flat: Array, gradients: Array, state: State, *, step: int, learning_rate: float) -> None:
+        g, rate = gradients, learning_rate
         if not self.momentum:
             flat -= rate * g
             return
@@ -146,7 +174,8 @@ class Adagrad(Optimizer):
     def formula(self) -> tuple[str, float, float, float]:
         return "adagrad", 0.0, 0.0, self.epsilon
 
-    def _step(self, flat: Array, g: Array, state: State, step: int, rate: float) -> None:
+    def step(self, flat: Array, gradients: Array, state: State, *, step: int, learning_rate: float) -> None:
+        g, rate = gradients, learning_rate
         squares = state["squares"]
         squares += g * g
         flat -= rate * g / (np.sqrt(squares) + self.epsilon)
@@ -165,7 +194,8 @@ class RMSprop(Optimizer):
     def formula(self) -> tuple[str, float, float, float]:
         return "rmsprop", self.decay, 0.0, self.epsilon
 
-    def _step(self, flat: Array, g: Array, state: State, step: int, rate: float) -> None:
+    def step(self, flat: Array, gradients: Array, state: State, *, step: int, learning_rate: float) -> None:
+        g, rate = gradients, learning_rate
         squares = state["squares"]
         squares *= self.decay
         squares += (1.0 - self.decay) * g * g
@@ -189,7 +219,8 @@ class Adadelta(Optimizer):
     def formula(self) -> tuple[str, float, float, float]:
         return "adadelta", self.decay, 0.0, self.epsilon
 
-    def _step(self, flat: Array, g: Array, state: State, step: int, rate: float) -> None:
+    def step(self, flat: Array, gradients: Array, state: State, *, step: int, learning_rate: float) -> None:
+        g, rate = gradients, learning_rate
         squares, deltas = state["squares"], state["deltas"]
         squares *= self.decay
         squares += (1.0 - self.decay) * g * g
@@ -219,7 +250,8 @@ class Adam(Optimizer):
     def formula(self) -> tuple[str, float, float, float]:
         return "adam", self.beta1, self.beta2, self.epsilon
 
-    def _step(self, flat: Array, g: Array, state: State, step: int, rate: float) -> None:
+    def step(self, flat: Array, gradients: Array, state: State, *, step: int, learning_rate: float) -> None:
+        g, rate = gradients, learning_rate
         mean, squares = state["mean"], state["squares"]
         mean *= self.beta1
         mean += (1.0 - self.beta1) * g
@@ -253,14 +285,60 @@ class Update:
     decay_mask: Array
 
     def __call__(self, flat: Array, gradients: Array) -> None:
+        """Change `flat` and the state.
+
+        Raises:   OptionError where a rule of a program's own changes a shape, or what the state holds.
+        """
+        own, slopes = flat[:], gradients[:]  # views, so that no rule can reshape what an engine holds
+        before = {name: (array.shape, array.dtype) for name, array in self.state.items()}
         self.optimizer.update(
-            flat,
-            gradients,
+            own,
+            slopes,
             self.state,
             step=self.step,
             learning_rate=self.learning_rate,
             decay_mask=self.decay_mask,
         )
+        name = type(self.optimizer).__name__
+        for what, array in (("flat", own), ("gradients", slopes)):
+            if array.shape != flat.shape:
+                raise OptionError(
+                    f"{name}.step made {what} {array.shape}, expected {flat.shape}: it changes values in place, no shapes."
+                )
+        check_state(name, self.state, before)
+
+
+def check_state(name: str, state: State, wanted: dict[str, tuple[Any, Any]]) -> None:
+    """OptionError where an optimizer's state vectors are not those of these names, shapes and types."""
+    if state.keys() != wanted.keys():
+        there, due = (", ".join(map(str, names)) or "none" for names in (state, wanted))
+        raise OptionError(f"{name}: its state vectors are {there}, expected {due}, as averages says.")
+    for key, (shape, dtype) in wanted.items():
+        array = state[key]
+        if not isinstance(array, np.ndarray):
+            raise OptionError(f"{name}: state[{key!r}] is {type(array).__name__}, expected {dtype} {shape}.")
+        if array.shape != shape or array.dtype != dtype:
+            raise OptionError(
+                f"{name}: state[{key!r}] is {array.dtype} {array.shape}, expected {dtype} {shape}. Write state[{key!r}][...] = …"
+            )
+
+
+def check_optimizer(optimizer: Optimizer) -> None:
+    """OptionError where an optimizer of a program's own cannot be called, or names its state vectors wrongly."""
+    name, averages = type(optimizer).__name__, optimizer.averages
+    if (
+        not isinstance(averages, tuple) or not all(isinstance(one, str) and one for one in averages)
+        or len(set(averages)) < len(averages)
+    ):  # fmt: skip
+        raise OptionError(f"{name}.averages is a tuple of different names, got {averages!r}.")
+    if hasattr(optimizer, "_step"):
+        raise OptionError(
+            f"{name} has a _step, which is called step(self, flat, gradients, state, *, step, learning_rate) now."
+        )
+    if type(optimizer).step is Optimizer.step and type(optimizer).update is Optimizer.update:
+        optimizer.step(np.zeros(0), np.zeros(0), {}, step=1, learning_rate=0.0)
+    written = "step(flat, gradients, state, step=…, learning_rate=…)"
+    check_call(optimizer, optimizer.step, written, "flat", "gradients", "state", step=1, learning_rate=0.1)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data import Dataset
+from ..data.dataset import parts_of
 from ..errors import ModelFileError
-from ..foreign import brief
+from ..foreign import brief, visible
 from ..plan import Engine, arithmetic_of
 
 _ROWS = 4096
@@ -31,11 +33,15 @@ def fingerprint(data: Dataset | None) -> dict[str, Any] | None:
     """
     if data is None:
         return None
-    labels = data.labels
-    if np.issubdtype(labels.dtype, np.integer):
-        labels = labels.astype(np.int64)  # the same classes, in however many bytes
     names = [str(name) for name in data.class_names]
-    return {"images": _digest(data.images), "labels": _digest(labels), "class_names": names}
+    labels: Any = {name: _digest(_wide(array)) for name, array in parts_of(data.labels).items()}
+    labels = labels if isinstance(data.labels, Mapping) else labels[""]
+    return {"images": _digest(data.images), "labels": labels, "class_names": names}
+
+
+def _wide(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same classes, in however many bytes."""
+    return labels.astype(np.int64) if np.issubdtype(labels.dtype, np.integer) else labels
 
 
 def _digest(array: npt.NDArray[Any]) -> dict[str, Any]:
@@ -98,11 +104,23 @@ def _differing(before: Any, now: Any) -> str:
             continue
         if name == "class_names" or not isinstance(one, dict):
             said.append(f"the {words} differ")
+        elif name == "labels" and (_is_mapping(one) or _is_mapping(other)):
+            differ = [key for key in sorted({*one, *other}) if one.get(key) != other.get(key)]
+            if _is_mapping(one) and _is_mapping(other):
+                said.append(f"the labels differ in {', '.join(map(visible, differ))}")
+            else:
+                was, are = ("a mapping" if _is_mapping(labels) else "one array" for labels in (one, other))
+                said.append(f"the labels were {was} and are {are}")
         elif (one.get("shape"), one.get("dtype")) != (other["shape"], other["dtype"]):
             said.append(f"the {words} were {_said(one)} and are {_said(other)}")
         else:
             said.append(f"the {words} differ in their values")
     return "; ".join(said) or "the checkpoint's word about them is damaged"
+
+
+def _is_mapping(labels: dict[str, Any]) -> bool:
+    """Whether labels were a mapping of arrays, each with a digest of its own."""
+    return bool(labels) and all(isinstance(part, dict) for part in labels.values())
 
 
 def _said(digest: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import OptionError
 from .numbers import check_number, check_whole
+from .parts import Schedule, factor_at
 
 
 @dataclass(frozen=True)
@@ -97,16 +98,18 @@ class WarmUp:
     """
 
     steps: int
-    then: Any = Constant()
+    then: Schedule = Constant()
 
     def __post_init__(self) -> None:
         check_whole(self.steps, "WarmUp: steps")
         if self.steps < 1:
             raise OptionError(f"WarmUp needs at least one step, got {self.steps}.")
+        if isinstance(self.then, type) or not isinstance(self.then, Schedule):
+            raise OptionError(f"WarmUp: then is a schedule such as Cosine(), got {self.then!r}.")
 
     def factor(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
         """The factor at `step`, counted from 0."""
-        rest = float(self.then.factor(step, steps_per_epoch, total_steps))
+        rest = factor_at(self.then, step, steps_per_epoch, total_steps)
         return rest * min(1.0, (step + 1) / self.steps)
 
 
@@ -114,5 +117,4 @@ def _half_cosine(start: float, end: float, part: float) -> float:
     return end + (start - end) / 2.0 * (1.0 + cos(pi * part))
 
 
-Schedule = Constant | StepDecay | Cosine | OneCycle | WarmUp
 SCHEDULES: dict[str, type[Any]] = {c.__name__: c for c in (Constant, StepDecay, Cosine, OneCycle, WarmUp)}

@@ -5,11 +5,13 @@ Promises: labels that could mean two things are refused with what to write inste
   words (N,)                  class names, in sorted order where none are known yet
   floats (N, classes)         distributions over the classes, where the network ends in Softmax or the loss is cross-entropy
   other floats (N, …)         targets of mean squared error, shaped like the output, where it does not
+A loss says which of these it takes (parts.Loss); one of a program's own that does not is given labels as they are, a mapping too.
 Leaves out: images (intake.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data import Dataset
-from ..errors import DataError
+from ..errors import DataError, OptionError
+from ..foreign import visible
 from ..graph import Graph
 from ..shapes import times
-from .losses import AnyLoss, CrossEntropy, Hinge, MeanSquaredError, check_labels
+from .losses import CrossEntropy, MeanSquaredError, check_labels
+from .parts import CLASSES, DISTRIBUTIONS, VALUES, Loss, classifies, name_of, outputs_of, takes
 
 Array = npt.NDArray[Any]
 
@@ -30,14 +34,26 @@ _REGRESS = "loss=MeanSquaredError()"
 
 
 def with_targets(
-    data: Dataset, graph: Graph, loss: AnyLoss | None, class_names: tuple[str, ...], *, fit: bool
-) -> tuple[Dataset, AnyLoss]:
+    data: Dataset, graph: Graph, loss: Loss | None, class_names: tuple[str, ...], *, fit: bool
+) -> tuple[Dataset, Loss]:
     """The data set with labels that the loss takes, and the loss.
 
     Args:     loss that was asked for, or None to choose by the labels; class_names that the model knows; fit: whether names
               may be learned from these data.
-    Raises:   DataError for labels that fit neither the network nor the loss, or that could mean two things.
+    Raises:   DataError for labels that fit neither the network nor the loss, or that could mean two things; OptionError for a
+              loss that reads nodes that the network has not.
     """
+    if loss is not None:
+        _check_outputs(loss, graph)
+        if takes(loss) is None:
+            return _as_they_are(data, loss), loss
+    if isinstance(data.labels, Mapping):
+        which = (
+            "a loss of your own takes them: say loss=…"
+            if loss is None
+            else f"{name_of(loss)} takes one array"
+        )
+        raise DataError(f"{data.name}: labels are a mapping of {_listed(tuple(data.labels))}, and {which}.")
     if data.labels.dtype.kind in "US" or _holds_words(data.labels):
         data = _numbered(data, graph, data.class_names or class_names, fit=fit)
     kind = data.labels.dtype.kind
@@ -48,14 +64,35 @@ def with_targets(
     raise DataError(f"{_said(data)}, {_fix(data.labels, graph)}")
 
 
-def _of_labels(data: Dataset, graph: Graph, loss: AnyLoss | None) -> tuple[Dataset, AnyLoss]:
+def _check_outputs(loss: Loss, graph: Graph) -> None:
+    nodes = [node.name for node in graph.nodes]
+    for name in outputs_of(loss) or ():
+        if name not in nodes:
+            raise OptionError(
+                f"{name_of(loss)} reads the node {visible(name)}, and the network has {_listed(tuple(map(visible, nodes)), 20)}."
+            )
+
+
+def _as_they_are(data: Dataset, loss: Loss) -> Dataset:
+    """Labels for a loss that does not say what it takes: numbers of any kind."""
+    if not isinstance(data.labels, Mapping) and data.labels.dtype.kind not in "biuf":
+        raise DataError(
+            f"{_said(data)}, and {name_of(loss)} is given labels as they are, which are numbers. If they are class names: "
+            "classifies = True in its class makes them class numbers."
+        )
+    return data
+
+
+def _of_labels(data: Dataset, graph: Graph, loss: Loss | None) -> tuple[Dataset, Loss]:
     loss = loss or CrossEntropy()
     if len(graph.output_shape) != 1:
         raise DataError(
             f"{_said(data)}: class numbers need a network with one score a class, and this one gives {times(graph.output_shape)}."
         )
+    if CLASSES not in (takes(loss) or ()):
+        raise DataError(f"{_said(data)}, and {name_of(loss)} takes {' or '.join(takes(loss) or ())}.")
     labels = check_labels(data.labels, graph.output_shape[0])
-    if graph.output_shape == (1,) and not isinstance(loss, MeanSquaredError):
+    if graph.output_shape == (1,) and classifies(loss):
         raise DataError(
             f"{_said(data)}: a network with one output tells no classes apart. Give two outputs, "
             f"or for regression labels.astype(np.float32)[:, None] with {_REGRESS}."
@@ -63,11 +100,12 @@ def _of_labels(data: Dataset, graph: Graph, loss: AnyLoss | None) -> tuple[Datas
     return _relabelled(data, labels), loss
 
 
-def _of_floats(data: Dataset, graph: Graph, loss: AnyLoss | None) -> tuple[Dataset, AnyLoss]:
+def _of_floats(data: Dataset, graph: Graph, loss: Loss | None) -> tuple[Dataset, Loss]:
     y, wanted = data.labels, (len(data), *graph.output_shape)
-    if isinstance(loss, Hinge):
-        raise DataError(f"{_said(data)}, and the hinge takes class numbers: {_as_numbers(y)}.")
-    if isinstance(loss, CrossEntropy) or (loss is None and graph.ends_in_softmax):
+    taken = None if loss is None else takes(loss) or ()
+    if taken is not None and not {DISTRIBUTIONS, VALUES} & set(taken):
+        raise DataError(f"{_said(data)}, and {name_of(loss)} takes class numbers: {_as_numbers(y)}.")
+    if graph.ends_in_softmax if taken is None else DISTRIBUTIONS in taken and VALUES not in taken:
         if y.shape != wanted or len(wanted) != 2:
             raise DataError(f"{_said(data)}, {_fix(y, graph)}")
         return _relabelled(data, _distributions(data)), loss or CrossEntropy()
@@ -75,15 +113,17 @@ def _of_floats(data: Dataset, graph: Graph, loss: AnyLoss | None) -> tuple[Datas
         column = " Write labels[:, None]." if (*y.shape, 1) == wanted else ""
         if loss is None and not column and _whole(y):
             column = f" {_numbers_of(y)} if they are class numbers."
-        raise DataError(
-            f"{_said(data)}, and mean squared error needs targets like the output, {wanted}.{column}"
-        )
+        raise DataError(f"{_said(data)}, and {_word(loss)} needs targets like the output, {wanted}.{column}")
     if loss is None and y.ndim == 2 and y.shape[1] > 1 and _first_bad_row(y) is None:
         raise DataError(
             f"{_said(data)}, every row a distribution over {y.shape[1]} classes, but the network does not end in Softmax. "
             f"Say what is meant: {_CLASSIFY}, or {_REGRESS} on the scores."
         )
     return data, loss or MeanSquaredError()
+
+
+def _word(loss: Loss | None) -> str:
+    return "mean squared error" if loss is None or isinstance(loss, MeanSquaredError) else name_of(loss)
 
 
 def _distributions(data: Dataset) -> npt.NDArray[np.float32]:
@@ -97,7 +137,8 @@ def _distributions(data: Dataset) -> npt.NDArray[np.float32]:
             f"{_said(data)}, so each row must be a distribution over the classes, but row {bad} {what}. "
             f"Divide each row by its sum, or for other targets say {_REGRESS}."
         )
-    return data.labels.astype(np.float32)
+    found: npt.NDArray[np.float32] = data.labels.astype(np.float32)
+    return found
 
 
 def _first_bad_row(y: Array) -> int | None:
