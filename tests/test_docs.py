@@ -1,4 +1,4 @@
-"""The Python in the documents runs: each document's blocks are one program, from top to bottom."""
+"""The Python in the documents runs, on both engines: each document's blocks are one program, from top to bottom."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 import striate as st
 from striate import registry
+from striate.plan import ENGINES, default_engine
 
 DOCS = Path(__file__).parent.parent / "docs"
 PROGRAMS = {
@@ -19,8 +20,12 @@ PROGRAMS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("engine", ENGINES if default_engine() == "native" else ("reference",))
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_document_s_python_runs(name: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_document_s_python_runs(
+    name: str, engine: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("striate.plan.choose.default_engine", lambda: engine)
     monkeypatch.setattr(registry, "_registered", {})  # a process of its own has none
     given = {"__name__": "__main__"}
     with warnings.catch_warnings():
@@ -30,4 +35,4 @@ def test_a_document_s_python_runs(name: str, here: Path, monkeypatch: pytest.Mon
 
 
 def test_there_are_documents_with_python() -> None:
-    assert "own-layers.md" in PROGRAMS
+    assert {"own-layers.md", "own-training-parts.md"} <= set(PROGRAMS)

@@ -379,6 +379,21 @@ def test_a_loss_of_two_outputs_is_that_of_one_with_them_end_to_end(engine: str, 
     assert found == pytest.approx(float(np.abs(one.predict(FLOATS)[:, :4] - BOXES).mean()), rel=1e-5)
 
 
+def test_a_loss_s_gradients_are_checked_by_differences() -> None:
+    """Those of several outputs, of one, and of one that is wrong."""
+    model = two_heads("reference")
+    assert st.check_network_gradients(
+        model.graph, TwoHeads(), FLOATS[:6], {k: v[:6] for k, v in TARGETS.items()}
+    ).passed
+    assert st.check_network_gradients(vectors().graph, squares, FLOATS[:6], VALUES[:6]).passed
+
+    def wrong(scores: Any, targets: Any) -> tuple[float, Any]:
+        value, gradient = squares(scores, targets)
+        return value, gradient / 2
+
+    assert not st.check_network_gradients(vectors().graph, wrong, FLOATS[:6], VALUES[:6]).passed
+
+
 @on_both
 def test_a_loss_may_read_a_node_within_the_network_and_its_end(engine: str) -> None:
     """Gradients of both add up where they meet: against differences, by the weights after one step of SGD at 1."""

@@ -21,7 +21,7 @@ from ..philox import Purpose, normal
 from ..reference.gradients import Comparison, GradientReport, largest_of
 from ..reference.gradients import check_gradients as check_functions
 from .choose import check_known
-from .engine import Loss, ReferenceEngine
+from .engine import ReferenceEngine
 from .lower import lower
 from .own import Kept, decisions_in
 from .program import Op
@@ -99,7 +99,7 @@ def _check_layer(layer: Layer, arguments: tuple[Any, ...], tolerance: float, see
 
 def check_network_gradients(
     graph: Graph,
-    loss: Loss,
+    loss: Callable[[Any, Any], tuple[float, Any]],
     x: Array,
     targets: Array,
     *,
@@ -110,8 +110,8 @@ def check_network_gradients(
 ) -> GradientReport:
     """Compare a network's backward pass with central differences of its loss, in float64.
 
-    Args:     x (N, …) and targets, a small batch; parameters (default: fresh ones, biases random too);
-              most_per_array numbers of each parameter array and of the input are compared, evenly spread.
+    Args:     loss, of your own too, with its `outputs`; x (N, …) and targets, a small batch; parameters (default: fresh
+              ones, biases random too); most_per_array numbers of each parameter array and of the input are compared, evenly spread.
     Returns:  a GradientReport; a kink names the layer that switches and where in its output.
     Cost:     2 to 8 forward passes a number.
     """
@@ -120,15 +120,21 @@ def check_network_gradients(
     check_known(program)
     engine = ReferenceEngine(program, exact, seed)
     x = np.array(x, np.float64)
-    scores = engine.program.scores
+    outputs = getattr(loss, "outputs", None)
+    read = (engine.program.scores,) if outputs is None else tuple(map(engine.program.buffer, outputs))
+
+    def judged() -> tuple[tuple[float, Any], dict[int, Any]]:
+        values, caches = engine.forward(x, training=True, until=read)
+        scores = values[read[0]] if outputs is None else tuple(values[number] for number in read)
+        return loss(scores, targets), caches
 
     def run() -> tuple[float, dict[int, Any]]:
-        values, caches = engine.forward(x, training=True, until=scores)
-        return loss(values[scores], targets)[0], caches
+        (value, _), caches = judged()
+        return value, caches
 
-    values, caches = engine.forward(x, training=True, until=scores)
-    base, dscores = loss(values[scores], targets)
-    dx = engine.backward(dscores, caches, input_gradient=True)
+    (base, dscores), caches = judged()
+    upstream = dict(zip(read, (dscores,) if outputs is None else dscores, strict=True))
+    dx = engine.flow_back(upstream, caches, engine.gradients, inputs=True).get(0)
     gradients = {name: view.copy() for name, view in exact.views_of(engine.gradients).items()}
     if dx is not None:
         gradients["input"] = dx
