@@ -658,11 +658,24 @@ class Table:
         return squares(scores, targets)
 
 
+@st.register
+@dataclass(frozen=True)
+class Kinds:
+    """A loss with a field of the name that files give to its class."""
+
+    kind: str = "any"
+    __call__ = staticmethod(squares)
+
+
 def test_fields_that_no_file_can_hold_are_refused() -> None:
     with pytest.raises(
         st.OptionError, match=r"Table.values is ndarray, and a checkpoint holds numbers, words"
     ):
         Recipe(loss=Table(np.zeros(3))).to_dict()
+    with pytest.raises(
+        st.OptionError, match="Kinds has a field kind, which is what a checkpoint calls the class itself"
+    ):
+        Recipe(loss=Kinds()).to_dict()
     record = json.loads(json.dumps(Recipe(loss=Table((np.float32(0.5), (1, "a"), None))).to_dict()))
     assert record["loss"]["values"] == [0.5, [1, "a"], None]
     assert Recipe.from_dict(record).loss == Table((0.5, (1, "a"), None))

@@ -63,6 +63,8 @@ class ImageAugmentation(Protocol):
     move its box. It is applied to uint8 images as they are fed, never to float ones, nor in prediction or evaluation. Take
     random numbers from `draws` alone; then a resumed run sees the same images, and so does one with another batch size.
 
+    Raises:   fit raises OptionError, with the class, for what gives back images of another shape or type, or above full_scale.
+
     >>> class Inverted:
     ...     def apply(self, images, draws):
     ...         chosen = draws.uniform() < 0.5  # (n, 1)

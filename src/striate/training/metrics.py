@@ -29,6 +29,8 @@ class Metric(Protocol):
              targets of all images, in order. It is told of validation data and by evaluate, not of training batches. Memory: 4
              bytes a score.
 
+    Raises:   fit and evaluate raise OptionError, with its name, for a figure that is no finite number.
+
     >>> def within_one(scores, targets):
     ...     return float((np.abs(scores.argmax(axis=1) - targets) <= 1).mean())
     >>> isinstance(within_one, Metric)

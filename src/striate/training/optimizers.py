@@ -32,7 +32,7 @@ class Optimizer(Formulated):
               that its Euclidean norm is at most clip_norm. Clipping comes before weight decay.
     Class fields:  averages   names of the state vectors, each as long as the parameters
                    decoupled  whether weight_decay shrinks the weights directly instead (AdamW)
-    Errors:   OptionError where a `step` gives back something, or changes a shape.
+    Raises:   OptionError for a number out of range, and in training where a `step` gives back something or changes a shape.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)

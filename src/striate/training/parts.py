@@ -40,6 +40,9 @@ class Loss(Protocol):
       outputs     names of nodes: it is then called with a tuple of what they gave, (N, …) each, gives back a tuple of
                   gradients, one each, and takes labels as they are
 
+    Raises:   fit raises OptionError, with the class and the numbers, for what gives back anything else; DivergenceError where L is
+              NaN or infinite. Parameters are then as they were before the step.
+
     >>> def absolute(scores, targets):
     ...     difference = scores - targets
     ...     return float(np.abs(difference).mean()), np.sign(difference) / difference.size
@@ -54,6 +57,10 @@ class Loss(Protocol):
 @runtime_checkable
 class Schedule(Protocol):
     """What `fit(schedule=…)` takes: the factor on the learning rate, a function of the step. Constant, Cosine and OneCycle are.
+
+    The rate of step n, from 0, is learning_rate · factor(n, steps an epoch, steps in all). It has no state, so that resuming is exact.
+
+    Raises:   fit raises OptionError, with the class and the step, for a factor that is no finite number from 0.
 
     >>> class Halving:
     ...     def factor(self, step, steps_per_epoch, total_steps):

@@ -124,5 +124,5 @@ class Recipe:
             specs = {name: spec_from_dict({**record, "augmentation": augmentation}[name]) for name in _SPECS}
             metrics = tuple(spec_from_dict(metric) for metric in record.get("metrics", ()))
             return Recipe(**{**record, **specs, "metrics": metrics})
-        except (KeyError, TypeError, OptionError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"this is no training recipe: {error}") from None

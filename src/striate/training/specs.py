@@ -42,6 +42,10 @@ def spec_to_dict(spec: Any) -> dict[str, Any]:
             "with @st.register above it, or train without a checkpoint."
         )
     values = {f.name: getattr(spec, f.name) for f in fields(spec) if f.init}
+    if "kind" in values:
+        raise OptionError(
+            f"{name} has a field kind, which is what a checkpoint calls the class itself: give it another name."
+        )
     return {"kind": cls.__name__, **{key: _plain(value, f"{name}.{key}") for key, value in values.items()}}
 
 
