@@ -240,7 +240,8 @@ struct Plan {
     end_forward(kernels, program, call);
   }
 
-  void backward(nb::object x, nb::object parameters, nb::object state, nb::list d_outputs, nb::list d_inputs, nb::object gradients_given,
+  // x: what forward was given; None where that was bytes, which the way back does not read.
+  void backward(int64_t n, nb::object x, nb::object parameters, nb::object state, nb::list d_outputs, nb::list d_inputs, nb::object gradients_given,
                 nb::object workspace, int64_t threads, uint64_t seed, int64_t at) const {
     check(program.frame.training, "a program without a backward pass has no halves");
     auto gradients = array<float>(gradients_given, "gradients");
@@ -249,7 +250,10 @@ struct Plan {
     given.call.seed = seed;
     given.call.step = at;
     given.call.gradients = gradients.data();
-    given.read_x(x);
+    check(n >= 1, "a batch needs at least one image");
+    given.call.n = n;
+    if (x.is_none()) check(takes_feeds(), "this program reads its input on the way back");
+    else given.read_x(x);
     given.read_gradients(d_outputs, d_inputs);
     given.run();
   }
@@ -318,7 +322,6 @@ struct Plan {
       check(static_cast<int64_t>(parts.size()) == plan.program.n_inputs, "as many inputs are needed as the program has");
       for (size_t i = 0; i < parts.size(); ++i) {
         auto one = array<const float, 2>(parts[i], "x");
-        if (call.n == 0) call.n = static_cast<int64_t>(one.shape(0));
         fits(one, plan.program.inputs[i], "x has the wrong size");
         x.push_back(one.data());
       }
@@ -476,7 +479,7 @@ NB_MODULE(_native, m) {
       .def("step", &Plan::step, "x"_a, "parameters"_a, "state"_a, "scores"_a, "workspace"_a, "threads"_a, "training"_a)
       .def("forward", &Plan::forward, "x"_a, "parameters"_a, "state"_a, "outputs"_a, "workspace"_a, "threads"_a, "seed"_a, "step"_a)
       .def("move_running", &Plan::move_running, "state"_a, "n"_a, "workspace"_a, "threads"_a)
-      .def("backward", &Plan::backward, "x"_a, "parameters"_a, "state"_a, "d_outputs"_a, "d_inputs"_a, "gradients"_a, "workspace"_a,
+      .def("backward", &Plan::backward, "n"_a, "x"_a.none(), "parameters"_a, "state"_a, "d_outputs"_a, "d_inputs"_a, "gradients"_a, "workspace"_a,
            "threads"_a, "seed"_a, "step"_a)
       .def("update", &Plan::update, "parameters"_a, "gradients"_a, "threads"_a, "optimizer"_a);
 }

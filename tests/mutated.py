@@ -116,7 +116,7 @@ def run(plan: schema.Plan, lanes: Lanes, how: str, rng: np.random.Generator) -> 
         plan.forward(x, flat, state, scores, work, threads, 1, 0)
         plan.move_running(state, count, work, threads)
         dx = [np.zeros_like(one) if has else None for one, has in zip(x, plan.input_gradients, strict=True)]
-        plan.backward(x, flat, state, scores, dx, np.zeros_like(flat), work, threads, 1, 0)
+        plan.backward(count, x, flat, state, scores, dx, np.zeros_like(flat), work, threads, 1, 0)
 
 
 def attempt(seed: int) -> str:

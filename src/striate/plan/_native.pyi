@@ -464,7 +464,7 @@ class Plan:
         self, state: npt.NDArray[Any], n: int, workspace: npt.NDArray[Any], threads: int
     ) -> None: ...
     def backward(
-        self, x: Any, parameters: npt.NDArray[Any], state: npt.NDArray[Any], d_outputs: list[npt.NDArray[Any] | None],
+        self, n: int, x: Any, parameters: npt.NDArray[Any], state: npt.NDArray[Any], d_outputs: list[npt.NDArray[Any] | None],
         d_inputs: list[npt.NDArray[Any] | None], gradients: npt.NDArray[Any], workspace: npt.NDArray[Any], threads: int,
         seed: int, step: int,
     ) -> None: ...  # fmt: skip

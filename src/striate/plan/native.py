@@ -350,7 +350,7 @@ class _NativePass:
         )
         parameters = self._engine.parameters
         last.plan.backward(
-            last.given, parameters.flat, parameters.state, upstream, wanted, gradients, self._workspace, last.threads,
+            last.count, last.given if isinstance(last.given, list) else None, parameters.flat, parameters.state, upstream, wanted, gradients, self._workspace, last.threads,
             self._engine.seed, last.step,
         )  # fmt: skip
         return as_buffers(program, program.inputs, dx) if self._input_gradients else None
