@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import layers, reference, shapes, zoo
+from .builder import GraphBuilder, Sequential
 from .data import Augmentation, Batches, Dataset, Draws, ImageAugmentation, Preprocessing, load_dataset
 from .errors import (
     DataError,
@@ -27,7 +28,7 @@ from .errors import (
     ShapeError,
     StriateError,
 )
-from .graph import Graph, GraphBuilder, Node, Sequential
+from .graph import Graph, Node
 from .layers import (
     Add,
     AvgPool2d,

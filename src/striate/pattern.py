@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from .builder import GraphBuilder
 from .errors import OptionError, PatternError
-from .graph import INPUT, Graph, GraphBuilder
+from .graph import INPUT, Graph
 from .layers import (
     AvgPool2d,
     BatchNorm2d,

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Graph, Sequential
+from ..builder import Sequential
+from ..graph import Graph
 from ..layers import AvgPool2d, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU, Softmax
 from ..shapes import window_axes
 from .answers import Answer, numbers_of

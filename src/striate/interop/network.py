@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..builder import GraphBuilder
 from ..errors import ModelFileError, ShapeError
-from ..graph import INPUT, Graph, GraphBuilder
+from ..graph import INPUT, Graph
 from ..layers import (
     Expand,
     Flatten,

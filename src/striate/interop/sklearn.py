@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..builder import Sequential
 from ..errors import MissingDependencyError, OptionError
-from ..graph import Graph, Sequential
+from ..graph import Graph
 from ..layers import Flatten, Layer, Linear, ReLU, Softmax
 from ..model import Model
 from ..pattern import pattern

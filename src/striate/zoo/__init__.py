@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..builder import GraphBuilder, Sequential
 from ..errors import GraphError
-from ..graph import Graph, GraphBuilder, Sequential
+from ..graph import Graph
 from ..layers import (
     Add,
     BatchNorm2d,
