@@ -53,12 +53,13 @@ $(VENV)/bin/python:
 
 NATIVE := CMakeLists.txt $(wildcard native/*.* native/kernels/*.* native/kernels/lanes/*.*)
 
+# pip alone would install without the native engine where no compiler is found; make says so and stops.
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml $(NATIVE)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[digits,plot]'
+	STRIATE_NEED_NATIVE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[digits,plot]'
 	@touch $@
 
 $(STAMP): $(VENV)/bin/python pyproject.toml constraints.txt $(NATIVE)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	STRIATE_NEED_NATIVE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 clean:

@@ -27,6 +27,11 @@ settings.register_profile(
 settings.load_profile("striate")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if "STRIATE_NO_NATIVE" in os.environ:  # then Striate says once that it is slow
+        config.addinivalue_line("filterwarnings", "ignore:the native engine was not built:RuntimeWarning")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--torch", action="store_true", help="run the comparisons with PyTorch too")
     parser.addoption("--slow", action="store_true", help="run what takes long too")

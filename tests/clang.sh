@@ -11,5 +11,5 @@ if ! command -v clang++ > /dev/null; then
 fi
 venv=build/clang
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-CC=clang CXX=clang++ "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[dev]'
+CC=clang CXX=clang++ STRIATE_NEED_NATIVE=1 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[dev]'
 OPENBLAS_NUM_THREADS=1 "$venv/bin/python" -m pytest -n auto tests/test_native.py tests/test_threads.py tests/test_native_contract.py

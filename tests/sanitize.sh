@@ -10,7 +10,7 @@ library() { "${CXX:-g++}" -print-file-name="$1"; }
 build() { # name, -fsanitize's argument
   local venv=build/sanitize-$1
   [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-  CXXFLAGS="-fsanitize=$2 -g -O1" "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[dev]'
+  STRIATE_NEED_NATIVE=1 CXXFLAGS="-fsanitize=$2 -g -O1" "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[dev]'
 }
 
 build address address,undefined

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -460,13 +461,19 @@ def test_what_the_native_engine_refuses(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_without_the_extension_the_reference_engine_does_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     from striate import plan
+    from striate.plan import choose
 
+    choose._say_that_it_is_missing.cache_clear()
     for name in ("_native", "extension", "native"):
         monkeypatch.delattr(plan, name)
         monkeypatch.delitem(sys.modules, f"striate.plan.{name}")
     monkeypatch.setitem(sys.modules, "striate.plan._native", None)
     graph = st.zoo.build("linear", input_shape=(1, 4, 4), classes=3)
-    assert isinstance(st.Model(graph).engine, ReferenceEngine)
+    assert isinstance(st.Model(graph, engine="reference").engine, ReferenceEngine)
+    with pytest.warns(RuntimeWarning, match="native engine was not built, so the reference engine does") as said:
+        assert isinstance(st.Model(graph).engine, ReferenceEngine)
+    assert [Path(warning.filename).name for warning in said] == ["test_native.py"]
+    assert isinstance(st.Model(graph).engine, ReferenceEngine), "said once"
     with pytest.raises(
         st.MissingDependencyError, match=r"install a C\+\+20 compiler .* or use engine=\"reference\""
     ):

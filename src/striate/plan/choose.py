@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import cache
+
 from ..errors import MissingDependencyError, OptionError
 from ..parameters import Parameters
 from .engine import Engine, ReferenceEngine
@@ -20,6 +23,17 @@ def default_engine() -> str:
     except MissingDependencyError:
         return "reference"
     return "native"
+
+
+@cache
+def _say_that_it_is_missing() -> None:
+    """Once a process: what was asked for by no name is many times slower than it could be."""
+    warnings.warn(
+        "the native engine was not built, so the reference engine does everything, many times slower: install a C++20 "
+        'compiler (g++ 11 or clang++ 14, or newer) and Striate again. engine="reference" says that this is meant.',
+        RuntimeWarning,
+        stacklevel=5,  # whoever makes a Model
+    )
 
 
 def check_known(program: Program) -> None:
@@ -44,13 +58,17 @@ def make_engine(
               layer; macs of one image.
     Raises:   OptionError for a name that is none, a layer that neither knows, or "native" for a program with a layer
               that it lacks;
-              MissingDependencyError when the native one was not built.
+              MissingDependencyError when the native one was not built and is asked for by name.
+    Warns:    RuntimeWarning, once, where it was not built and None is given.
     """
     if name is not None and name not in ENGINES:
         raise OptionError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}.")
     check_known(program)
     check_room(program, native=False)
-    if (name or default_engine()) == "reference":
+    chosen = name or default_engine()
+    if chosen == "reference":
+        if name is None:
+            _say_that_it_is_missing()
         return ReferenceEngine(program, parameters, seed)
     from .coverage import why_not_native
     from .native import NativeEngine

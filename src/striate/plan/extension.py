@@ -12,7 +12,7 @@ try:
 except ImportError:
     raise MissingDependencyError(
         "its extension, which was not built", "the native engine",
-        remedy='install a C++20 compiler (g++ 11 or newer) and Striate again, or use engine="reference".',
+        remedy='install a C++20 compiler (g++ 11 or clang++ 14, or newer) and Striate again, or use engine="reference".',
     ) from None  # fmt: skip
 
 __all__ = ["schema"]
