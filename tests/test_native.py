@@ -470,7 +470,9 @@ def test_without_the_extension_the_reference_engine_does_everything(monkeypatch:
     monkeypatch.setitem(sys.modules, "striate.plan._native", None)
     graph = st.zoo.build("linear", input_shape=(1, 4, 4), classes=3)
     assert isinstance(st.Model(graph, engine="reference").engine, ReferenceEngine)
-    with pytest.warns(RuntimeWarning, match="native engine was not built, so the reference engine does") as said:
+    with pytest.warns(
+        RuntimeWarning, match="native engine was not built, so the reference engine does"
+    ) as said:
         assert isinstance(st.Model(graph).engine, ReferenceEngine)
     assert [Path(warning.filename).name for warning in said] == ["test_native.py"]
     assert isinstance(st.Model(graph).engine, ReferenceEngine), "said once"

@@ -36,7 +36,10 @@ sys.meta_path.insert(0, Missing())
 
 def without(code: str, *words: str) -> subprocess.CompletedProcess[str]:
     """What Python says to this code, in the project's folder, where the optional packages are missing."""
-    command = [sys.executable, "-c", WITHOUT + code, *words]
+    quiet = (
+        "ignore:the native engine was not built:RuntimeWarning"  # where it was not, that is no matter here
+    )
+    command = [sys.executable, "-W", quiet, "-c", WITHOUT + code, *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -89,6 +92,29 @@ def test_the_command_line_needs_the_base_alone(words: list[str]) -> None:
     done = without("from striate.cli import main; main()", *words)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["zoo"], "lenet5"),
+        (["summary", "lenet5"], "61,706"),
+        (["train", "digits", "--net", "linear", "--epochs", "1", "--out", "run"], "finished after 1 epoch"),
+        (["bench", "lenet5"], ""),
+    ],
+    ids=lambda words: words[0] if isinstance(words, list) else "",
+)
+def test_the_command_line_works_without_the_native_engine(words: list[str], says: str, here: Path) -> None:
+    """The reference engine does it all, and that is said in one line where it matters; what only the native one has says so."""
+    code = "import sys; sys.modules['striate.plan._native'] = None; from striate.cli import main; main()"
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
+    assert says in done.stdout
+    assert done.returncode == (0 if says else 2)
+    lines = [line for line in done.stderr.splitlines() if "native engine" in line]
+    assert [line.split(":")[0] for line in lines] == {
+        "train": ["warning"], "bench": ["MissingDependencyError"]
+    }.get(words[0], [])  # fmt: skip
 
 
 ASKED = {

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from io import TextIOWrapper
 
@@ -23,6 +24,7 @@ def main() -> None:
     if sys.stdout is None or sys.stderr is None:  # closed by whoever called
         nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 — for the rest of this process
         sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+    warnings.formatwarning = _one_line
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal that knows fewer letters gets their escapes
             stream.reconfigure(errors="backslashreplace")
@@ -37,6 +39,11 @@ def main() -> None:
         _fail("MemoryError", "there is not enough memory for this.")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _one_line(message: Warning | str, *_: object, **__: object) -> str:
+    """A warning without the line of Striate's source that it comes from."""
+    return f"warning: {message}\n"
 
 
 def _run(app: Callable[[], object]) -> None:

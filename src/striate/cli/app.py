@@ -121,19 +121,19 @@ def summary(
     """The table of a network: output shape, parameters, MACs, receptive field, memory, totals."""
     from dataclasses import asdict
 
+    from .. import plan as plans  # what of it needs the native engine is imported where it is asked for
     from ..limits import limit
     from ..pattern import pattern_of
-    from ..plan import default_engine, describe_plan, lower, why_not_native, work_memory
     from .render import console, memory_line, plan_table, say
 
     graph = _network(
         net, input, classes, rounding, _stages(filters, kernel, stride, padding, hidden, pool, repeat)
     )
     written = pattern_of(graph)
-    program = lower(graph)
+    program = plans.lower(graph)
     small = graph.activation_count <= limit("activations")  # larger ones have a table, and no plan
-    native = small and default_engine() == "native" and not why_not_native(program)
-    memory = work_memory(program, batch_size, macs=graph.macs) if native else None
+    native = small and plans.default_engine() == "native" and not plans.why_not_native(program)
+    memory = plans.work_memory(program, batch_size, macs=graph.macs) if native else None
     if as_json:
         told = None if memory is None else asdict(memory)
         emit({"event": "summary", "pattern": written, **graph.summary().to_dict(), "training_step": told})
@@ -146,7 +146,7 @@ def summary(
     if not plan:
         return
     graph.check_runnable()
-    rows, arena_bytes = describe_plan(graph)
+    rows, arena_bytes = plans.describe_plan(graph)
     if as_json:
         emit({"event": "plan", "arena_bytes": arena_bytes, "ops": [asdict(row) for row in rows]})
         return

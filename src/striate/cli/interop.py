@@ -32,7 +32,7 @@ def import_(
 
     Example: striate import mobilenet.onnx --mean .485,.456,.406 --std .229,.224,.225 --size 224x224 --labels classes.txt
     """
-    from ..plan import lower, why_not_native
+    from .. import plan
     from .options import parse_shape
     from .pictures import input_shape_of, read_labels, stated, told
     from .render import console, say
@@ -47,14 +47,15 @@ def import_(
         model.class_names = read_labels(labels, model)
     notes = [str(warning.message) for warning in caught]
     path = model.save(target)
-    slow = why_not_native(lower(model.graph))
+    built = plan.default_engine() == "native"  # if not, this is among the notes
+    slow = plan.why_not_native(plan.lower(model.graph)) if built else ""
     if as_json:
         emit(
             {
                 "event": "imported",
                 "file": str(path),
                 "parameters": model.graph.parameter_count,
-                "engine": "reference" if slow else "native",
+                "engine": "native" if built and not slow else "reference",
                 "preprocessing": model.preprocessing.to_dict() if model.preprocessing else None,
                 "classes": len(model.class_names),
                 "notes": notes,

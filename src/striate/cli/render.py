@@ -18,12 +18,12 @@ from ..errors import DataError
 from ..foreign import visible
 from ..graph import Graph
 from ..model import Guess
-from ..plan import PlanRow, WorkMemory
 from ..shapes import TransposedAxis, WindowAxis, times
-from ..training.speed import Speed
 
 if TYPE_CHECKING:
     from ..explain import Graded
+    from ..plan import PlanRow, WorkMemory  # with the modules of the native engine, which need not be built
+    from ..training.speed import Speed
 
 
 def console(*, stderr: bool = False) -> Console:
