@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .pointwise import sigmoid
+from .rule import rule
 
 Array = npt.NDArray[Any]
 
@@ -118,3 +119,12 @@ def log_softmax_backward(dy: Array, cache: Array) -> Array:
     """Dy − softmax·Σ dy."""
     dx: Array = dy - np.exp(cache) * dy.sum(axis=1, keepdims=True)
     return dx
+
+
+RULES = {
+    "PReLU": rule(prelu, prelu_backward, "weight"), "ELU": rule(elu, slope_backward), "SELU": rule(selu, slope_backward),
+    "HardSigmoid": rule(hard_sigmoid, slope_backward), "HardSwish": rule(hard_swish, slope_backward),
+    "Softplus": rule(softplus, slope_backward), "Softsign": rule(softsign, slope_backward), "GELU": rule(gelu, slope_backward),
+    "Mish": rule(mish, slope_backward), "Clip": rule(clip, slope_backward),
+    "LogSoftmax": rule(log_softmax, log_softmax_backward),
+}  # fmt: skip

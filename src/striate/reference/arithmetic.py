@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .activations import slope_backward
+from .rule import rule
+
 Array = npt.NDArray[Any]
 
 
@@ -168,3 +171,14 @@ def matmul_backward(dy: Array, cache: tuple[Array, Array]) -> tuple[Array, Array
     """dy·otherᵀ and xᵀ·dy."""
     x, other = cache
     return dy @ other.swapaxes(-1, -2), x.swapaxes(-1, -2) @ dy
+
+
+RULES = {
+    "Parameter": rule(parameter, parameter_backward, "value"), "Expand": rule(expand, expand_backward),
+    "Identity": rule(identity, identity_backward), "Abs": rule(absolute, slope_backward), "Negate": rule(negate, slope_backward),
+    "Exp": rule(exponential, slope_backward), "Log": rule(logarithm, slope_backward), "Sqrt": rule(square_root, slope_backward),
+    "Cast": rule(cast, cast_backward), "Subtract": rule(subtract, subtract_backward),
+    "Multiply": rule(multiply, multiply_backward), "Divide": rule(divide, divide_backward), "Power": rule(power, power_backward),
+    "Mean": rule(mean, mean_backward), "Maximum": rule(maximum, winner_backward), "Minimum": rule(minimum, winner_backward),
+    "MatMul": rule(matmul, matmul_backward),
+}  # fmt: skip

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..errors import ShapeError
 from ..shapes import IntOrPair, Padding, Rounding, TransposedAxis, WindowAxis, transposed_axes, window_axes
+from .rule import rule
 
 Array = npt.NDArray[Any]
 
@@ -269,3 +270,9 @@ def _check_filters(
         )
     if b is not None and b.shape != (out_channels,):
         raise ShapeError(f"the bias has shape {b.shape}, expected ({out_channels},).")
+
+
+RULES = {
+    "Conv2d": rule(conv2d, conv2d_backward, "weight", "bias"),
+    "ConvTranspose2d": rule(conv_transpose2d, conv_transpose2d_backward, "weight", "bias"),
+}

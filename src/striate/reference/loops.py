@@ -144,3 +144,6 @@ def avg_pool2d_loops(
 
 def _pixel(axis: WindowAxis, window: int, tap: int) -> int:
     return window * axis.stride + tap * axis.dilation - axis.before
+
+
+LOOPS = (conv2d_loops, conv2d_loops_backward, max_pool2d_loops, max_pool2d_loops_backward, avg_pool2d_loops)

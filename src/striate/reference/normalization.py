@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .rule import rule
+
 Array = npt.NDArray[Any]
 
 
@@ -141,3 +143,12 @@ def _over_channels(values: Array, before: int, after: int) -> Array:
         if low < high:
             total[:, low:high] += values[:, low + shift : high + shift]
     return total
+
+
+RULES = {
+    "BatchNorm2d": rule(
+        batch_norm2d, batch_norm2d_backward, "weight", "bias", options=("epsilon", "ghost_size")
+    ),
+    "InstanceNorm2d": rule(instance_norm2d, instance_norm2d_backward, "weight", "bias"),
+    "LocalResponseNorm": rule(local_response_norm, local_response_norm_backward),
+}

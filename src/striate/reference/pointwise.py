@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ..errors import ShapeError
 from ..philox import Purpose, uniform
+from .rule import rule
 
 Array = npt.NDArray[Any]
 
@@ -158,3 +159,11 @@ def concat_backward(dy: Array, cache: tuple[int, tuple[int, ...]]) -> tuple[Arra
     """Each input gets its slice of dy."""
     axis, ends = cache
     return tuple(np.split(dy, ends[:-1], axis=axis))
+
+
+RULES = {
+    "Linear": rule(linear, linear_backward, "weight", "bias"), "Flatten": rule(flatten, flatten_backward),
+    "ReLU": rule(relu, relu_backward), "LeakyReLU": rule(leaky_relu, leaky_relu_backward),
+    "Sigmoid": rule(sigmoid, sigmoid_backward), "Tanh": rule(tanh, tanh_backward), "Softmax": rule(softmax, softmax_backward),
+    "Dropout": rule(dropout, dropout_backward, options=()), "Add": rule(add, add_backward), "Concat": rule(concat, concat_backward),
+}  # fmt: skip

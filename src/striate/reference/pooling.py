@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from ..shapes import IntOrPair, Padding, Rounding, WindowAxis, window_axes
 from .convolution import tap
+from .rule import by_name, rule
+from .tensor import no_gradient
 
 Array = npt.NDArray[Any]
 
@@ -227,3 +229,15 @@ def _inner_view(padded: Array, axes: tuple[WindowAxis, ...]) -> Array:
 
 def _inner(padded: Array, axes: tuple[WindowAxis, ...]) -> Array:
     return np.ascontiguousarray(_inner_view(padded, axes))
+
+
+_SIZE = ("kernel_size",)  # told by position too
+RULES = {
+    "MaxPool2d": rule(max_pool2d, max_pool2d_backward, options=_SIZE + by_name(max_pool2d)),
+    "AvgPool2d": rule(avg_pool2d, avg_pool2d_backward, options=_SIZE + by_name(avg_pool2d)),
+    "LpPool2d": rule(lp_pool2d, lp_pool2d_backward, options=_SIZE + by_name(lp_pool2d)),
+    "MaxPoolIndices2d": rule(
+        max_pool_indices2d, no_gradient, options=_SIZE + by_name(max_pool2d) + by_name(max_pool_indices2d)
+    ),
+    "GlobalAvgPool2d": rule(global_avg_pool2d, global_avg_pool2d_backward),
+}

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .resize import resize_steps
+from .resize import resize_matrix, resize_steps
+from .rule import by_name, rule
 
 Array = npt.NDArray[Any]
 
@@ -178,3 +179,12 @@ def resize_backward(dy: Array, cache: ResizeCache) -> Array:
     for axis, matrix in reversed(cache.matrices):
         dx = np.moveaxis(np.moveaxis(dx, axis, -1) @ matrix, -1, axis)
     return np.ascontiguousarray(dx)
+
+
+RULES = {
+    "Reshape": rule(reshape, reshape_backward), "Transpose": rule(transpose, transpose_backward),
+    "Slice": rule(slice_axis, part_backward), "Take": rule(take, part_backward), "Pad": rule(pad, pad_backward),
+    "Reduce": rule(reduce, reduce_backward), "ArgMax": rule(argmax, no_gradient),
+    "IntoBatch": rule(into_batch, reshape_backward), "OutOfBatch": rule(out_of_batch, reshape_backward),
+    "Resize": rule(resize, resize_backward, options=(*by_name(resize), *by_name(resize_matrix))),
+}  # fmt: skip
