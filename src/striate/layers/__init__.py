@@ -8,94 +8,50 @@ from typing import TYPE_CHECKING, Any
 from ..errors import GraphError, OptionError
 from ..foreign import brief
 from ..registry import built_in, registered, registered_names
-from .base import Layer, ParameterSpec
-from .convolution import Conv2d, ConvTranspose2d
-from .normalization import BatchNorm2d, InstanceNorm2d, LocalResponseNorm
+from .base import Layer as Layer
+from .base import ParameterSpec as ParameterSpec
 from .options import options_of
-from .pointwise import (
-    Add,
-    Concat,
-    Dropout,
-    Flatten,
-    LeakyReLU,
-    Linear,
-    ReLU,
-    Sigmoid,
-    Softmax,
-    Tanh,
-)
-from .pooling import AvgPool2d, GlobalAvgPool2d, LpPool2d, MaxPool2d, MaxPoolIndices2d
 
-if TYPE_CHECKING:
-    from .activations import (
-        ELU,
-        GELU,
-        SELU,
-        Clip,
-        HardSigmoid,
-        HardSwish,
-        LogSoftmax,
-        Mish,
-        PReLU,
-        Softplus,
-        Softsign,
-    )
-    from .arithmetic import (
-        Abs,
-        Cast,
-        Divide,
-        Exp,
-        Expand,
-        Identity,
-        Log,
-        MatMul,
-        Maximum,
-        Mean,
-        Minimum,
-        Multiply,
-        Negate,
-        Parameter,
-        Power,
-        Sqrt,
-        Subtract,
-    )
-    from .tensor import (
-        ArgMax,
-        IntoBatch,
-        OutOfBatch,
-        Pad,
-        Reduce,
-        Reshape,
-        Resize,
-        Slice,
-        Take,
-        Transpose,
-    )
-
-# Rooms that are imported when one of their layers is first asked for: mostly, networks that come from elsewhere need them.
-_LATER = {
+# Which file each layer is in. A file is imported when one of its layers is first asked for: the last three hold mostly what
+# networks that come from elsewhere need.
+_FILES = {
+    "convolution": ("Conv2d", "ConvTranspose2d"),
+    "pooling": ("MaxPool2d", "AvgPool2d", "GlobalAvgPool2d", "LpPool2d", "MaxPoolIndices2d"),
+    "pointwise": ("Linear", "Flatten", "ReLU", "LeakyReLU", "Sigmoid", "Tanh", "Softmax", "Dropout", "Add", "Concat"),
+    "normalization": ("BatchNorm2d", "LocalResponseNorm", "InstanceNorm2d"),
     "activations": ("ELU", "GELU", "SELU", "Clip", "HardSigmoid", "HardSwish", "LogSoftmax", "Mish", "PReLU", "Softplus", "Softsign"),
     "arithmetic": ("Abs", "Cast", "Divide", "Exp", "Expand", "Identity", "Log", "MatMul", "Maximum", "Mean", "Minimum", "Multiply", "Negate", "Parameter", "Power", "Sqrt", "Subtract"),
     "tensor": ("ArgMax", "IntoBatch", "OutOfBatch", "Pad", "Reduce", "Reshape", "Resize", "Slice", "Take", "Transpose"),
 }  # fmt: skip
-_ROOMS = {name: room for room, names in _LATER.items() for name in names}
-LAYERS: tuple[str, ...] = (
-    "Conv2d", "ConvTranspose2d", "MaxPool2d", "AvgPool2d", "GlobalAvgPool2d", "Linear", "Flatten", "ReLU", "LeakyReLU", "Sigmoid", "Tanh", "Softmax", "Dropout", "BatchNorm2d", "LocalResponseNorm", "Add", "Concat", "InstanceNorm2d", "LpPool2d", "MaxPoolIndices2d", *_ROOMS,
-)  # fmt: skip
+_FILE_OF = {name: file for file, names in _FILES.items() for name in names}
+LAYERS: tuple[str, ...] = tuple(_FILE_OF)
+_OFFERED = sorted((*LAYERS, "LAYERS", "Layer", "ParameterSpec", "layer_from_dict"))
+
+if TYPE_CHECKING:  # what follows, as checkers and editors read it
+    from .activations import *
+    from .arithmetic import *
+    from .convolution import *
+    from .normalization import *
+    from .pointwise import *
+    from .pooling import *
+    from .tensor import *
+else:
+    __all__ = _OFFERED
 
 built_in("Layer", *LAYERS)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+    if name not in _FILE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+    found = globals()[name] = getattr(import_module(f".{_FILE_OF[name]}", __name__), name)
+    return found
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return _OFFERED
 
 
 def layer_from_dict(record: dict[str, Any]) -> Layer:
@@ -132,69 +88,3 @@ def _unknown(kind: Any) -> str:
             "import the module that does so. Files are looked up among registered names, and nothing is imported for them."
         )
     return text
-
-
-__all__ = [
-    "ELU",
-    "GELU",
-    "LAYERS",
-    "SELU",
-    "Abs",
-    "Add",
-    "ArgMax",
-    "AvgPool2d",
-    "BatchNorm2d",
-    "Cast",
-    "Clip",
-    "Concat",
-    "Conv2d",
-    "ConvTranspose2d",
-    "Divide",
-    "Dropout",
-    "Exp",
-    "Expand",
-    "Flatten",
-    "GlobalAvgPool2d",
-    "HardSigmoid",
-    "HardSwish",
-    "Identity",
-    "InstanceNorm2d",
-    "IntoBatch",
-    "Layer",
-    "LeakyReLU",
-    "Linear",
-    "LocalResponseNorm",
-    "Log",
-    "LogSoftmax",
-    "LpPool2d",
-    "MatMul",
-    "MaxPool2d",
-    "MaxPoolIndices2d",
-    "Maximum",
-    "Mean",
-    "Minimum",
-    "Mish",
-    "Multiply",
-    "Negate",
-    "OutOfBatch",
-    "PReLU",
-    "Pad",
-    "Parameter",
-    "ParameterSpec",
-    "Power",
-    "ReLU",
-    "Reduce",
-    "Reshape",
-    "Resize",
-    "Sigmoid",
-    "Slice",
-    "Softmax",
-    "Softplus",
-    "Softsign",
-    "Sqrt",
-    "Subtract",
-    "Take",
-    "Tanh",
-    "Transpose",
-    "layer_from_dict",
-]  # fmt: skip
