@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import OptionError
 from ..shapes import pair, unpair
 from .common import arguments, different, identifiers, pads, shown, steps_of, variables, windows
+from .counterparts import COUNTERPARTS, Counterpart
 
 if TYPE_CHECKING:
     from ..graph import Graph, Node
@@ -292,19 +293,21 @@ def _gelu(node: Node) -> Step:
     return Step('layers.Activation("gelu")')
 
 
+def _counterpart(row: Counterpart) -> Callable[[Node], Step]:
+    """An activation by name, or else a layer, or else a function."""
+    if row.activation:
+        return _activation(row.activation[0])
+    return _plain(f"{row.layer}()") if row.layer else _call(f"keras.ops.{row.operations[0].lower()}({{0}})")
+
+
 _RULES: Mapping[str, Callable[[Node], Step]] = {
+    **{kind: _counterpart(row) for kind, row in COUNTERPARTS.items() if row.activation or row.layer or row.operations},
     "Conv2d": _conv, "MaxPool2d": _pool, "AvgPool2d": _pool, "Linear": _linear, "Flatten": _flatten, "BatchNorm2d": _batch_norm,
-    "GlobalAvgPool2d": _plain("GlobalAveragePooling2D(keepdims=True)"), "ReLU": _plain("ReLU()"), "Sigmoid": _activation("sigmoid"),
+    "GlobalAvgPool2d": _plain("GlobalAveragePooling2D(keepdims=True)"), "ReLU": _plain("ReLU()"), "Softmax": _plain("Softmax()"),
     "LeakyReLU": lambda node: Step(f"layers.LeakyReLU({shown(node.layer.negative_slope)})"),  # type: ignore[attr-defined]
-    "Tanh": _activation("tanh"), "Softmax": _plain("Softmax()"), "LogSoftmax": _activation("log_softmax"), "Clip": _clip,
     "Dropout": lambda node: Step(f"layers.Dropout({shown(node.layer.p)})"),  # type: ignore[attr-defined]
     "ELU": lambda node: Step(f"layers.ELU({shown(node.layer.alpha)})"),  # type: ignore[attr-defined]
-    "GELU": _gelu, "Mish": _activation("mish"), "HardSwish": _activation("hard_silu"), "HardSigmoid": _hard_sigmoid,
-    "Softplus": _activation("softplus"), "Softsign": _activation("softsign"), "Exp": _activation("exponential"),
-    "Add": _plain("Add()"), "Multiply": _plain("Multiply()"), "Subtract": _plain("Subtract()"), "Mean": _plain("Average()"),
-    "Maximum": _plain("Maximum()"), "Minimum": _plain("Minimum()"), "Concat": _concat, "Expand": _expand,
-    "ConvTranspose2d": _transposed, "PReLU": _prelu, "SELU": _selu, "Pad": _pad, "Slice": _slice, "Resize": _resize, "Reduce": _reduce,
-    **{kind: _call(f"keras.ops.{word}({{0}})") for kind, word in
-       {"Abs": "abs", "Negate": "negative", "Log": "log", "Sqrt": "sqrt"}.items()},
+    "GELU": _gelu, "SELU": _selu, "PReLU": _prelu, "HardSigmoid": _hard_sigmoid, "Clip": _clip, "Concat": _concat, "Expand": _expand,
+    "ConvTranspose2d": _transposed, "Pad": _pad, "Slice": _slice, "Resize": _resize, "Reduce": _reduce,
     "Divide": _call("{0} / {1}"), "Power": _call("{0} ** {1}"), "Identity": _plain("Identity()"),
 }  # fmt: skip

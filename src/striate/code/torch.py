@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import OptionError
 from ..shapes import pair, unpair
 from .common import arguments, different, identifiers, pads, shown, steps_of, variables, windows
+from .counterparts import COUNTERPARTS, Counterpart
 
 if TYPE_CHECKING:
     from ..graph import Graph, Node
@@ -395,20 +396,26 @@ def _hard_sigmoid(node: Node) -> Step:
     )
 
 
+def _counterpart(row: Counterpart) -> Callable[[Node], Step]:
+    """A module, or else a tensor's method, or else a function."""
+    if row.module:
+        return _module(row.module, *row.options)
+    methods = [f"{{0}}{call}()" for call in row.calls if call.startswith(".")]
+    return _call((methods or [f"{row.calls[0]}({{0}})"])[0])
+
+
 _RULES: Mapping[str, Callable[[Node], Step]] = {
+    **{kind: _counterpart(row) for kind, row in COUNTERPARTS.items() if row.module or row.calls},
     "Conv2d": _conv, "ConvTranspose2d": _transposed, "MaxPool2d": _pool, "AvgPool2d": _pool, "Linear": _linear,
     "BatchNorm2d": _batch_norm, "LocalResponseNorm": _lrn, "GlobalAvgPool2d": _call("F.adaptive_avg_pool2d({0}, 1)"),
-    "Flatten": _call("torch.flatten({0}, 1)"), "ReLU": _call("F.relu({0})"), "LeakyReLU": _module("LeakyReLU", "negative_slope"),
-    "Sigmoid": _call("torch.sigmoid({0})"), "Tanh": _call("torch.tanh({0})"), "Softmax": _call("F.softmax({0}, dim=1)"),
-    "LogSoftmax": _call("F.log_softmax({0}, dim=1)"), "Dropout": _module("Dropout", "p"), "Add": _joined(" + "), "Concat": _concat,
-    "ELU": _module("ELU", "alpha"), "GELU": lambda node: Step(f"nn.GELU({shown(node.layer.approximate)})"),  # type: ignore[attr-defined]
-    "Mish": _module("Mish"), "HardSwish": _module("Hardswish"), "HardSigmoid": _hard_sigmoid, "Softplus": _module("Softplus"),
-    "Softsign": _module("Softsign"), "Clip": _clip, "Multiply": _joined(" * "), "Subtract": _joined(" - "), "Divide": _joined(" / "),
-    "Power": _joined(" ** "), "MatMul": _joined(" @ "), "Maximum": _extreme("maximum"), "Minimum": _extreme("minimum"),
-    "Mean": _mean, "Identity": _call("{0}"), "Abs": _call("{0}.abs()"), "Negate": _call("-{0}"),
-    "Exp": _call("{0}.exp()"), "Log": _call("{0}.log()"), "Sqrt": _call("{0}.sqrt()"), "Reshape": _reshape, "Expand": _expand,
-    "Transpose": _transpose, "Reduce": _reduce, "PReLU": _prelu, "SELU": _selu, "LpPool2d": _lp_pool, "Pad": _pad, "Slice": _part,
-    "Take": _part, "Resize": _resize, "Parameter": _parameter, "ArgMax": _argmax,
+    "Flatten": _call("torch.flatten({0}, 1)"), "ReLU": _call("F.relu({0})"), "Sigmoid": _call("torch.sigmoid({0})"),
+    "Tanh": _call("torch.tanh({0})"), "Softmax": _call("F.softmax({0}, dim=1)"), "LogSoftmax": _call("F.log_softmax({0}, dim=1)"),
+    "Dropout": _module("Dropout", "p"), "Add": _joined(" + "), "Concat": _concat, "HardSigmoid": _hard_sigmoid, "Clip": _clip,
+    "Multiply": _joined(" * "), "Subtract": _joined(" - "), "Divide": _joined(" / "), "Power": _joined(" ** "),
+    "MatMul": _joined(" @ "), "Maximum": _extreme("maximum"), "Minimum": _extreme("minimum"), "Mean": _mean,
+    "Identity": _call("{0}"), "Negate": _call("-{0}"), "Reshape": _reshape, "Expand": _expand, "Transpose": _transpose,
+    "Reduce": _reduce, "PReLU": _prelu, "SELU": _selu, "LpPool2d": _lp_pool, "Pad": _pad, "Slice": _part, "Take": _part,
+    "Resize": _resize, "Parameter": _parameter, "ArgMax": _argmax,
     "Cast": lambda node: Step("", f"{{0}}.to(torch.{node.layer.to})"),  # type: ignore[attr-defined]
     "IntoBatch": _call("{0}.flatten(0, 1)"),
     "OutOfBatch": lambda node: Step("", f"{{0}}.unflatten(0, (-1, {node.layer.count}))"),  # type: ignore[attr-defined]

@@ -9,48 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ...layers import (
-    ELU,
-    GELU,
-    SELU,
-    Add,
-    AvgPool2d,
-    BatchNorm2d,
-    Clip,
-    Concat,
-    Conv2d,
-    ConvTranspose2d,
-    Dropout,
-    Exp,
-    Expand,
-    Flatten,
-    GlobalAvgPool2d,
-    HardSigmoid,
-    HardSwish,
-    Layer,
-    LeakyReLU,
-    Linear,
-    LogSoftmax,
-    Maximum,
-    MaxPool2d,
-    Mean,
-    Minimum,
-    Mish,
-    Multiply,
-    Pad,
-    PReLU,
-    Reduce,
-    ReLU,
-    Reshape,
-    Resize,
-    Sigmoid,
-    Slice,
-    Softmax,
-    Softplus,
-    Softsign,
-    Subtract,
-    Tanh,
-)
+from ... import layers as L  # noqa: N812
+from ...code.counterparts import COUNTERPARTS
 from ...shapes import Rounding, unpair
 from ..network import CannotError, Made, Network
 
@@ -111,7 +71,7 @@ def _conv(reader: Reader, config: Config, values: list[Value], arrays: list[Arra
     made = _image(reader, values[0])
     made, window = _own_padding(reader.network, made, _window(config, made, "kernel_size"))
     kernel, bias = np.ascontiguousarray(arrays[0].transpose(3, 2, 0, 1)), _biased(arrays, 1, config)
-    layer = Conv2d(len(kernel), **window, groups=int(config.get("groups", 1)), bias=bool(bias))
+    layer = L.Conv2d(len(kernel), **window, groups=int(config.get("groups", 1)), bias=bool(bias))
     return reader.network.add(layer, made, name=name, weight=kernel, **bias)
 
 
@@ -125,14 +85,14 @@ def _depthwise(reader: Reader, config: Config, values: list[Value], arrays: list
     channels = made.shape[0]
     made, window = _own_padding(reader.network, made, _window(config, made, "kernel_size"))
     kernel, bias = _depthwise_weight(arrays[0]), _biased(arrays, 1, config)
-    layer = Conv2d(len(kernel), **window, groups=channels, bias=bool(bias))
+    layer = L.Conv2d(len(kernel), **window, groups=channels, bias=bool(bias))
     return reader.network.add(layer, made, name=name, weight=kernel, **bias)
 
 
 def _separable(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
     depthwise = _depthwise(reader, {**config, "use_bias": False}, values, arrays[:1], f"{name}_depthwise")
     kernel, bias = np.ascontiguousarray(arrays[1].transpose(3, 2, 0, 1)), _biased(arrays, 2, config)
-    layer = Conv2d(len(kernel), 1, bias=bool(bias))
+    layer = L.Conv2d(len(kernel), 1, bias=bool(bias))
     return reader.network.add(layer, reader.plain(depthwise), name=name, weight=kernel, **bias)
 
 
@@ -149,7 +109,7 @@ def _transposed(reader: Reader, config: Config, values: list[Value], arrays: lis
         sides = (0, 0, 0, 0)
         extra = tuple(max(0, s - d * (k - 1) - 1) for k, s, d in zip(kernel, stride, dilation, strict=True))
     weight, bias = np.ascontiguousarray(arrays[0].transpose(3, 2, 0, 1)), _biased(arrays, 1, config)
-    layer = ConvTranspose2d(
+    layer = L.ConvTranspose2d(
         weight.shape[1],
         unpair(kernel),
         unpair(stride),
@@ -168,34 +128,34 @@ def _dense(reader: Reader, config: Config, values: list[Value], arrays: list[Arr
     if isinstance(value, Flat):  # rows counted (H, W, C) become (C, H, W)
         c, h, w = value.image.shape
         matrix = matrix.reshape(h, w, c, units).transpose(2, 0, 1, 3).reshape(-1, units)
-        made = network.add(Flatten(), value.image)
+        made = network.add(L.Flatten(), value.image)
     else:
         made = value
     weight = np.ascontiguousarray(matrix.T)
     if len(made.shape) == 3:
         return network.add(
-            Conv2d(units, 1, bias=bool(bias)), made, name=name, weight=weight[:, :, None, None], **bias
+            L.Conv2d(units, 1, bias=bool(bias)), made, name=name, weight=weight[:, :, None, None], **bias
         )
-    return network.add(Linear(units, bool(bias)), made, name=name, weight=weight, **bias)
+    return network.add(L.Linear(units, bool(bias)), made, name=name, weight=weight, **bias)
 
 
 def _max_pool(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
     made = _image(reader, values[0])
-    return reader.network.add(MaxPool2d(**_window(config, made, "pool_size")), made, name=name)
+    return reader.network.add(L.MaxPool2d(**_window(config, made, "pool_size")), made, name=name)
 
 
 def _avg_pool(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
     made = _image(reader, values[0])
-    layer = AvgPool2d(**_window(config, made, "pool_size"), count_include_pad=False)
+    layer = L.AvgPool2d(**_window(config, made, "pool_size"), count_include_pad=False)
     return reader.network.add(layer, made, name=name)
 
 
 def _global_pool(kind: str) -> Converter:
     def convert(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
         made = _image(reader, values[0])
-        layer: Layer = GlobalAvgPool2d() if kind == "mean" else Reduce("max", (1, 2), keep_axes=True)
+        layer: L.Layer = L.GlobalAvgPool2d() if kind == "mean" else L.Reduce("max", (1, 2), keep_axes=True)
         made = reader.network.add(layer, made, name=name)
-        return made if config.get("keepdims") else reader.network.add(Flatten(), made)
+        return made if config.get("keepdims") else reader.network.add(L.Flatten(), made)
 
     return convert
 
@@ -209,16 +169,16 @@ def _batch_norm(reader: Reader, config: Config, values: list[Value], arrays: lis
     left, count = list(arrays), made.shape[0]
     weight = left.pop(0) if config.get("scale", True) else np.ones(count, np.float32)
     bias = left.pop(0) if config.get("center", True) else np.zeros(count, np.float32)
-    layer = BatchNorm2d(
+    layer = L.BatchNorm2d(
         float(config.get("epsilon", 1e-3)), 1.0 - float(config.get("momentum", 0.99)), unbiased=False
     )
     vector = len(made.shape) == 1
     if vector:
-        made = network.add(Reshape((count, 1, 1)), made)
+        made = network.add(L.Reshape((count, 1, 1)), made)
     made = network.add(
         layer, made, name=name, weight=weight, bias=bias, running_mean=left[0], running_var=left[1]
     )
-    return network.add(Flatten(), made) if vector else made
+    return network.add(L.Flatten(), made) if vector else made
 
 
 def _activation(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
@@ -231,33 +191,33 @@ def _relu(reader: Reader, config: Config, values: list[Value], arrays: list[Arra
         raise CannotError(f"threshold={config['threshold']}")
     if most is not None and slope:
         raise CannotError("max_value together with negative_slope")
-    layer: Layer = LeakyReLU(slope) if slope else ReLU() if most is None else Clip(0.0, float(most))
+    layer: L.Layer = L.LeakyReLU(slope) if slope else L.ReLU() if most is None else L.Clip(0.0, float(most))
     return reader.elementwise(layer, values[0], name)
 
 
 def _leaky(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
     slope = config.get("negative_slope", config.get("alpha", 0.3))
-    return reader.elementwise(LeakyReLU(float(slope)), values[0], name)
+    return reader.elementwise(L.LeakyReLU(float(slope)), values[0], name)
 
 
 def _prelu(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
     slope, made = arrays[0], reader.plain(values[0])
     slope = slope.transpose(2, 0, 1) if slope.ndim == 3 else slope
-    return reader.network.add(PReLU(slope.shape), made, name=name, weight=np.ascontiguousarray(slope))
+    return reader.network.add(L.PReLU(slope.shape), made, name=name, weight=np.ascontiguousarray(slope))
 
 
 def _elu(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
-    return reader.elementwise(ELU(float(config.get("alpha", 1.0))), values[0], name)
+    return reader.elementwise(L.ELU(float(config.get("alpha", 1.0))), values[0], name)
 
 
 def _softmax(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
     if config.get("axis", -1) != -1:
         raise CannotError(f"axis={config['axis']}")
-    return reader.network.add(Softmax(), reader.plain(values[0]), name=name)
+    return reader.network.add(L.Softmax(), reader.plain(values[0]), name=name)
 
 
 def _dropout(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
-    return reader.elementwise(Dropout(float(config["rate"])), values[0], name)
+    return reader.elementwise(L.Dropout(float(config["rate"])), values[0], name)
 
 
 def _flatten(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
@@ -265,11 +225,11 @@ def _flatten(reader: Reader, config: Config, values: list[Value], arrays: list[A
     if isinstance(value, Flat) or len(value.shape) == 1:
         return value
     if value.shape[1:] == (1, 1):
-        return reader.network.add(Flatten(), value, name=name)
+        return reader.network.add(L.Flatten(), value, name=name)
     return Flat(value)
 
 
-def _together(layer: Layer) -> Converter:
+def _together(layer: L.Layer) -> Converter:
     def convert(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
         made = [reader.plain(value) for value in values]
         if len(made) == 1:
@@ -277,7 +237,9 @@ def _together(layer: Layer) -> Converter:
         if len({len(value.shape) for value in made}) > 1:
             raise CannotError("tensors of different ranks")
         shape = np.broadcast_shapes(*(value.shape for value in made))
-        even = [value if value.shape == shape else reader.network.add(Expand(shape), value) for value in made]
+        even = [
+            value if value.shape == shape else reader.network.add(L.Expand(shape), value) for value in made
+        ]
         return reader.network.add(layer, *even, name=name)
 
     return convert
@@ -291,7 +253,7 @@ def _concat(reader: Reader, config: Config, values: list[Value], arrays: list[Ar
     place = axis - 1 if axis > 0 else axis + rank  # among (H, W, C), or of a vector
     if not 0 <= place < rank:
         raise CannotError(f"axis={axis}")
-    return reader.network.add(Concat((place + 1) % rank), *made, name=name)
+    return reader.network.add(L.Concat((place + 1) % rank), *made, name=name)
 
 
 def _zero_padding(
@@ -299,7 +261,7 @@ def _zero_padding(
 ) -> Value:
     made = _image(reader, values[0])
     (top, bottom), (left, right) = _sides(config["padding"])
-    padded = reader.network.add(Pad(((0, 0), (top, bottom), (left, right))), made, name=name)
+    padded = reader.network.add(L.Pad(((0, 0), (top, bottom), (left, right))), made, name=name)
     reader.network.bordered[padded.name] = made, "zeros", (top, bottom, left, right)
     return padded
 
@@ -308,7 +270,7 @@ def _cropping(reader: Reader, config: Config, values: list[Value], arrays: list[
     made = _image(reader, values[0])
     for axis, (before, after) in enumerate(_sides(config["cropping"]), start=1):
         if before or after:
-            made = reader.network.add(Slice(axis, before, made.shape[axis] - after), made)
+            made = reader.network.add(L.Slice(axis, before, made.shape[axis] - after), made)
     return made
 
 
@@ -325,19 +287,19 @@ def _upsampling(reader: Reader, config: Config, values: list[Value], arrays: lis
     if config.get("interpolation", "nearest") not in modes:
         raise CannotError(f"interpolation={config['interpolation']!r}")
     sizes = (made.shape[0], made.shape[1] * times_h, made.shape[2] * times_w)
-    return reader.network.add(Resize(sizes, modes[config.get("interpolation", "nearest")]), made, name=name)
+    return reader.network.add(L.Resize(sizes, modes[config.get("interpolation", "nearest")]), made, name=name)
 
 
 def _rescaling(reader: Reader, config: Config, values: list[Value], arrays: list[Array], name: str) -> Value:
     network, made = reader.network, reader.plain(values[0])
-    for number, layer in ((config.get("scale", 1.0), Multiply()), (config.get("offset", 0.0), Add())):
+    for number, layer in ((config.get("scale", 1.0), L.Multiply()), (config.get("offset", 0.0), L.Add())):
         row = np.array(number, np.float32)
         if row.ndim > 1:
             raise CannotError("a scale for each place")
         own = network.parameter(
             row if row.ndim == 0 or len(made.shape) == 1 else row[:, None, None], trained=False
         )
-        made = network.add(layer, made, network.add(Expand(made.shape), own))
+        made = network.add(layer, made, network.add(L.Expand(made.shape), own))
     return made
 
 
@@ -345,19 +307,16 @@ def _input(reader: Reader, config: Config, values: list[Value], arrays: list[Arr
     return values[0]
 
 
-ACTIVATIONS: Mapping[Any, Layer] = {
-       "relu": ReLU(), "relu6": Clip(0.0, 6.0), "leaky_relu": LeakyReLU(0.2),
-    "elu": ELU(), "selu": SELU(), "sigmoid": Sigmoid(), "hard_sigmoid": HardSigmoid(), "hard_silu": HardSwish(),
-    "hard_swish": HardSwish(), "tanh": Tanh(), "softplus": Softplus(), "softsign": Softsign(), "gelu": GELU(), "mish": Mish(),
-    "exponential": Exp(), "softmax": Softmax(), "log_softmax": LogSoftmax(),
+ACTIVATIONS: Mapping[Any, L.Layer] = {
+    **{name: getattr(L, kind)() for kind, row in COUNTERPARTS.items() for name in row.activation},
+    "relu6": L.Clip(0.0, 6.0), "leaky_relu": L.LeakyReLU(0.2),
 }  # fmt: skip
 LAYERS: Mapping[str, Converter] = {
+    **{row.layer: _together(getattr(L, kind)()) for kind, row in COUNTERPARTS.items() if row.layer},
     "InputLayer": _input, "Conv2D": _conv, "DepthwiseConv2D": _depthwise, "SeparableConv2D": _separable,
     "Conv2DTranspose": _transposed, "Dense": _dense, "MaxPooling2D": _max_pool, "AveragePooling2D": _avg_pool,
     "GlobalAveragePooling2D": _global_pool("mean"), "GlobalMaxPooling2D": _global_pool("max"),
     "BatchNormalization": _batch_norm, "Activation": _activation, "ReLU": _relu, "LeakyReLU": _leaky, "PReLU": _prelu,
-    "ELU": _elu, "Softmax": _softmax, "Dropout": _dropout, "Flatten": _flatten, "Add": _together(Add()),
-    "Subtract": _together(Subtract()), "Multiply": _together(Multiply()), "Average": _together(Mean()),
-    "Maximum": _together(Maximum()), "Minimum": _together(Minimum()), "Concatenate": _concat,
+    "ELU": _elu, "Softmax": _softmax, "Dropout": _dropout, "Flatten": _flatten, "Concatenate": _concat,
     "ZeroPadding2D": _zero_padding, "Cropping2D": _cropping, "UpSampling2D": _upsampling, "Rescaling": _rescaling,
 }  # fmt: skip

@@ -12,25 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ...layers import (
-    Abs,
-    Add,
-    Divide,
-    Exp,
-    Expand,
-    Layer,
-    Log,
-    Maximum,
-    Minimum,
-    Multiply,
-    Negate,
-    Power,
-    ReLU,
-    Sigmoid,
-    Sqrt,
-    Subtract,
-    Tanh,
-)
+from ... import layers as L  # noqa: N812
+from ...code.counterparts import COUNTERPARTS
 from ..network import CannotError, Known, Made
 from .layers import LAYERS, Flat, Value
 
@@ -69,7 +52,7 @@ def _placed(reader: Reader, operand: Operand, rank: int) -> Made:
     return reader.network.constant(Known(array))
 
 
-def _together(layer: Layer) -> Operation:
+def _together(layer: L.Layer) -> Operation:
     def convert(reader: Reader, config: Mapping[str, Any], operands: list[Operand], name: str) -> Value:
         tensors = [reader.plain(operand) for operand in operands if isinstance(operand, (Made, Flat))]
         if len(operands) != 2 or not tensors:
@@ -79,13 +62,15 @@ def _together(layer: Layer) -> Operation:
             shape = np.broadcast_shapes(*(value.shape for value in made))
         except ValueError:
             raise CannotError("shapes that do not broadcast together") from None
-        even = [value if value.shape == shape else reader.network.add(Expand(shape), value) for value in made]
+        even = [
+            value if value.shape == shape else reader.network.add(L.Expand(shape), value) for value in made
+        ]
         return reader.network.add(layer, *even, name=name)
 
     return convert
 
 
-def _curve(layer: Layer) -> Operation:
+def _curve(layer: L.Layer) -> Operation:
     def convert(reader: Reader, config: Mapping[str, Any], operands: list[Operand], name: str) -> Value:
         if len(operands) != 1 or not isinstance(operands[0], (Made, Flat)):
             raise CannotError(f"it is called with {len(operands)} things, and takes one tensor")
@@ -105,15 +90,16 @@ def _as_layer(kind: str) -> Operation:
 
 
 def _square(reader: Reader, config: Mapping[str, Any], operands: list[Operand], name: str) -> Value:
-    return _together(Multiply())(reader, config, operands * 2, name)
+    return _together(L.Multiply())(reader, config, operands * 2, name)
+
+
+def _counterpart(layer: L.Layer) -> Operation:
+    return _curve(layer) if layer.arity == 1 else _together(layer)
 
 
 OPERATIONS: Mapping[str, Operation] = {
-    "Add": _together(Add()), "Subtract": _together(Subtract()), "Multiply": _together(Multiply()), "Divide": _together(Divide()),
-    "TrueDivide": _together(Divide()), "Power": _together(Power()), "Maximum": _together(Maximum()), "Minimum": _together(Minimum()),
-    "Negative": _curve(Negate()), "Absolute": _curve(Abs()), "Abs": _curve(Abs()), "Sqrt": _curve(Sqrt()), "Exp": _curve(Exp()),
-    "Log": _curve(Log()), "Square": _square, "Relu": _curve(ReLU()), "Sigmoid": _curve(Sigmoid()), "Tanh": _curve(Tanh()),
-    "Concatenate": _as_layer("Concatenate"), "Softmax": _as_layer("Softmax"),
+    **{name: _counterpart(getattr(L, kind)()) for kind, row in COUNTERPARTS.items() for name in row.operations},
+    "Square": _square, "Concatenate": _as_layer("Concatenate"), "Softmax": _as_layer("Softmax"),
 }  # fmt: skip
 
 

@@ -8,85 +8,43 @@ from typing import Any
 
 import numpy as np
 
-from ...layers import (
-    ELU,
-    GELU,
-    SELU,
-    Abs,
-    Add,
-    Clip,
-    Divide,
-    Dropout,
-    Exp,
-    Expand,
-    Flatten,
-    HardSigmoid,
-    HardSwish,
-    Layer,
-    LeakyReLU,
-    Linear,
-    Log,
-    LogSoftmax,
-    MatMul,
-    Maximum,
-    Mean,
-    Minimum,
-    Mish,
-    Multiply,
-    Negate,
-    Power,
-    PReLU,
-    ReLU,
-    Reshape,
-    Sigmoid,
-    Softmax,
-    Softplus,
-    Softsign,
-    Sqrt,
-    Subtract,
-    Tanh,
-    Transpose,
-)
+from ... import layers as L  # noqa: N812
+from ...code.counterparts import COUNTERPARTS, Counterpart
 from ..network import CannotError, Known, Made, MixesImagesError, Network, Value
 from . import tensors, windows
 from .node import NodeView
 from .tensors import Given, scalars, value_of
 from .windows import weights
 
+Converter = Callable[[Any, NodeView, Given], Value | list[Value]]
 _AXES_SOFTMAX, _INPUTS_CLIP, _NUMPY_BROADCAST = 13, 11, 7  # the opsets that changed them
 
-_PLAIN: Mapping[str, type[Layer]] = {
-    "Relu": ReLU, "Sigmoid": Sigmoid, "HardSwish": HardSwish, "Tanh": Tanh, "Softplus": Softplus, "Softsign": Softsign,
-    "Mish": Mish, "Abs": Abs, "Neg": Negate, "Exp": Exp, "Log": Log, "Sqrt": Sqrt,
-}  # fmt: skip
-_CURVES: Mapping[str, Callable[[NodeView], Layer]] = {
-    "LeakyRelu": lambda node: LeakyReLU(float(node.get("alpha", 0.01))),
-    "Elu": lambda node: ELU(float(node.get("alpha", 1.0))),
-    "Selu": lambda node: SELU(float(node.get("alpha", 1.6732632)), float(node.get("gamma", 1.0507010))),
-    "HardSigmoid": lambda node: HardSigmoid(float(node.get("alpha", 0.2)), float(node.get("beta", 0.5))),
-    "Gelu": lambda node: GELU(node.get("approximate", "none")),
-}
-_TOGETHER: Mapping[str, type[Layer]] = {
-    "Add": Add, "Sub": Subtract, "Mul": Multiply, "Div": Divide, "Sum": Add, "Mean": Mean, "Max": Maximum, "Min": Minimum,
-    "Pow": Power,
-}  # fmt: skip
+
+def _curve(kind: str, row: Counterpart) -> Converter:
+    make = getattr(L, kind)
+
+    def convert(reader: Any, node: NodeView, given: Given) -> Value:
+        told = {
+            option: type(usual)(node.get(name, usual)) for option, (name, usual) in row.attributes.items()
+        }
+        made: Made = reader.network.add(make(**told), value_of(given), name=node.name)
+        return made
+
+    return convert
 
 
-def _curve(reader: Any, node: NodeView, given: Given) -> Value:
-    layer = _PLAIN[node.op]() if node.op in _PLAIN else _CURVES[node.op](node)
-    made: Made = reader.network.add(layer, value_of(given), name=node.name)
-    return made
+def _together(layer: L.Layer) -> Converter:
+    def convert(reader: Any, node: NodeView, given: Given) -> Value:
+        network: Network = reader.network
+        values = [value_of(given, i) for i in range(len(given))]
+        if len(values) == 1:
+            return values[0]
+        if reader.opset < _NUMPY_BROADCAST and node.get("axis", None) is not None:
+            values[1] = _at_axis(values[1], int(node.get("axis")), len(network.shape(values[0])))
+        joined = _bias(reader, node, values) if isinstance(layer, L.Add) else None
+        return joined or network.add(layer, *network.broadcast(values), name=node.name)
 
-
-def _together(reader: Any, node: NodeView, given: Given) -> Value:
-    network: Network = reader.network
-    values = [value_of(given, i) for i in range(len(given))]
-    if len(values) == 1:
-        return values[0]
-    if reader.opset < _NUMPY_BROADCAST and node.get("axis", None) is not None:
-        values[1] = _at_axis(values[1], int(node.get("axis")), len(network.shape(values[0])))
-    joined = _bias(reader, node, values) if node.op in ("Add", "Sum") else None
-    return joined or network.add(_TOGETHER[node.op](), *network.broadcast(values), name=node.name)
+    return convert
 
 
 def _at_axis(value: Value, axis: int, rank: int) -> Value:
@@ -106,10 +64,10 @@ def _bias(reader: Any, node: NodeView, values: list[Value]) -> Made | None:
         if not isinstance(one, Made) or not isinstance(other, Known) or one.name not in network.entries:
             continue
         layer = network.entries[one.name].layer
-        if isinstance(layer, Linear) and not layer.bias:
+        if isinstance(layer, L.Linear) and not layer.bias:
             row = other.array.reshape(-1)
             if row.size == layer.out_features == other.array.shape[-1] and other.trained:
-                network.replace(one, Linear(layer.out_features), bias=np.asarray(row, np.float32))
+                network.replace(one, L.Linear(layer.out_features), bias=np.asarray(row, np.float32))
                 return one
     return None
 
@@ -124,7 +82,7 @@ def _prelu(reader: Any, node: NodeView, given: Given) -> Value:
     if reader.opset < _NUMPY_BROADCAST and slope.ndim == 1 and slope.size > 1:  # one a channel
         slope = slope.reshape(-1, *(1,) * (len(network.shape(value)) - 2))
     slope = slope.reshape(1) if slope.ndim == 0 else slope
-    return network.add(PReLU(slope.shape), value, name=node.name, weight=slope)
+    return network.add(L.PReLU(slope.shape), value, name=node.name, weight=slope)
 
 
 def _clip(reader: Any, node: NodeView, given: Given) -> Value:
@@ -133,13 +91,13 @@ def _clip(reader: Any, node: NodeView, given: Given) -> Value:
         found = scalars(given, index, name)
         bounds.append(found[0] if found else node.get(name, None) if reader.opset < _INPUTS_CLIP else None)
     low, high = (None if b is None or not np.isfinite(b) else float(b) for b in bounds)
-    made: Made = reader.network.add(Clip(low, high), value_of(given), name=node.name)
+    made: Made = reader.network.add(L.Clip(low, high), value_of(given), name=node.name)
     return made
 
 
 def _softmax(reader: Any, node: NodeView, given: Given) -> Value:
     network: Network = reader.network
-    layer = Softmax() if node.op == "Softmax" else LogSoftmax()
+    layer = L.Softmax() if node.op == "Softmax" else L.LogSoftmax()
     made = network.made(value_of(given))
     rank = len(network.shape(made))
     axis = network.axis(int(node.get("axis", -1 if reader.opset >= _AXES_SOFTMAX else 1)), rank)
@@ -147,21 +105,21 @@ def _softmax(reader: Any, node: NodeView, given: Given) -> Value:
         shape = made.shape
         flat = (prod(shape[:axis]), prod(shape[axis:])) if axis else (prod(shape),)
         if flat != shape:
-            made = network.add(Flatten() if len(flat) == 1 else Reshape(flat), made)
+            made = network.add(L.Flatten() if len(flat) == 1 else L.Reshape(flat), made)
         made = _along(network, layer, made, len(flat) - 1, node.name)
-        return made if flat == shape else network.add(Reshape(shape), made)
+        return made if flat == shape else network.add(L.Reshape(shape), made)
     return _along(network, layer, made, axis, node.name)
 
 
-def _along(network: Network, layer: Layer, made: Made, axis: int, name: str) -> Made:
+def _along(network: Network, layer: L.Layer, made: Made, axis: int, name: str) -> Made:
     """A layer that works along the first axis of an image, along another."""
     rank = len(made.shape)
     if axis == 0:
         return network.add(layer, made, name=name)
     order = (axis, *(i for i in range(rank) if i != axis))
     back = tuple(int(i) for i in np.argsort(order))
-    moved = network.add(layer, network.add(Transpose(order), made), name=name)
-    return network.add(Transpose(back), moved)
+    moved = network.add(layer, network.add(L.Transpose(order), made), name=name)
+    return network.add(L.Transpose(back), moved)
 
 
 def _dropout(reader: Any, node: NodeView, given: Given) -> list[Value]:
@@ -174,7 +132,7 @@ def _dropout(reader: Any, node: NodeView, given: Given) -> list[Value]:
         )
     made: Value = value
     if 0 < ratio < 1:
-        made = network.add(Dropout(ratio), value, name=node.name)
+        made = network.add(L.Dropout(ratio), value, name=node.name)
     elif ratio:
         raise CannotError(f"a ratio of {ratio}")
     return [made, Known(np.broadcast_to(np.bool_(True), network.shape(value)))]
@@ -198,13 +156,13 @@ def _gemm(reader: Any, node: NodeView, given: Given) -> Value:
         if isinstance(c, Known):
             row = np.broadcast_to(weights(c, "biases").reshape(-1), (len(matrix),))
             arrays["bias"] = np.array(row if beta == 1.0 else row * np.float32(beta))
-        return network.add(Linear(len(matrix), "bias" in arrays), a, name=node.name, **arrays)
+        return network.add(L.Linear(len(matrix), "bias" in arrays), a, name=node.name, **arrays)
     if network.batch is not None:
         raise MixesImagesError("a matrix of images")
-    left = network.add(Transpose((1, 0)), a) if turn_a else network.made(a)
-    right = network.add(Transpose((1, 0)), b) if turn_b else network.made(b)
-    made = _scaled(network, network.add(MatMul(), left, right, name=node.name), alpha)
-    return made if c is None else network.add(Add(), *network.broadcast([made, _scaled(network, c, beta)]))
+    left = network.add(L.Transpose((1, 0)), a) if turn_a else network.made(a)
+    right = network.add(L.Transpose((1, 0)), b) if turn_b else network.made(b)
+    made = _scaled(network, network.add(L.MatMul(), left, right, name=node.name), alpha)
+    return made if c is None else network.add(L.Add(), *network.broadcast([made, _scaled(network, c, beta)]))
 
 
 def _scaled(network: Network, value: Value, factor: float) -> Made:
@@ -212,7 +170,7 @@ def _scaled(network: Network, value: Value, factor: float) -> Made:
     if factor == 1.0:
         return made
     number = network.parameter(np.array(factor, np.float32), trained=False)
-    return network.add(Multiply(), made, network.add(Expand(made.shape), number))
+    return network.add(L.Multiply(), made, network.add(L.Expand(made.shape), number))
 
 
 def _matmul(reader: Any, node: NodeView, given: Given) -> Value:
@@ -221,7 +179,7 @@ def _matmul(reader: Any, node: NodeView, given: Given) -> Value:
     whole_a, whole_b = network.shape(a), network.shape(b)
     if network.batch is not None and isinstance(b, Known) and len(whole_b) == len(whole_a) == 2:
         matrix = np.ascontiguousarray(weights(b, "weights").T)
-        return network.add(Linear(len(matrix), bias=False), a, name=node.name, weight=matrix)
+        return network.add(L.Linear(len(matrix), bias=False), a, name=node.name, weight=matrix)
     if network.batch is not None and isinstance(b, Made) and len(whole_b) != len(whole_a):
         raise MixesImagesError("matrices of different ranks")
     if network.batch is not None and (isinstance(a, Known) or len(whole_a) < 3):
@@ -233,23 +191,28 @@ def _matmul(reader: Any, node: NodeView, given: Given) -> Value:
         right = network.made(b)
     vector_a, vector_b = len(whole_a) == 1, len(whole_b) == 1
     if vector_a:
-        left = network.add(Reshape((1, *left.shape)), left)
+        left = network.add(L.Reshape((1, *left.shape)), left)
     if vector_b:
-        right = network.add(Reshape((*right.shape, 1)), right)
+        right = network.add(L.Reshape((*right.shape, 1)), right)
     ahead = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     left, right = (
-        made if made.shape[:-2] == ahead else network.add(Expand((*ahead, *made.shape[-2:])), made)
+        made if made.shape[:-2] == ahead else network.add(L.Expand((*ahead, *made.shape[-2:])), made)
         for made in (left, right)
     )
-    made = network.add(MatMul(), left, right, name=node.name)
+    made = network.add(L.MatMul(), left, right, name=node.name)
     shape = made.shape
     shape = (*shape[:-2], shape[-1]) if vector_a else shape
     shape = shape[:-1] if vector_b else shape
-    return made if shape == made.shape else network.add(Reshape(shape), made)
+    return made if shape == made.shape else network.add(L.Reshape(shape), made)
 
 
-CONVERTERS: Mapping[str, Callable[[Any, NodeView, Given], Value | list[Value]]] = {
-    **dict.fromkeys((*_PLAIN, *_CURVES), _curve), **dict.fromkeys(_TOGETHER, _together), "PRelu": _prelu, "Clip": _clip,
+def _counterpart(kind: str, row: Counterpart) -> Converter:
+    made: type[L.Layer] = getattr(L, kind)
+    return _curve(kind, row) if made.arity == 1 else _together(made())
+
+
+CONVERTERS: Mapping[str, Converter] = {
+    **{name: _counterpart(kind, row) for kind, row in COUNTERPARTS.items() for name in row.onnx}, "PRelu": _prelu, "Clip": _clip,
     "Softmax": _softmax, "LogSoftmax": _softmax, "Dropout": _dropout, "Identity": _identity, "Gemm": _gemm,
     "MatMul": _matmul, "Conv": windows.convolution, "ConvTranspose": windows.transposed,
     "MaxPool": windows.pool, "AveragePool": windows.pool, "LpPool": windows.pool, "GlobalAveragePool": windows.global_pool,

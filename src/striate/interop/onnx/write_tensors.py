@@ -7,17 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ...code.counterparts import COUNTERPARTS, Counterpart
 from ...errors import OptionError
 from ...graph import Graph, Node
 from ...shapes import Shape
 
 _LARGEST = np.iinfo(np.int64).max
-_PLAIN = {
-    "ReLU": "Relu", "Sigmoid": "Sigmoid", "Tanh": "Tanh", "Add": "Sum", "Flatten": "Flatten", "GlobalAvgPool2d": "GlobalAveragePool",
-    "HardSwish": "HardSwish", "Softplus": "Softplus", "Softsign": "Softsign", "Mish": "Mish", "Identity": "Identity", "Abs": "Abs",
-    "Negate": "Neg", "Exp": "Exp", "Log": "Log", "Sqrt": "Sqrt", "Subtract": "Sub", "Multiply": "Mul", "Divide": "Div",
-    "Power": "Pow", "Mean": "Mean", "Maximum": "Max", "Minimum": "Min", "MatMul": "MatMul",
-}  # fmt: skip
 # Readers that repeat a tensor of the network's own for each image by themselves.
 _BROADCAST = (
     "Add",
@@ -49,27 +44,25 @@ Rule = Callable[[Writer, Node, list[str]], str]
 
 def write_node(writer: Writer, node: Node, inputs: list[str]) -> str:
     """The ONNX node, or nodes, of a layer; the name of the output."""
-    kind = node.layer.kind
-    if kind in _PLAIN:
-        return writer.op(_PLAIN[kind], inputs, node.name)
-    if kind not in _RULES:
+    if node.layer.kind not in _RULES:
         raise OptionError(f"{node.where} has no counterpart in ONNX.")
-    return _RULES[kind](writer, node, inputs)
+    return _RULES[node.layer.kind](writer, node, inputs)
 
 
-def _attributes(kind: str, *names: str, **fixed: Any) -> Rule:
-    """An operator whose attributes are named as the layer's hyperparameters are."""
+def _plain(operator: str, **attributes: Any) -> Rule:
+    return lambda writer, node, inputs: writer.op(operator, inputs, node.name, **attributes)
+
+
+def _counterpart(row: Counterpart) -> Rule:
+    """An operator whose attributes are hyperparameters of the layer."""
 
     def rule(writer: Writer, node: Node, inputs: list[str]) -> str:
-        told = {name: getattr(node.layer, name) for name in names}
-        return writer.op(kind, inputs, node.name, **told, **fixed)
+        told = {
+            name: type(usual)(getattr(node.layer, option)) for option, (name, usual) in row.attributes.items()
+        }
+        return writer.op(row.onnx[0], inputs, node.name, **told)
 
     return rule
-
-
-def _leaky_relu(writer: Writer, node: Node, inputs: list[str]) -> str:
-    layer: Any = node.layer
-    return writer.op("LeakyRelu", inputs, node.name, alpha=float(layer.negative_slope))
 
 
 def _prelu(writer: Writer, node: Node, inputs: list[str]) -> str:
@@ -224,10 +217,10 @@ def _resize(writer: Writer, node: Node, inputs: list[str]) -> str:
 
 
 _RULES: Mapping[str, Rule] = {
-    "LeakyReLU": _leaky_relu, "PReLU": _prelu, "ELU": _attributes("Elu", "alpha"), "SELU": _attributes("Selu", "alpha", "gamma"),
-    "HardSigmoid": _attributes("HardSigmoid", "alpha", "beta"), "GELU": _attributes("Gelu", "approximate"), "Clip": _clip,
-    "Softmax": _attributes("Softmax", axis=1), "LogSoftmax": _attributes("LogSoftmax", axis=1), "Dropout": _dropout,
-    "InstanceNorm2d": _instance_norm, "Parameter": _parameter, "Expand": _expand, "Reshape": _reshape, "IntoBatch": _batches,
-    "OutOfBatch": _batches, "Transpose": _transpose, "Slice": _slice, "Take": _take, "Pad": _pad, "Reduce": _reduce,
-    "ArgMax": _argmax, "Cast": _cast, "Concat": _concat, "Resize": _resize,
+    **{kind: _counterpart(row) for kind, row in COUNTERPARTS.items() if row.onnx},
+    "PReLU": _prelu, "Clip": _clip, "Softmax": _plain("Softmax", axis=1), "LogSoftmax": _plain("LogSoftmax", axis=1),
+    "Dropout": _dropout, "Flatten": _plain("Flatten"), "GlobalAvgPool2d": _plain("GlobalAveragePool"), "Identity": _plain("Identity"),
+    "MatMul": _plain("MatMul"), "InstanceNorm2d": _instance_norm, "Parameter": _parameter, "Expand": _expand, "Reshape": _reshape,
+    "IntoBatch": _batches, "OutOfBatch": _batches, "Transpose": _transpose, "Slice": _slice, "Take": _take, "Pad": _pad,
+    "Reduce": _reduce, "ArgMax": _argmax, "Cast": _cast, "Concat": _concat, "Resize": _resize,
 }  # fmt: skip

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from typing import Any
+
 from ...errors import MissingDependencyError
 
 try:
@@ -11,4 +14,10 @@ try:
 except ModuleNotFoundError:
     raise MissingDependencyError("torch", "striate.interop.torch", extra="torch") from None
 
-__all__ = ["F", "Tensor", "fx", "nn", "torch"]
+__all__ = ["F", "Tensor", "found", "fx", "nn", "torch"]
+
+
+def found(call: str) -> Any:
+    """What a row of counterparts names: a function, or the name of a tensor's method."""
+    where, _, name = call.rpartition(".")
+    return getattr({"F": F, "torch": torch, "operator": operator}[where], name) if where else name

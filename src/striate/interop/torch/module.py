@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ...code.counterparts import COUNTERPARTS, Counterpart
 from ...errors import OptionError
 from ...graph import INPUT, Node
 from ...model import Model
 from ...reference.resize import resize_steps
 from ...shapes import TransposedAxis, WindowAxis, pair
-from .framework import F, Tensor, nn, torch
+from .framework import F, Tensor, found, nn, torch
 
 
 class StriateModule(nn.Module):  # type: ignore[misc]
@@ -260,15 +261,21 @@ def _batch_norm(layer: Any, node: Node) -> nn.Module:
     return nn.BatchNorm2d(node.input_shapes[0][0], layer.epsilon, layer.momentum)
 
 
+def _counterpart(row: Counterpart) -> Callable[[Node], nn.Module]:
+    """A module, or else a function."""
+    if row.module:
+        return _made(
+            lambda layer, node: getattr(nn, row.module)(*(getattr(layer, name) for name in row.options))
+        )
+    return _plain(next(found(call) for call in row.calls if call.startswith("torch.")))
+
+
 _RULES: Mapping[str, Callable[[Node], nn.Module]] = {
+    **{kind: _counterpart(row) for kind, row in COUNTERPARTS.items() if row.module or row.calls},
     "Conv2d": _Conv2d, "ConvTranspose2d": _ConvTranspose2d, "MaxPool2d": _pool, "MaxPoolIndices2d": _pool, "AvgPool2d": _pool,
     "LpPool2d": _pool, "Resize": _resize, "Reduce": _reduce, "Take": _take, "Slice": _take, "ArgMax": _argmax, "Pad": _pad,
     "Linear": _made(lambda layer, node: nn.Linear(node.input_shapes[0][0], layer.out_features, layer.bias)),
     "Flatten": _made(lambda layer, node: nn.Flatten()),
-    "ReLU": _made(lambda layer, node: nn.ReLU()),
-    "LeakyReLU": _made(lambda layer, node: nn.LeakyReLU(layer.negative_slope)),
-    "Sigmoid": _made(lambda layer, node: nn.Sigmoid()),
-    "Tanh": _made(lambda layer, node: nn.Tanh()),
     "Softmax": _made(lambda layer, node: nn.Softmax(dim=1)),
     "LogSoftmax": _made(lambda layer, node: nn.LogSoftmax(dim=1)),
     "Dropout": _made(lambda layer, node: nn.Dropout(layer.p)),
@@ -277,22 +284,14 @@ _RULES: Mapping[str, Callable[[Node], nn.Module]] = {
     "LocalResponseNorm": _made(lambda layer, node: nn.LocalResponseNorm(layer.size, layer.alpha, layer.beta, layer.k)),
     "GlobalAvgPool2d": _made(lambda layer, node: nn.AdaptiveAvgPool2d(1)),
     "PReLU": _made(lambda layer, node: _PReLU(layer.weight_shape)),
-    "ELU": _made(lambda layer, node: nn.ELU(layer.alpha)),
     "SELU": _made(lambda layer, node: lambda x: layer.gamma * F.elu(x, layer.alpha)),
     "HardSigmoid": _made(lambda layer, node: lambda x: (layer.alpha * x + layer.beta).clamp(0, 1)),
-    "HardSwish": _made(lambda layer, node: nn.Hardswish()),
-    "Softplus": _made(lambda layer, node: nn.Softplus()),
-    "Softsign": _made(lambda layer, node: nn.Softsign()),
-    "GELU": _made(lambda layer, node: nn.GELU(layer.approximate)),
-    "Mish": _made(lambda layer, node: nn.Mish()),
     "Clip": _made(lambda layer, node: nn.Identity() if (layer.low, layer.high) == (None, None)
                   else lambda x: x.clamp(layer.low, layer.high)),
     "Parameter": _made(lambda layer, node: _Parameter(layer.shape, layer.trained)),
     "Expand": _made(lambda layer, node: lambda x: x.reshape(
         len(x), *(1,) * (len(layer.shape) + 1 - x.ndim), *x.shape[1:]).expand(len(x), *layer.shape)),
-    "Identity": _made(lambda layer, node: nn.Identity()), "Abs": _plain(torch.abs), "Negate": _plain(torch.neg),
-    "Exp": _plain(torch.exp), "Log": _plain(torch.log), "Sqrt": _plain(torch.sqrt), "Subtract": _plain(torch.sub),
-    "Multiply": _plain(torch.mul), "Divide": _plain(torch.div), "Power": _plain(torch.pow), "MatMul": _plain(torch.matmul),
+    "Identity": _made(lambda layer, node: nn.Identity()), "MatMul": _plain(torch.matmul),
     "Add": _stacked(lambda xs: xs.sum(0)), "Mean": _stacked(lambda xs: xs.mean(0)), "Maximum": _stacked(lambda xs: xs.amax(0)),
     "Minimum": _stacked(lambda xs: xs.amin(0)),
     "Concat": _made(lambda layer, node: lambda *xs: torch.cat(xs, layer.axis + 1)),

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 
 from ... import layers as L  # noqa: N812  (beside F)
+from ...code.counterparts import COUNTERPARTS, Counterpart
 from ...shapes import times
 from ..network import ANY_BATCH, CannotError, Known, Made, MixesImagesError, Network
-from .framework import F, torch
+from .framework import F, found, torch
 from .read_modules import adaptive, avg_pool, flat, interpolate, max_pool, silu, softmax_axis, zero_pad
 
 Call = Any  # what a step was called with: positions, or names
@@ -32,8 +33,15 @@ def _several(args: Call, kwargs: Call, *names: str) -> Any:
     return args[1] if isinstance(args[1], (tuple, list)) else args[1:]
 
 
-def _curve(layer: L.Layer) -> Function:
-    return lambda network, args, kwargs, name: network.add(layer, args[0], name=name)
+def _curve(make: Callable[..., L.Layer], options: tuple[str, ...] = ()) -> Function:
+    """A function of one tensor, and of the layer's hyperparameters behind it."""
+
+    def rule(network: Network, args: Call, kwargs: Call, name: str) -> Made:
+        told = {option: _told(args, kwargs, i, option) for i, option in enumerate(options, 1)}
+        layer = make(**{option: value for option, value in told.items() if value is not None})
+        return network.add(layer, args[0], name=name)
+
+    return rule
 
 
 def _together(layer: L.Layer) -> Function:
@@ -302,24 +310,14 @@ def _interpolated(network: Network, args: Call, kwargs: Call, name: str) -> Made
     return interpolate(network, args[0], name, *(told[key] for key in names))
 
 
+def _counterpart(kind: str, row: Counterpart) -> Function:
+    made: type[L.Layer] = getattr(L, kind)
+    return _curve(made, row.options) if made.arity == 1 else _together(made())
+
+
 FUNCTIONS: Mapping[Any, Function] = {
-    **dict.fromkeys((F.relu, torch.relu, "relu", "relu_"), _curve(L.ReLU())),
-    **dict.fromkeys((torch.sigmoid, "sigmoid", F.sigmoid), _curve(L.Sigmoid())),
-    **dict.fromkeys((torch.tanh, "tanh", F.tanh), _curve(L.Tanh())),
-    **dict.fromkeys((torch.exp, "exp"), _curve(L.Exp())), **dict.fromkeys((torch.sqrt, "sqrt"), _curve(L.Sqrt())),
-    **dict.fromkeys((torch.log, "log"), _curve(L.Log())), **dict.fromkeys((operator.neg, torch.neg, "neg"), _curve(L.Negate())),
-    F.selu: _curve(L.SELU()), F.softsign: _curve(L.Softsign()), **dict.fromkeys((operator.pow, torch.pow, "pow"), _together(L.Power())),
-    **dict.fromkeys((torch.abs, "abs"), _curve(L.Abs())), F.softplus: _curve(L.Softplus()), F.mish: _curve(L.Mish()),
-    F.relu6: _curve(L.Clip(0.0, 6.0)), F.hardswish: _curve(L.HardSwish()), F.hardsigmoid: _curve(L.HardSigmoid()),
-    F.silu: lambda n, a, k, name: silu(n, a[0], name),
-    F.gelu: lambda n, a, k, name: n.add(L.GELU(k.get("approximate", "none")), a[0], name=name),
-    F.leaky_relu: lambda n, a, k, name: n.add(L.LeakyReLU(_told(a, k, 1, "negative_slope", 0.01)), a[0], name=name),
-    F.elu: lambda n, a, k, name: n.add(L.ELU(_told(a, k, 1, "alpha", 1.0)), a[0], name=name),
-    **dict.fromkeys((operator.add, torch.add, "add", operator.iadd, "add_"), _together(L.Add())),
-    **dict.fromkeys((operator.sub, torch.sub, "sub", operator.isub, "sub_"), _together(L.Subtract())),
-    **dict.fromkeys((operator.mul, torch.mul, "mul", operator.imul, "mul_"), _together(L.Multiply())),
-    **dict.fromkeys((operator.truediv, torch.div, "div", operator.itruediv, "div_"), _together(L.Divide())),
-    torch.maximum: _together(L.Maximum()), torch.minimum: _together(L.Minimum()),
+    **{found(call): _counterpart(kind, row) for kind, row in COUNTERPARTS.items() for call in row.calls},
+    F.relu6: _curve(lambda: L.Clip(0.0, 6.0)), F.silu: lambda n, a, k, name: silu(n, a[0], name),
     **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), _joined), torch.stack: _stacked, **dict.fromkeys((torch.flatten, "flatten"), _flattened),
     **dict.fromkeys(("view", "reshape", torch.reshape), _reshaped), "size": _size,
     "expand": _expanded, **dict.fromkeys(("clamp", torch.clamp), _clamped),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import layers as L  # noqa: N812  (beside nn)
+from ...code.counterparts import COUNTERPARTS, Counterpart
 from ...shapes import unpair
 from ..network import CannotError, Made, MixesImagesError, Network
 from .framework import nn
@@ -213,18 +214,35 @@ def _lp_pool(network: Network, m: Any, args: Call, name: str) -> Made:
     return network.add(layer, args[0], name=name)
 
 
+def settings(row: Counterpart) -> dict[str, Any]:
+    """What else its module can be told, and Striate's layer cannot: each with the value that it must have."""
+    usual = getattr(nn, row.module)() if row.module else None
+    told = (*row.options, "inplace")
+    return {name: getattr(usual, name) for name in getattr(usual, "__constants__", ()) if name not in told}
+
+
+def _counterpart(kind: str, row: Counterpart) -> Callable[[Network, Any, Call, str], Made]:
+    make: type[L.Layer] = getattr(L, kind)
+
+    def rule(network: Network, module: Any, args: Call, name: str) -> Made:
+        for setting, usual in settings(row).items():
+            if getattr(module, setting) != usual:
+                raise CannotError(f"{setting}={getattr(module, setting)}")
+        layer = make(**{option: getattr(module, option) for option in row.options})
+        return network.add(layer, args[0], name=name)
+
+    return rule
+
+
 MODULES: Mapping[type, Callable[[Network, Any, Call, str], Made]] = {
+    **{getattr(nn, row.module): _counterpart(kind, row) for kind, row in COUNTERPARTS.items() if row.module},
     nn.Conv2d: _convolution, nn.ConvTranspose2d: _transposed, nn.Linear: _linear, nn.BatchNorm2d: _batch_norm,
     nn.BatchNorm1d: _batch_norm, nn.InstanceNorm2d: _instance_norm, nn.MaxPool2d: _module_pool, nn.AvgPool2d: _module_avg,
     nn.AdaptiveAvgPool2d: lambda n, m, a, name: adaptive(n, a[0], m.output_size, name),
     nn.Flatten: lambda n, m, a, name: flat(n, a[0], m.start_dim, m.end_dim, name), nn.Identity: _same, nn.PReLU: _prelu,
     nn.Softmax: _module_softmax, nn.LogSoftmax: _module_softmax, nn.Upsample: _upsample,
     nn.ReLU6: _layer(lambda m: L.Clip(0.0, 6.0)), nn.Hardtanh: _layer(lambda m: L.Clip(m.min_val, m.max_val)),
-    nn.ReLU: _layer(lambda m: L.ReLU()), nn.LeakyReLU: _layer(lambda m: L.LeakyReLU(m.negative_slope)),
-    nn.ELU: _layer(lambda m: L.ELU(m.alpha)), nn.SELU: _layer(lambda m: L.SELU()), nn.Sigmoid: _layer(lambda m: L.Sigmoid()),
-    nn.Tanh: _layer(lambda m: L.Tanh()), nn.Softsign: _layer(lambda m: L.Softsign()), nn.Mish: _layer(lambda m: L.Mish()),
-    nn.GELU: _layer(lambda m: L.GELU(m.approximate)), nn.Hardsigmoid: _layer(lambda m: L.HardSigmoid()),
-    nn.Hardswish: _layer(lambda m: L.HardSwish()), nn.SiLU: lambda n, m, a, name: silu(n, a[0], name),
+    nn.SiLU: lambda n, m, a, name: silu(n, a[0], name),
     nn.Dropout2d: lambda n, m, a, name: _dropped_maps(), nn.Dropout: _layer(lambda m: L.Dropout(m.p)),
     nn.LocalResponseNorm: _layer(lambda m: L.LocalResponseNorm(m.size, m.alpha, m.beta, m.k)),
     nn.ZeroPad2d: lambda n, m, a, name: zero_pad(n, a[0], m.padding, name),
