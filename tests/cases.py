@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from striate import layers
 from striate import reference as ref
 from striate.errors import OptionError, ShapeError
 from striate.shapes import pair, transposed_axes, window_axes
@@ -21,24 +22,53 @@ Array = np.ndarray[Any, Any]
 Draw = Callable[..., Any]
 
 
+# How test_native runs a case's layer: behind a convolution, on inputs of any number and rank, or in tests of its own.
+IMAGES, TENSORS, ELSEWHERE = frozenset({"images"}), frozenset({"tensors"}), frozenset[str]()
+Make = Callable[[list[Any], dict[str, Any]], layers.Layer]
+
+
 @dataclass(frozen=True)
 class Case:
     """One op.
 
-    Fields:  name, forward, backward
+    Fields:  name; kind, of the layer that it computes
              draw      hypothesis' draw → (arrays, options); ShapeError means "draw again"
              torch     (tensors, options) → tensor, or None where PyTorch has no such op
+             layer     (arrays, options) → the layer: by default, the options are its hyperparameters
+             on        where the native engine meets it
+             positive  whether its inputs are numbers above 0
     """
 
     name: str
-    forward: Callable[..., tuple[Array, Any]]
-    backward: Callable[..., Any]
+    kind: str
     draw: Callable[[Draw], tuple[list[Array | None], dict[str, Any]]]
     torch: Callable[..., Any] | None = None
+    layer: Make | None = None
+    on: frozenset[str] = IMAGES
+    positive: bool = False
+
+    @property
+    def forward(self) -> Callable[..., tuple[Array, Any]]:
+        return ref.RULES[self.kind].forward
+
+    @property
+    def backward(self) -> Callable[..., Any]:
+        return ref.RULES[self.kind].backward
+
+    @property
+    def takes_one(self) -> bool:
+        """Whether the layer has one input; the other arrays are its parameters."""
+        return bool(getattr(layers, self.kind).arity == 1)
 
     def bound(self, options: dict[str, Any]) -> Callable[..., tuple[Array, Any]]:
         """forward with options filled in."""
         return lambda *arrays: self.forward(*arrays, **options)
+
+    def made(self, arrays: list[Any], options: dict[str, Any]) -> layers.Layer:
+        """The layer with these arrays' shapes and these options."""
+        return (
+            self.layer(arrays, options) if self.layer else getattr(layers, self.kind)(**options)  # type: ignore[no-any-return]
+        )
 
 
 def numbers(draw: Draw, *shape: int) -> Array:
@@ -505,65 +535,74 @@ def _torch_extreme(name: str) -> Callable[..., Any]:
     return call
 
 
+def _make_conv2d(arrays: list[Any], o: dict[str, Any]) -> layers.Layer:
+    return layers.Conv2d(len(arrays[1]), arrays[1].shape[2:], bias=arrays[2] is not None, **o)
+
+
+def _make_conv_transpose2d(arrays: list[Any], o: dict[str, Any]) -> layers.Layer:
+    filters = arrays[1].shape[1] * o["groups"]
+    return layers.ConvTranspose2d(filters, arrays[1].shape[2:], bias=arrays[2] is not None, **o)
+
+
 _SLOPES = {"alpha": st.sampled_from([0.3, 1.0, 1.7])}
 
 CASES = (
-    Case("conv2d", ref.conv2d, ref.conv2d_backward, _conv2d, _torch_conv2d),
-    Case("conv_transpose2d", ref.conv_transpose2d, ref.conv_transpose2d_backward, _conv_transpose2d, _torch_conv_transpose2d),
-    Case("max_pool2d", ref.max_pool2d, ref.max_pool2d_backward, _max_pool2d, _torch_max_pool2d),
-    Case("avg_pool2d", ref.avg_pool2d, ref.avg_pool2d_backward, _avg_pool2d, _torch_avg_pool2d),
-    Case("global_avg_pool2d", ref.global_avg_pool2d, ref.global_avg_pool2d_backward, _elementwise, _functional("adaptive_avg_pool2d", output_size=1)),
-    Case("batch_norm2d", ref.batch_norm2d, ref.batch_norm2d_backward, _batch_norm2d, _torch_batch_norm2d),
-    Case("batch_norm2d_ghost", ref.batch_norm2d, ref.batch_norm2d_backward, _ghost_batch_norm2d, _torch_batch_norm2d),
-    Case("batch_norm2d_inference", ref.batch_norm2d, ref.batch_norm2d_backward, _batch_norm2d_inference, _torch_batch_norm2d),
-    Case("local_response_norm", ref.local_response_norm, ref.local_response_norm_backward, _local_response_norm, _torch_lrn),
-    Case("linear", ref.linear, ref.linear_backward, _linear, _functional("linear")),
-    Case("flatten", ref.flatten, ref.flatten_backward, _elementwise, lambda t, o: t[0].flatten(1)),
-    Case("relu", ref.relu, ref.relu_backward, _elementwise, _functional("relu")),
-    Case("leaky_relu", ref.leaky_relu, ref.leaky_relu_backward, _leaky, _functional("leaky_relu")),
-    Case("sigmoid", ref.sigmoid, ref.sigmoid_backward, _elementwise, _functional("sigmoid")),
-    Case("tanh", ref.tanh, ref.tanh_backward, _elementwise, _functional("tanh")),
-    Case("softmax", ref.softmax, ref.softmax_backward, _elementwise, _functional("softmax", dim=1)),
-    Case("dropout", ref.dropout, ref.dropout_backward, _dropout),
-    Case("add", ref.add, ref.add_backward, _add, _torch_joined("add")),
-    Case("concat", ref.concat, ref.concat_backward, _concat, _torch_joined("cat")),
-    Case("lp_pool2d", ref.lp_pool2d, ref.lp_pool2d_backward, _lp_pool2d, _torch_lp_pool2d),
-    Case("instance_norm2d", ref.instance_norm2d, ref.instance_norm2d_backward, _instance_norm2d, lambda t, o: _functional("instance_norm", weight=t[1], bias=t[2], eps=o["epsilon"])(t[:1], {})),
-    Case("prelu", ref.prelu, ref.prelu_backward, _prelu, lambda t, o: t[0].clamp(min=0) + t[1] * t[0].clamp(max=0)),
-    Case("elu", ref.elu, ref.slope_backward, _with(**_SLOPES), _functional("elu")),
-    Case("selu", ref.selu, ref.slope_backward, _with(**_SLOPES, gamma=st.sampled_from([0.5, 1.05])), lambda t, o: o["gamma"] * _functional("elu")(t, {"alpha": o["alpha"]})),
-    Case("hard_sigmoid", ref.hard_sigmoid, ref.slope_backward, _with(alpha=st.sampled_from([1 / 6, 0.4142]), beta=st.just(0.5)), lambda t, o: (t[0] * o["alpha"] + o["beta"]).clamp(0, 1)),
-    Case("hard_swish", ref.hard_swish, ref.slope_backward, _with(), _functional("hardswish")),
-    Case("softplus", ref.softplus, ref.slope_backward, _with(), _functional("softplus")),
-    Case("softsign", ref.softsign, ref.slope_backward, _with(), _functional("softsign")),
-    Case("gelu", ref.gelu, ref.slope_backward, _with(approximate=st.sampled_from(["none", "tanh"])), _torch_gelu),
-    Case("mish", ref.mish, ref.slope_backward, _with(), _functional("mish")),
-    Case("clip", ref.clip, ref.slope_backward, _with(low=st.sampled_from([None, -0.9 - 1e-4]), high=st.sampled_from([None, 1.2 + 1e-4])), lambda t, o: t[0] if o == {"low": None, "high": None} else t[0].clamp(o["low"], o["high"])),
-    Case("log_softmax", ref.log_softmax, ref.log_softmax_backward, _elementwise, _functional("log_softmax", dim=1)),
-    Case("expand", ref.expand, ref.expand_backward, _expand),
-    Case("identity", ref.identity, ref.identity_backward, _elementwise),
-    Case("abs", ref.absolute, ref.slope_backward, _elementwise, _torch_op("abs")),
-    Case("negate", ref.negate, ref.slope_backward, _elementwise, _torch_op("neg")),
-    Case("exp", ref.exponential, ref.slope_backward, _elementwise, _torch_op("exp")),
-    Case("log", ref.logarithm, ref.slope_backward, _positive, _torch_op("log")),
-    Case("sqrt", ref.square_root, ref.slope_backward, _positive, _torch_op("sqrt")),
-    Case("subtract", ref.subtract, ref.subtract_backward, _two(), _torch_op("sub")),
-    Case("multiply", ref.multiply, ref.multiply_backward, _two(), _torch_op("mul")),
-    Case("divide", ref.divide, ref.divide_backward, _two(positive=True), _torch_op("div")),
-    Case("power", ref.power, ref.power_backward, _two(positive=True), _torch_op("pow")),
-    Case("mean", ref.mean, ref.mean_backward, _two(most=4), lambda t, o: sum(t[1:], t[0]) / len(t)),
-    Case("maximum", ref.maximum, ref.winner_backward, _two(most=4), _torch_extreme("amax")),
-    Case("minimum", ref.minimum, ref.winner_backward, _two(most=4), _torch_extreme("amin")),
-    Case("matmul", ref.matmul, ref.matmul_backward, _matmul, _torch_op("matmul")),
-    Case("reshape", ref.reshape, ref.reshape_backward, _of_image(_reshape), lambda t, o: t[0].reshape(-1, *o["shape"])),
-    Case("transpose", ref.transpose, ref.transpose_backward, _of_image(lambda draw, shape: {"axes": tuple(draw(st.permutations(range(3))))}), lambda t, o: t[0].permute(0, *(axis + 1 for axis in o["axes"]))),
-    Case("slice", ref.slice_axis, ref.part_backward, _of_image(_slice), _torch_slice),
-    Case("take", ref.take, ref.part_backward, _of_image(_take), _torch_take),
-    Case("pad", ref.pad, ref.pad_backward, _of_image(_pad), _torch_pads),
-    Case("reduce", ref.reduce, ref.reduce_backward, _of_image(_reduce), _torch_reduce),
-    Case("into_batch", ref.into_batch, ref.reshape_backward, _elementwise, lambda t, o: t[0].reshape(-1, *t[0].shape[2:])),
-    Case("out_of_batch", ref.out_of_batch, ref.reshape_backward, lambda draw: ([numbers(draw, 6, 2, 3)], {"count": draw(st.sampled_from([1, 2, 3]))}), lambda t, o: t[0].reshape(-1, o["count"], 2, 3)),
-    Case("resize", ref.resize, ref.resize_backward, _of_image(_resize), _torch_resize),
+    Case("conv2d", "Conv2d", _conv2d, _torch_conv2d, layer=_make_conv2d),
+    Case("conv_transpose2d", "ConvTranspose2d", _conv_transpose2d, _torch_conv_transpose2d, layer=_make_conv_transpose2d),
+    Case("max_pool2d", "MaxPool2d", _max_pool2d, _torch_max_pool2d),
+    Case("avg_pool2d", "AvgPool2d", _avg_pool2d, _torch_avg_pool2d),
+    Case("global_avg_pool2d", "GlobalAvgPool2d", _elementwise, _functional("adaptive_avg_pool2d", output_size=1)),
+    Case("batch_norm2d", "BatchNorm2d", _batch_norm2d, _torch_batch_norm2d, on=ELSEWHERE),
+    Case("batch_norm2d_ghost", "BatchNorm2d", _ghost_batch_norm2d, _torch_batch_norm2d, on=ELSEWHERE),
+    Case("batch_norm2d_inference", "BatchNorm2d", _batch_norm2d_inference, _torch_batch_norm2d, on=ELSEWHERE),
+    Case("local_response_norm", "LocalResponseNorm", _local_response_norm, _torch_lrn),
+    Case("linear", "Linear", _linear, _functional("linear"), layer=lambda arrays, o: layers.Linear(len(arrays[1]), arrays[2] is not None), on=ELSEWHERE),
+    Case("flatten", "Flatten", _elementwise, lambda t, o: t[0].flatten(1), on=ELSEWHERE),
+    Case("relu", "ReLU", _elementwise, _functional("relu")),
+    Case("leaky_relu", "LeakyReLU", _leaky, _functional("leaky_relu")),
+    Case("sigmoid", "Sigmoid", _elementwise, _functional("sigmoid")),
+    Case("tanh", "Tanh", _elementwise, _functional("tanh")),
+    Case("softmax", "Softmax", _elementwise, _functional("softmax", dim=1), on=IMAGES | TENSORS),
+    Case("dropout", "Dropout", _dropout, layer=lambda arrays, o: layers.Dropout(o["p"]), on=ELSEWHERE),
+    Case("add", "Add", _add, _torch_joined("add"), on=TENSORS),
+    Case("concat", "Concat", _concat, _torch_joined("cat"), on=TENSORS),
+    Case("lp_pool2d", "LpPool2d", _lp_pool2d, _torch_lp_pool2d, on=TENSORS),
+    Case("instance_norm2d", "InstanceNorm2d", _instance_norm2d, lambda t, o: _functional("instance_norm", weight=t[1], bias=t[2], eps=o["epsilon"])(t[:1], {}), on=TENSORS),
+    Case("prelu", "PReLU", _prelu, lambda t, o: t[0].clamp(min=0) + t[1] * t[0].clamp(max=0), layer=lambda arrays, o: layers.PReLU(arrays[1].shape), on=TENSORS),
+    Case("elu", "ELU", _with(**_SLOPES), _functional("elu")),
+    Case("selu", "SELU", _with(**_SLOPES, gamma=st.sampled_from([0.5, 1.05])), lambda t, o: o["gamma"] * _functional("elu")(t, {"alpha": o["alpha"]})),
+    Case("hard_sigmoid", "HardSigmoid", _with(alpha=st.sampled_from([1 / 6, 0.4142]), beta=st.just(0.5)), lambda t, o: (t[0] * o["alpha"] + o["beta"]).clamp(0, 1)),
+    Case("hard_swish", "HardSwish", _with(), _functional("hardswish")),
+    Case("softplus", "Softplus", _with(), _functional("softplus")),
+    Case("softsign", "Softsign", _with(), _functional("softsign")),
+    Case("gelu", "GELU", _with(approximate=st.sampled_from(["none", "tanh"])), _torch_gelu),
+    Case("mish", "Mish", _with(), _functional("mish")),
+    Case("clip", "Clip", _with(low=st.sampled_from([None, -0.9 - 1e-4]), high=st.sampled_from([None, 1.2 + 1e-4])), lambda t, o: t[0] if o == {"low": None, "high": None} else t[0].clamp(o["low"], o["high"])),
+    Case("log_softmax", "LogSoftmax", _elementwise, _functional("log_softmax", dim=1), on=TENSORS),
+    Case("expand", "Expand", _expand, on=TENSORS),
+    Case("identity", "Identity", _elementwise, on=TENSORS),
+    Case("abs", "Abs", _elementwise, _torch_op("abs")),
+    Case("negate", "Negate", _elementwise, _torch_op("neg")),
+    Case("exp", "Exp", _elementwise, _torch_op("exp")),
+    Case("log", "Log", _positive, _torch_op("log"), on=TENSORS, positive=True),
+    Case("sqrt", "Sqrt", _positive, _torch_op("sqrt"), on=TENSORS, positive=True),
+    Case("subtract", "Subtract", _two(), _torch_op("sub"), on=TENSORS),
+    Case("multiply", "Multiply", _two(), _torch_op("mul"), on=TENSORS),
+    Case("divide", "Divide", _two(positive=True), _torch_op("div"), on=TENSORS, positive=True),
+    Case("power", "Power", _two(positive=True), _torch_op("pow"), on=TENSORS, positive=True),
+    Case("mean", "Mean", _two(most=4), lambda t, o: sum(t[1:], t[0]) / len(t), on=TENSORS),
+    Case("maximum", "Maximum", _two(most=4), _torch_extreme("amax"), on=TENSORS),
+    Case("minimum", "Minimum", _two(most=4), _torch_extreme("amin"), on=TENSORS),
+    Case("matmul", "MatMul", _matmul, _torch_op("matmul"), on=TENSORS),
+    Case("reshape", "Reshape", _of_image(_reshape), lambda t, o: t[0].reshape(-1, *o["shape"]), on=TENSORS),
+    Case("transpose", "Transpose", _of_image(lambda draw, shape: {"axes": tuple(draw(st.permutations(range(3))))}), lambda t, o: t[0].permute(0, *(axis + 1 for axis in o["axes"])), on=TENSORS),
+    Case("slice", "Slice", _of_image(_slice), _torch_slice, on=TENSORS),
+    Case("take", "Take", _of_image(_take), _torch_take, on=TENSORS),
+    Case("pad", "Pad", _of_image(_pad), _torch_pads, on=TENSORS),
+    Case("reduce", "Reduce", _of_image(_reduce), _torch_reduce, on=TENSORS),
+    Case("into_batch", "IntoBatch", _elementwise, lambda t, o: t[0].reshape(-1, *t[0].shape[2:]), on=ELSEWHERE),
+    Case("out_of_batch", "OutOfBatch", lambda draw: ([numbers(draw, 6, 2, 3)], {"count": draw(st.sampled_from([1, 2, 3]))}), lambda t, o: t[0].reshape(-1, o["count"], 2, 3), on=ELSEWHERE),
+    Case("resize", "Resize", _of_image(_resize), _torch_resize, on=TENSORS),
 )  # fmt: skip
 
 UNDRAWABLE = (ShapeError, OptionError)

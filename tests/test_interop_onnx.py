@@ -16,31 +16,15 @@ from striate.interop import onnx as interop
 
 from .cases import CASES, UNDRAWABLE
 from .test_gradients import networks
-from .test_native import LAYERS as NATIVE_LAYERS
 
 layers = st.layers
-LAYERS: dict[str, Any] = NATIVE_LAYERS | {
-    "batch_norm2d": lambda arrays, o: st.BatchNorm2d(**o),
-    "linear": lambda arrays, o: st.Linear(arrays[1].shape[0], bias=arrays[2] is not None),
-    "flatten": lambda arrays, o: st.Flatten(),
-    "lp_pool2d": lambda arrays, o: layers.LpPool2d(**o),
-    "instance_norm2d": lambda arrays, o: layers.InstanceNorm2d(**o),
-    "prelu": lambda arrays, o: layers.PReLU(arrays[1].shape),
-    "log_softmax": lambda arrays, o: layers.LogSoftmax(),
-    "expand": lambda arrays, o: layers.Expand(**o),
-    "identity": lambda arrays, o: layers.Identity(),
-    "reshape": lambda arrays, o: layers.Reshape(**o),
-    "transpose": lambda arrays, o: layers.Transpose(**o),
-    "slice": lambda arrays, o: layers.Slice(**o),
-    "take": lambda arrays, o: layers.Take(**o),
-    "pad": lambda arrays, o: layers.Pad(**o),
-    "reduce": lambda arrays, o: layers.Reduce(**o),
-    "resize": lambda arrays, o: layers.Resize(**o),
+ELSEWHERE = ("batch_norm2d_ghost", "batch_norm2d_inference", "into_batch", "out_of_batch")
+LAYERS = {
+    case.name: case.made
+    for case in CASES
+    if case.takes_one and not case.positive and case.name not in ELSEWHERE
 }
-TOGETHER = {
-    "add": st.Add, "subtract": layers.Subtract, "multiply": layers.Multiply, "divide": layers.Divide, "power": layers.Power,
-    "mean": layers.Mean, "maximum": layers.Maximum, "minimum": layers.Minimum, "matmul": layers.MatMul,
-}  # fmt: skip
+TOGETHER = {case.name: case.made for case in CASES if not case.takes_one and case.name != "concat"}
 
 
 def session(path: Path) -> Any:
@@ -106,9 +90,9 @@ def test_layers_of_several_inputs(name: str, tmp_path: Path) -> None:
     else:
         other = build.add(layers.Exp(), build.input)
     positive = build.add(layers.Exp(), build.input)
-    made = build.add(TOGETHER[name](), positive, other)
+    made = build.add(TOGETHER[name]([], {}), positive, other)
     own = build.add(layers.Expand((3, 4, 4)), build.add(layers.Parameter((4, 4)), build.input))
-    build.add(TOGETHER[name](), made, own)
+    build.add(TOGETHER[name]([], {}), made, own)
     agree(build.build(), tmp_path)
 
 

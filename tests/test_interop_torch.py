@@ -23,7 +23,6 @@ from .test_interop_onnx import LAYERS, TOGETHER
 
 L = st.layers
 pytestmark = pytest.mark.torch
-NO_COUNTERPART = ("max_pool_indices2d",)
 
 
 def shaken(graph: st.Graph, seed: int = 0) -> st.Model:
@@ -163,7 +162,7 @@ def test_layers_of_several_inputs(name: str) -> None:
         build.add(L.Sigmoid() if name != "matmul" else L.Transpose((0, 2, 1)), build.input),
     )
     own = build.add(L.Expand((3, 4, 4)), build.add(L.Parameter((4, 4)), build.input))
-    build.add(st.Add(), build.add(TOGETHER[name](), one, other), own)
+    build.add(st.Add(), build.add(TOGETHER[name]([], {}), one, other), own)
     both_ways(build.build(), back=False)
 
 

@@ -35,67 +35,9 @@ from .test_training import RECIPE, dataset, network
 from .test_training_rules import OPTIMIZER_SPECS
 
 ISAS = schema.instruction_sets()
-LAYERS = {
-    "conv2d": lambda arrays, o: st.Conv2d(
-        arrays[1].shape[0], arrays[1].shape[2:], bias=arrays[2] is not None, **o
-    ),
-    "conv_transpose2d": lambda arrays, o: st.ConvTranspose2d(
-        arrays[1].shape[1] * o["groups"], arrays[1].shape[2:], bias=arrays[2] is not None, **o
-    ),
-    "max_pool2d": lambda arrays, o: st.MaxPool2d(**o),
-    "avg_pool2d": lambda arrays, o: st.AvgPool2d(**o),
-    "global_avg_pool2d": lambda arrays, o: st.GlobalAvgPool2d(),
-    "local_response_norm": lambda arrays, o: st.LocalResponseNorm(**o),
-    "relu": lambda arrays, o: st.ReLU(),
-    "leaky_relu": lambda arrays, o: st.LeakyReLU(**o),
-    "sigmoid": lambda arrays, o: st.Sigmoid(),
-    "tanh": lambda arrays, o: st.Tanh(),
-    "softmax": lambda arrays, o: st.Softmax(),
-    "elu": lambda arrays, o: st.layers.ELU(**o),
-    "selu": lambda arrays, o: st.layers.SELU(**o),
-    "hard_sigmoid": lambda arrays, o: st.layers.HardSigmoid(**o),
-    "hard_swish": lambda arrays, o: st.layers.HardSwish(),
-    "softplus": lambda arrays, o: st.layers.Softplus(),
-    "softsign": lambda arrays, o: st.layers.Softsign(),
-    "gelu": lambda arrays, o: st.layers.GELU(**o),
-    "mish": lambda arrays, o: st.layers.Mish(),
-    "clip": lambda arrays, o: st.layers.Clip(**o),
-    "abs": lambda arrays, o: st.layers.Abs(),
-    "negate": lambda arrays, o: st.layers.Negate(),
-    "exp": lambda arrays, o: st.layers.Exp(),
-}
-
+LAYERS = {case.name: case.made for case in CASES if "images" in case.on}
 # Layers of tensors: any number of inputs of any rank; the arrays after those are parameters.
-TENSOR_LAYERS = {
-    "lp_pool2d": lambda arrays, o: st.layers.LpPool2d(**o),
-    "instance_norm2d": lambda arrays, o: st.layers.InstanceNorm2d(**o),
-    "prelu": lambda arrays, o: st.layers.PReLU(arrays[1].shape),
-    "log_softmax": lambda arrays, o: st.layers.LogSoftmax(),
-    "softmax": lambda arrays, o: st.Softmax(),
-    "expand": lambda arrays, o: st.layers.Expand(**o),
-    "identity": lambda arrays, o: st.layers.Identity(),
-    "log": lambda arrays, o: st.layers.Log(),
-    "sqrt": lambda arrays, o: st.layers.Sqrt(),
-    "add": lambda arrays, o: st.Add(),
-    "concat": lambda arrays, o: st.Concat(),
-    "subtract": lambda arrays, o: st.layers.Subtract(),
-    "multiply": lambda arrays, o: st.layers.Multiply(),
-    "divide": lambda arrays, o: st.layers.Divide(),
-    "power": lambda arrays, o: st.layers.Power(),
-    "mean": lambda arrays, o: st.layers.Mean(),
-    "maximum": lambda arrays, o: st.layers.Maximum(),
-    "minimum": lambda arrays, o: st.layers.Minimum(),
-    "matmul": lambda arrays, o: st.layers.MatMul(),
-    "reshape": lambda arrays, o: st.layers.Reshape(**o),
-    "transpose": lambda arrays, o: st.layers.Transpose(**o),
-    "slice": lambda arrays, o: st.layers.Slice(**o),
-    "take": lambda arrays, o: st.layers.Take(**o),
-    "pad": lambda arrays, o: st.layers.Pad(**o),
-    "reduce": lambda arrays, o: st.layers.Reduce(**o),
-    "resize": lambda arrays, o: st.layers.Resize(**o),
-}
-POSITIVE = {"log", "sqrt", "divide", "power"}
-WITH_PARAMETERS = {"instance_norm2d", "prelu"}
+TENSOR_LAYERS = {case.name: case.made for case in CASES if "tensors" in case.on}
 
 
 class Nothing:
@@ -192,9 +134,9 @@ def test_layers_of_tensors_agree_with_the_oracle(case: Any, name: str, isa: Any,
     isa(name, data.draw(hyp.integers(1, 3)))
     try:
         arrays, options = case.draw(data.draw)
-        inputs = arrays[:1] if case.name in WITH_PARAMETERS else arrays
+        inputs = arrays[:1] if case.takes_one else arrays
         build = st.GraphBuilder(input_shape=(3,))
-        after = [st.layers.Softplus()] if case.name in POSITIVE else []
+        after = [st.layers.Softplus()] if case.positive else []
         given = [
             build.chain([st.Linear(array[0].size), st.layers.Reshape(array.shape[1:]), *after], build.input)
             for array in inputs

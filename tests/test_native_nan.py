@@ -14,7 +14,7 @@ import striate as st
 from striate.plan import describe_plan
 
 from .cases import CASES, UNDRAWABLE
-from .test_native import ISAS, LAYERS, TENSOR_LAYERS, WITH_PARAMETERS, engines, isa
+from .test_native import ISAS, LAYERS, TENSOR_LAYERS, engines, isa
 
 __all__ = ["isa"]  # a fixture
 STRANGE = np.array([np.nan, -np.nan, np.inf, -np.inf, -0.0, 0.0], np.float32)
@@ -49,7 +49,7 @@ def test_strange_numbers_go_through_every_layer(case: Any, name: str, isa: Any, 
     try:
         arrays, options = case.draw(data.draw)
         layer = ALL[case.name](arrays, options)
-        inputs = arrays[:1] if case.name in LAYERS or case.name in WITH_PARAMETERS else arrays
+        inputs = arrays[:1] if case.takes_one else arrays
         sizes = [prod(array.shape[1:]) for array in inputs]
         build, at, given_ = st.GraphBuilder(input_shape=(sum(sizes),)), 0, []
         for array, size in zip(inputs, sizes, strict=True):
