@@ -354,6 +354,32 @@ def test_what_cannot_be_traced_is_named_at_once() -> None:
         interop.from_module(Deciding(), torch.zeros(1, 4))
 
 
+def test_what_a_function_is_told_and_striate_s_cannot_be_is_refused() -> None:
+    """Softplus with another beta came in as the usual one, and computed something else."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    class Called(nn.Module):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__()
+            self.args, self.kwargs = args, kwargs
+
+        def forward(self, x: Any) -> Any:
+            return F.softplus(x, *self.args, **self.kwargs)
+
+    x = torch.linspace(-30.0, 30.0, 24).reshape(2, 12)
+    for module in (nn.Softplus(), Called(), Called(1), Called(1.0, threshold=20)):
+        found = interop.from_module(nn.Sequential(module), x).predict(x.numpy())
+        np.testing.assert_allclose(found, module(x).numpy(), atol=1e-5)
+    for module, said in (
+        (nn.Softplus(2.0), "beta=2.0"), (nn.Softplus(threshold=5.0), "threshold=5.0"), (Called(2.0), "beta=2.0"),
+        (Called(1.0, 5), "threshold=5"), (Called(beta=3), "beta=3"),
+    ):  # fmt: skip
+        with pytest.raises(st.ModelFileError, match=said):
+            interop.from_module(nn.Sequential(module), x)
+
+
 @pytest.mark.parametrize("name", ["class", "lambda", "None", "1x1", "a-b", "слой"])
 def test_parts_may_have_names_that_python_could_not_write(name: str) -> None:
     """A ModuleDict takes any key, keywords too; the network comes in, and takes the module's own weights (10: 4.10, 4.11)."""

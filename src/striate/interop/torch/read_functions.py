@@ -14,7 +14,17 @@ from ...code.counterparts import COUNTERPARTS, Counterpart
 from ...shapes import times
 from ..network import ANY_BATCH, CannotError, Known, Made, MixesImagesError, Network
 from .framework import F, found, torch
-from .read_modules import adaptive, avg_pool, flat, interpolate, max_pool, silu, softmax_axis, zero_pad
+from .read_modules import (
+    adaptive,
+    avg_pool,
+    flat,
+    interpolate,
+    max_pool,
+    settings,
+    silu,
+    softmax_axis,
+    zero_pad,
+)
 
 Call = Any  # what a step was called with: positions, or names
 Function = Callable[[Network, Call, Call, str], Any]
@@ -33,13 +43,19 @@ def _several(args: Call, kwargs: Call, *names: str) -> Any:
     return args[1] if isinstance(args[1], (tuple, list)) else args[1:]
 
 
-def _curve(make: Callable[..., L.Layer], options: tuple[str, ...] = ()) -> Function:
-    """A function of one tensor, and of the layer's hyperparameters behind it."""
+def _curve(
+    make: Callable[..., L.Layer], options: tuple[str, ...] = (), fixed: Mapping[str, Any] | None = None
+) -> Function:
+    """A function of one tensor, of the layer's hyperparameters behind it, and of what must have its usual value."""
+    fixed = fixed or {}
+    names = (*options, *fixed)
 
     def rule(network: Network, args: Call, kwargs: Call, name: str) -> Made:
-        told = {option: _told(args, kwargs, i, option) for i, option in enumerate(options, 1)}
-        layer = make(**{option: value for option, value in told.items() if value is not None})
-        return network.add(layer, args[0], name=name)
+        told = dict(zip(names, args[1:], strict=False)) | {k: v for k, v in kwargs.items() if k in names}
+        for key, usual in fixed.items():
+            if (value := told.pop(key, usual)) != usual:
+                raise CannotError(f"{key}={value}")
+        return network.add(make(**told), args[0], name=name)
 
     return rule
 
@@ -312,7 +328,7 @@ def _interpolated(network: Network, args: Call, kwargs: Call, name: str) -> Made
 
 def _counterpart(kind: str, row: Counterpart) -> Function:
     made: type[L.Layer] = getattr(L, kind)
-    return _curve(made, row.options) if made.arity == 1 else _together(made())
+    return _curve(made, row.options, settings(row)) if made.arity == 1 else _together(made())
 
 
 FUNCTIONS: Mapping[Any, Function] = {
