@@ -15,6 +15,8 @@ from striate.graph import Graph
 from striate.layers import LAYERS, layer_from_dict
 from striate.parameters import RULES
 
+from .layers import REQUIRED
+
 CIFAR = (3, 32, 32)
 LECTURE = "[(CONV-RELU)*N-POOL?]*M-(FC-RELU)*K,SOFTMAX"
 
@@ -75,37 +77,18 @@ def test_shapes_that_do_not_go_together(layers, message) -> None:
 
 @pytest.mark.parametrize("kind", LAYERS)
 def test_every_layer_survives_its_dictionary(kind: str) -> None:
-    required = {
-        "Conv2d": (6, (3, 5)),
-        "ConvTranspose2d": (6, 4),
-        "MaxPool2d": (2,),
-        "AvgPool2d": ((2, 3),),
-        "Linear": (10,),
-        "LpPool2d": (2,),
-        "MaxPoolIndices2d": (2,),
-        "Parameter": ((3, 1),),
-        "Expand": ((3, 4),),
-        "Cast": ("int64",),
-        "Reshape": ((3, 4),),
-        "Transpose": ((1, 0),),
-        "Slice": (0, 1),
-        "Take": (0, (1, 1)),
-        "Pad": (((0, 1), (2, 0)),),
-        "Reduce": ("mean", (1, 2)),
-        "ArgMax": (0,),
-        "OutOfBatch": (3,),
-        "Resize": (
-            (3, 8, 8),
-            "linear",
-            "half_pixel",
-            "floor",
-            -0.5,
-            False,
-            True,
-            (1.0, 2.0, 2.0),
-            ((0.0, 1.0),) * 3,
-        ),
-    }
+    every = (
+        (3, 8, 8),
+        "linear",
+        "half_pixel",
+        "floor",
+        -0.5,
+        False,
+        True,
+        (1.0, 2.0, 2.0),
+        ((0.0, 1.0),) * 3,
+    )
+    required = REQUIRED | {"Resize": every}
     layer = getattr(st.layers, kind)(*required.get(kind, ()))
     assert layer_from_dict(json.loads(json.dumps(layer.to_dict()))) == layer
 
