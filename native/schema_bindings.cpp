@@ -74,10 +74,8 @@ void bind_schema(nb::module_& m) {
   m.attr("RUN") = RUN;
   m.attr("FILTERS_A_TILE") = FILTERS_A_TILE;
   m.attr("WIDEST_FED") = WIDEST_FED;
-  nb::enum_<Function>(m, "Function", nb::is_arithmetic()).value("ELU", ELU).value("HARD_SIGMOID", HARD_SIGMOID)
-      .value("HARD_SWISH", HARD_SWISH).value("SOFTPLUS", SOFTPLUS).value("SOFTSIGN", SOFTSIGN).value("GELU", GELU)
-      .value("GELU_TANH", GELU_TANH).value("MISH", MISH).value("CLIP", CLIP).value("ABSOLUTE", ABSOLUTE).value("NEGATE", NEGATE)
-      .value("EXPONENTIAL", EXPONENTIAL).value("LOGARITHM", LOGARITHM).value("SQUARE_ROOT", SQUARE_ROOT);
+  nb::enum_<Function> functions(m, "Function", nb::is_arithmetic());
+  for (int64_t i = 0; i < FUNCTIONS; ++i) functions.value(FUNCTION_NAMES[i], static_cast<Function>(i));
   nb::enum_<Pairing>(m, "Pairing", nb::is_arithmetic()).value("PRODUCT", PRODUCT).value("QUOTIENT", QUOTIENT)
       .value("POWER", POWER).value("LARGER", LARGER).value("SMALLER", SMALLER).value("TOTAL", TOTAL);
   nb::enum_<Reduction>(m, "Reduction", nb::is_arithmetic()).value("SUM", SUM).value("MEAN", MEAN).value("MOST", MOST)

@@ -72,23 +72,11 @@ struct Which {
 };
 
 // Calls `with` with the curve as a compile-time constant.
-template <class F>
+template <int64_t CURVE_OF = 0, class F>
 static inline void for_curve(int64_t curve, F with) {
-  switch (curve) {
-    case ELU: return with(Which<ELU>{});
-    case HARD_SIGMOID: return with(Which<HARD_SIGMOID>{});
-    case HARD_SWISH: return with(Which<HARD_SWISH>{});
-    case SOFTPLUS: return with(Which<SOFTPLUS>{});
-    case SOFTSIGN: return with(Which<SOFTSIGN>{});
-    case GELU: return with(Which<GELU>{});
-    case GELU_TANH: return with(Which<GELU_TANH>{});
-    case MISH: return with(Which<MISH>{});
-    case CLIP: return with(Which<CLIP>{});
-    case ABSOLUTE: return with(Which<ABSOLUTE>{});
-    case NEGATE: return with(Which<NEGATE>{});
-    case EXPONENTIAL: return with(Which<EXPONENTIAL>{});
-    case LOGARITHM: return with(Which<LOGARITHM>{});
-    case SQUARE_ROOT: return with(Which<SQUARE_ROOT>{});
+  if constexpr (CURVE_OF < FUNCTIONS) {
+    if (curve == CURVE_OF) return with(Which<CURVE_OF>{});
+    for_curve<CURVE_OF + 1>(curve, with);
   }
 }
 

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any
 
 from .extension import schema
 
-_F = schema.Function
-CURVES = {
-    "ELU": _F.ELU, "SELU": _F.ELU, "HardSigmoid": _F.HARD_SIGMOID, "HardSwish": _F.HARD_SWISH, "Softplus": _F.SOFTPLUS,
-    "Softsign": _F.SOFTSIGN, "GELU": _F.GELU, "Mish": _F.MISH, "Clip": _F.CLIP, "Abs": _F.ABSOLUTE, "Negate": _F.NEGATE,
-    "Exp": _F.EXPONENTIAL, "Log": _F.LOGARITHM, "Sqrt": _F.SQUARE_ROOT,
-}  # fmt: skip
+Options = Mapping[str, Any]
 
 
-def curve(kind: str, options: Mapping[str, Any]) -> tuple[int, float, float]:
+def _plain(name: str) -> Callable[[Options], tuple[str, float, float]]:
+    return lambda _: (name, 0.0, 0.0)
+
+
+# The functions' names are those of native/schema.h.
+CURVES: Mapping[str, Callable[[Options], tuple[str, float, float]]] = {
+    "ELU": lambda o: ("ELU", o["alpha"], 1.0),
+    "SELU": lambda o: ("ELU", o["alpha"], o["gamma"]),
+    "HardSigmoid": lambda o: ("HARD_SIGMOID", o["alpha"], o["beta"]),
+    "HardSwish": _plain("HARD_SWISH"),
+    "Softplus": _plain("SOFTPLUS"),
+    "Softsign": _plain("SOFTSIGN"),
+    "GELU": lambda o: ("GELU_TANH" if o["approximate"] == "tanh" else "GELU", 0.0, 0.0),
+    "Mish": _plain("MISH"),
+    "Clip": lambda o: (
+        "CLIP",
+        -inf if o["low"] is None else o["low"],
+        inf if o["high"] is None else o["high"],
+    ),
+    "Abs": _plain("ABSOLUTE"),
+    "Negate": _plain("NEGATE"),
+    "Exp": _plain("EXPONENTIAL"),
+    "Log": _plain("LOGARITHM"),
+    "Sqrt": _plain("SQUARE_ROOT"),
+}
+
+
+def curve(kind: str, options: Options) -> tuple[int, float, float]:
     """The function's number and constants for a layer.
 
     >>> curve("Clip", {"low": None, "high": 6.0})[1:]
     (-inf, 6.0)
     """
-    function = CURVES[kind]
-    if kind in ("ELU", "SELU"):
-        return int(function), float(options["alpha"]), float(options.get("gamma", 1.0))
-    if kind == "HardSigmoid":
-        return int(function), float(options["alpha"]), float(options["beta"])
-    if kind == "Clip":
-        low, high = options["low"], options["high"]
-        return int(function), -inf if low is None else float(low), inf if high is None else float(high)
-    if kind == "GELU" and options["approximate"] == "tanh":
-        function = _F.GELU_TANH
-    return int(function), 0.0, 0.0
+    name, a, b = CURVES[kind](options)
+    return int(schema.Function[name]), float(a), float(b)
