@@ -184,7 +184,15 @@ def _batch_norm(node: Node) -> Step:
 
 
 def _activation(word: str) -> Callable[[Node], Step]:
-    return lambda node: Step(f'layers.Activation("{word}")')
+    """By its name alone, which says the usual hyperparameters."""
+
+    def rule(node: Node) -> Step:
+        told = [name for name in node.layer.to_dict() if name != "kind"]
+        if told:
+            raise OptionError(f"{' and '.join(told)} other than usual")
+        return Step(f'layers.Activation("{word}")')
+
+    return rule
 
 
 def _plain(text: str) -> Callable[[Node], Step]:
@@ -224,13 +232,6 @@ def _prelu(node: Node) -> Step:
     if len(node.input_shapes[0]) != 3 or layer.weight_shape != (channels, 1, 1):
         raise OptionError(f"slopes of shape {layer.weight_shape}")
     return Step("layers.PReLU(shared_axes=[1, 2])", note="its slopes have the channels last")
-
-
-def _selu(node: Node) -> Step:
-    layer: Any = node.layer
-    if layer != type(layer)():
-        raise OptionError("alpha and gamma other than usual")
-    return Step('layers.Activation("selu")')
 
 
 def _pad(node: Node) -> Step:
@@ -307,7 +308,7 @@ _RULES: Mapping[str, Callable[[Node], Step]] = {
     "LeakyReLU": lambda node: Step(f"layers.LeakyReLU({shown(node.layer.negative_slope)})"),  # type: ignore[attr-defined]
     "Dropout": lambda node: Step(f"layers.Dropout({shown(node.layer.p)})"),  # type: ignore[attr-defined]
     "ELU": lambda node: Step(f"layers.ELU({shown(node.layer.alpha)})"),  # type: ignore[attr-defined]
-    "GELU": _gelu, "SELU": _selu, "PReLU": _prelu, "HardSigmoid": _hard_sigmoid, "Clip": _clip, "Concat": _concat, "Expand": _expand,
+    "GELU": _gelu, "PReLU": _prelu, "HardSigmoid": _hard_sigmoid, "Clip": _clip, "Concat": _concat, "Expand": _expand,
     "ConvTranspose2d": _transposed, "Pad": _pad, "Slice": _slice, "Resize": _resize, "Reduce": _reduce,
     "Divide": _call("{0} / {1}"), "Power": _call("{0} ** {1}"), "Identity": _plain("Identity()"),
 }  # fmt: skip
