@@ -22,11 +22,11 @@ enum class Kind : int64_t {
 // Functions of one number (lanes/curves.h); their constants are Curve's a and b.
 enum Function : int64_t {
   ELU, HARD_SIGMOID, HARD_SWISH, SOFTPLUS, SOFTSIGN, GELU, GELU_TANH, MISH, CLIP, ABSOLUTE, NEGATE, EXPONENTIAL, LOGARITHM,
-  SQUARE_ROOT, FUNCTIONS
+  SQUARE_ROOT, CELU, FUNCTIONS
 };
 constexpr const char* FUNCTION_NAMES[] = {
   "ELU", "HARD_SIGMOID", "HARD_SWISH", "SOFTPLUS", "SOFTSIGN", "GELU", "GELU_TANH", "MISH", "CLIP", "ABSOLUTE", "NEGATE",
-  "EXPONENTIAL", "LOGARITHM", "SQUARE_ROOT",
+  "EXPONENTIAL", "LOGARITHM", "SQUARE_ROOT", "CELU",
 };
 static_assert(sizeof(FUNCTION_NAMES) / sizeof(*FUNCTION_NAMES) == FUNCTIONS);
 enum Pairing : int64_t { PRODUCT, QUOTIENT, POWER, LARGER, SMALLER, TOTAL, PAIRINGS };

@@ -570,6 +570,7 @@ CASES = (
     Case("instance_norm2d", "InstanceNorm2d", _instance_norm2d, lambda t, o: _functional("instance_norm", weight=t[1], bias=t[2], eps=o["epsilon"])(t[:1], {}), on=TENSORS),
     Case("prelu", "PReLU", _prelu, lambda t, o: t[0].clamp(min=0) + t[1] * t[0].clamp(max=0), layer=lambda arrays, o: layers.PReLU(arrays[1].shape), on=TENSORS),
     Case("elu", "ELU", _with(**_SLOPES), _functional("elu")),
+    Case("celu", "CELU", _with(alpha=st.sampled_from([0.5, 1.0, 2.0])), _functional("celu")),  # PyTorch's 1/alpha is float32
     Case("selu", "SELU", _with(**_SLOPES, gamma=st.sampled_from([0.5, 1.05])), lambda t, o: o["gamma"] * _functional("elu")(t, {"alpha": o["alpha"]})),
     Case("hard_sigmoid", "HardSigmoid", _with(alpha=st.sampled_from([1 / 6, 0.4142]), beta=st.just(0.5)), lambda t, o: (t[0] * o["alpha"] + o["beta"]).clamp(0, 1)),
     Case("hard_swish", "HardSwish", _with(), _functional("hardswish")),

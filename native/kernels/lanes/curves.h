@@ -31,6 +31,7 @@ static inline float curve_value(float x, float a, float b) {
   if constexpr (CURVE_OF == NEGATE) return -x;
   if constexpr (CURVE_OF == EXPONENTIAL) return expf(x);
   if constexpr (CURVE_OF == LOGARITHM) return logf(x);
+  if constexpr (CURVE_OF == CELU) return x > 0.0f ? x : a * expm1f(x / a);
   return sqrtf(x);
 }
 
@@ -63,6 +64,7 @@ static inline float curve_slope(float x, float a, float b) {
   if constexpr (CURVE_OF == NEGATE) return -1.0f;
   if constexpr (CURVE_OF == EXPONENTIAL) return expf(x);
   if constexpr (CURVE_OF == LOGARITHM) return 1.0f / x;
+  if constexpr (CURVE_OF == CELU) return x > 0.0f ? 1.0f : expf(x / a);
   return 0.5f / sqrtf(x);
 }
 

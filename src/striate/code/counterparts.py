@@ -40,6 +40,7 @@ COUNTERPARTS: Mapping[str, Counterpart] = {
     "Softmax": Counterpart(activation=("softmax",)),
     "LogSoftmax": Counterpart(activation=("log_softmax",)),
     "ELU": Counterpart("ELU", ("alpha",), calls=("F.elu",), onnx=("Elu",), attributes={"alpha": ("alpha", 1.0)}, activation=("elu",)),
+    "CELU": Counterpart("CELU", ("alpha",), calls=("F.celu", "torch.celu"), onnx=("Celu",), attributes={"alpha": ("alpha", 1.0)}, activation=("celu",)),
     "SELU": Counterpart("SELU", calls=("F.selu",), onnx=("Selu",), attributes={"alpha": ("alpha", 1.6732632), "gamma": ("gamma", 1.0507010)}, activation=("selu",)),
     "GELU": Counterpart("GELU", ("approximate",), calls=("F.gelu",), onnx=("Gelu",), attributes={"approximate": ("approximate", "none")}, activation=("gelu",)),
     "Mish": Counterpart("Mish", calls=("F.mish",), onnx=("Mish",), activation=("mish",)),

@@ -19,7 +19,7 @@ _FILES = {
     "pooling": ("MaxPool2d", "AvgPool2d", "GlobalAvgPool2d", "LpPool2d", "MaxPoolIndices2d"),
     "pointwise": ("Linear", "Flatten", "ReLU", "LeakyReLU", "Sigmoid", "Tanh", "Softmax", "Dropout", "Add", "Concat"),
     "normalization": ("BatchNorm2d", "LocalResponseNorm", "InstanceNorm2d"),
-    "activations": ("ELU", "GELU", "SELU", "Clip", "HardSigmoid", "HardSwish", "LogSoftmax", "Mish", "PReLU", "Softplus", "Softsign"),
+    "activations": ("CELU", "ELU", "GELU", "SELU", "Clip", "HardSigmoid", "HardSwish", "LogSoftmax", "Mish", "PReLU", "Softplus", "Softsign"),
     "arithmetic": ("Abs", "Cast", "Divide", "Exp", "Expand", "Identity", "Log", "MatMul", "Maximum", "Mean", "Minimum", "Multiply", "Negate", "Parameter", "Power", "Sqrt", "Subtract"),
     "tensor": ("ArgMax", "IntoBatch", "OutOfBatch", "Pad", "Reduce", "Reshape", "Resize", "Slice", "Take", "Transpose"),
 }  # fmt: skip

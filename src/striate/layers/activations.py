@@ -55,6 +55,19 @@ class ELU(Layer):
 
 
 @dataclass(frozen=True)
+class CELU(Layer):
+    """x where x > 0, alpha·(e^{x/alpha} − 1) elsewhere: an ELU whose slope has no step at 0 (Barron 2017)."""
+
+    alpha: float = 1.0
+
+    short: ClassVar[str] = "celu"
+
+    def __post_init__(self) -> None:
+        if need_number(self.alpha, "alpha", -inf) == 0:
+            raise OptionError("alpha must not be 0.")
+
+
+@dataclass(frozen=True)
 class SELU(Layer):
     """gamma·x where x > 0, gamma·alpha·(eˣ − 1) elsewhere; the defaults are Klambauer et al.'s (2017)."""
 

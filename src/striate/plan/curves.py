@@ -18,6 +18,7 @@ def _plain(name: str) -> Callable[[Options], tuple[str, float, float]]:
 # The functions' names are those of native/schema.h.
 CURVES: Mapping[str, Callable[[Options], tuple[str, float, float]]] = {
     "ELU": lambda o: ("ELU", o["alpha"], 1.0),
+    "CELU": lambda o: ("CELU", o["alpha"], 0.0),
     "SELU": lambda o: ("ELU", o["alpha"], o["gamma"]),
     "HardSigmoid": lambda o: ("HARD_SIGMOID", o["alpha"], o["beta"]),
     "HardSwish": _plain("HARD_SWISH"),

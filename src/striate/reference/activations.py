@@ -47,6 +47,12 @@ def elu(x: Array, *, alpha: float = 1.0) -> tuple[Array, Array]:
     return np.where(x > 0, x, below), np.where(x > 0, x.dtype.type(1), below + x.dtype.type(alpha))
 
 
+def celu(x: Array, *, alpha: float = 1.0) -> tuple[Array, Array]:
+    """X where x > 0, alpha·(e^{x/alpha} − 1) elsewhere. The cache is the slope."""
+    raised = np.expm1(np.minimum(x, 0) / x.dtype.type(alpha))
+    return np.where(x > 0, x, x.dtype.type(alpha) * raised), np.where(x > 0, x.dtype.type(1), raised + 1)
+
+
 def selu(x: Array, *, alpha: float, gamma: float) -> tuple[Array, Array]:
     """gamma·elu(x, alpha). The cache is the slope."""
     y, slope = elu(x, alpha=alpha)
@@ -122,7 +128,8 @@ def log_softmax_backward(dy: Array, cache: Array) -> Array:
 
 
 RULES = {
-    "PReLU": rule(prelu, prelu_backward, "weight"), "ELU": rule(elu, slope_backward), "SELU": rule(selu, slope_backward),
+    "PReLU": rule(prelu, prelu_backward, "weight"), "ELU": rule(elu, slope_backward), "CELU": rule(celu, slope_backward),
+    "SELU": rule(selu, slope_backward),
     "HardSigmoid": rule(hard_sigmoid, slope_backward), "HardSwish": rule(hard_swish, slope_backward),
     "Softplus": rule(softplus, slope_backward), "Softsign": rule(softsign, slope_backward), "GELU": rule(gelu, slope_backward),
     "Mish": rule(mish, slope_backward), "Clip": rule(clip, slope_backward),
