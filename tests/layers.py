@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,13 @@ def _torch_back(graph: st.Graph) -> None:
     namespace: dict[str, Any] = {}
     exec(graph.to_code("torch"), namespace)
     module = namespace["Net"]().eval()
-    st.interop.torch.from_module(module, torch.zeros(2, *graph.input_shape))
+    x = torch.linspace(-2.0, 2.0, 2 * prod(graph.input_shape)).reshape(2, *graph.input_shape)
+    again = st.interop.torch.from_module(module, x)
+    with torch.no_grad():
+        expected = module(x).numpy()
+    np.testing.assert_allclose(again.predict(x.numpy()), expected, atol=1e-5)
+    if not graph.parameter_count:
+        np.testing.assert_allclose(st.Model(graph).predict(x.numpy()), expected, atol=1e-5)
 
 
 def _keras_back(graph: st.Graph) -> None:
