@@ -26,6 +26,7 @@ def test_a_document_s_python_runs(
     name: str, engine: str, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("striate.plan.choose.default_engine", lambda: engine)
+    monkeypatch.setattr("striate.plan.choose._say_that_it_is_missing", lambda: None)
     monkeypatch.setattr(registry, "_registered", {})  # a process of its own has none
     given = {"__name__": "__main__"}
     with warnings.catch_warnings():

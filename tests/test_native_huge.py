@@ -15,7 +15,7 @@ from striate import memory
 from striate.plan import ReferenceEngine, describe_plan, lower, work_memory
 from striate.plan.images import winners_fit
 from striate.plan.native import NativeEngine
-from striate.plan.rows import Rows
+from striate.plan.rows import Purpose, Rows
 from striate.shapes import WindowAxis
 
 from .test_native import ISAS, Nothing, engines, isa
@@ -154,7 +154,7 @@ def test_the_work_memory_of_any_number_of_images_is_counted_or_refused() -> None
 def test_tables_hold_nothing_that_they_would_cut_off() -> None:
     """(10: 2.5)"""
     graph = st.Sequential([st.ReLU()], input_shape=(3,))
-    rows = Rows(lower(graph), 1, training=False)
+    rows = Rows(lower(graph), Purpose((1,)))
     assert rows.keep(np.array([-(2**31), 2**31 - 1])) == 0
     rows.op = lower(graph).ops[0]
     for value in (2**31, -(2**31) - 1, 2**40):
