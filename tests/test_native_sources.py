@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -39,7 +40,7 @@ def parsed(header: Path, *folders: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("path", HEADERS, ids=lambda path: str(path.relative_to(NATIVE)))
 def test_a_header_parses_alone(path: Path) -> None:
     folders = []
-    if "nb::" in path.read_text(encoding="utf-8"):  # what the bindings are made of
+    if re.search(r"\bnb::|nanobind", path.read_text(encoding="utf-8")):  # what the bindings are made of
         found = find_spec("nanobind")
         python = sysconfig.get_path("include")
         if not found or not found.origin or not (Path(python) / "Python.h").exists():
