@@ -8,8 +8,7 @@ Leaves out: arithmetic of its own; where it must explain (divergence), the refer
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from time import perf_counter
@@ -28,7 +27,7 @@ from .engine import Given, Loss, Pass, ReferenceEngine, StepResult, Update, trai
 from .extension import schema
 from .lanes import to_lanes
 from .program import Program
-from .rewrite import Folding, fold_batch_norm
+from .rewrite import fold_batch_norm
 from .rows import Purpose
 from .threads import SLOTS, thread_limit, threads_for
 
@@ -135,15 +134,12 @@ class NativeEngine:
         self.threads = thread_limit()
         self._forced = tuple((forced or {}).items())
         self._plans: dict[Purpose, Any] = {}
-        self._foldings: dict[tuple[int, ...], Folding | None] = {}
         # Work memory that no call is using: of predictions, of training steps. A call takes one out and puts it back, so
         # that calls of several Python threads never share any.
         self._workspaces: dict[bool, list[Array]] = {False: [], True: []}
         # threads and their workspace's bytes, by plan, images, limit, and whether in halves
         self._needed: dict[tuple[Any, int, int, bool], tuple[int, int]] = {}
-        # what predictions make of the parameters, and of which version
-        self._prepared: dict[tuple[int, ...], tuple[int, Parameters, Array]] = {}
-        self._places = places(program)
+        self._predictions: dict[tuple[int, ...], _Prediction] = {}
 
     def predict(self, x: Given) -> Any:
         """The network's output for a batch, in inference mode; a tuple where it has several."""
@@ -200,8 +196,11 @@ class NativeEngine:
             training |= update_of(update)
         limit = self.threads if seconds is None else 1
         with self.parameters.edit() as own:
-            with self._memory(plan, count, limit) as (workspace, threads):
+            workspace, threads = self._take(plan, count, limit)
+            try:
                 value: float = plan.step(given, own.flat, own.state, scores[0], workspace, threads, training)
+            finally:
+                self._workspaces[True].append(workspace)
             if not np.isfinite(value):
                 self.explain_divergence(x, value, step, outputs)
             if update is not None and not computed:
@@ -222,50 +221,25 @@ class NativeEngine:
         plan.update(own.flat, gradients, threads, update_of(update))
 
     def _infer(self, x: Given | Feed, targets: tuple[int, ...]) -> tuple[Array, ...]:
-        plan = self._plan(Purpose(targets))
-        count, given = rows_of(self.program, x, plan)
-        for number in targets:
-            size = prod(self.program.buffers[number].shape)
-            if count * size > _FLOATS_UNASKED:
-                need_memory(4 * count * size, f"the output of {count} images")
-        rows = empty_rows(self.program, targets, count)
+        ready = self._predictions.get(targets)
+        if ready is None:
+            ready = self._predictions[targets] = _Prediction(self, targets)
+        count, given = ready.read(x)
+        rows = ready.empty(count)
         with self.parameters.turns.reading:
-            parameters, packed = self._prepared_for(targets, plan)
-            parts: list[tuple[Any, list[Array]]] = [(given, rows)]
+            if ready.version != self.parameters.version:
+                ready.prepare()
+            parts: Sequence[tuple[Any, list[Array]]] = ((given, rows),) if count else ()
             if count > _IMAGES_A_CALL and isinstance(given, list):
                 cuts = [slice(at, at + _IMAGES_A_CALL) for at in range(0, count, _IMAGES_A_CALL)]
                 parts = [([one[cut] for one in given], [one[cut] for one in rows]) for cut in cuts]
-            for some, into in parts if count else ():
-                with self._memory(plan, len(into[0]), self.threads) as (workspace, threads):
-                    plan.predict(some, parameters.flat, parameters.state, packed, into, workspace, threads)
-        found = as_buffers(self.program, targets, rows)
-        if self._places.isdisjoint(targets):
-            return found
-        return tuple(
-            one.astype(np.int64) if number in self._places else one
-            for number, one in zip(targets, found, strict=True)
-        )
-
-    def _prepared_for(self, targets: tuple[int, ...], plan: Any) -> tuple[Parameters, Array]:
-        """The parameters, norms folded, and what the plan's ops keep of them packed: made once for a version of them."""
-        version = self.parameters.version
-        held = self._prepared.get(targets)
-        if held is None or held[0] != version:
-            folding = self._folding(targets)
-            parameters = self.parameters if folding is None else folding.parameters(self.parameters)
-            packed = np.empty(plan.prepared_bytes, np.uint8)
-            plan.prepare(parameters.flat, packed, self.threads)
-            held = self._prepared[targets] = (version, parameters, packed)
-        return held[1], held[2]
-
-    def _folding(self, targets: tuple[int, ...]) -> Folding | None:
-        if targets not in self._foldings:
-            self._foldings[targets] = fold_batch_norm(self.program, targets)
-        return self._foldings[targets]
+            for some, into in parts:
+                ready.run(some, into)
+        return ready.shaped(count, rows)
 
     def _plan(self, purpose: Purpose) -> Any:
         if purpose not in self._plans:
-            folding = None if purpose.backward else self._folding(purpose.targets)
+            folding = None if purpose.backward else fold_batch_norm(self.program, purpose.targets)
             program = self.program if folding is None else folding.program
             self._plans[purpose] = to_lanes(program, replace(purpose, forced=self._forced)).plan(chosen_isa())
         return self._plans[purpose]
@@ -278,26 +252,78 @@ class NativeEngine:
             self._needed[case] = threads, workspace_bytes(plan, count, threads, halves=halves)
         return self._needed[case]
 
-    @contextmanager
-    def _memory(self, plan: Any, count: int, limit: int) -> Iterator[tuple[Array, int]]:
-        """Work memory that no other call is using, and the threads for it."""
+    def _take(self, plan: Any, count: int, limit: int) -> tuple[Array, int]:
+        """Work memory that no other call is using, to be put back into _workspaces, and the threads for it."""
         threads, needed = self._need(plan, count, limit)
-        idle = self._workspaces[plan.trains]
         try:
-            workspace = idle.pop()
+            workspace = self._workspaces[plan.trains].pop()
         except IndexError:
             workspace = np.zeros(0, np.uint8)
-        if workspace.size < needed:
-            workspace = allocate(needed, count)
-        try:
-            yield workspace, threads
-        finally:
-            idle.append(workspace)
+        return (workspace if workspace.size >= needed else allocate(needed, count)), threads
 
     def explain_divergence(self, x: Given | Feed, loss: float, step: int, outputs: tuple[int, ...]) -> None:
         """Raise DivergenceError for a loss that is not finite, of these outputs."""
         oracle = ReferenceEngine(self.program, self.parameters, self.seed)
         oracle.explain_divergence(x, loss, step, outputs)
+
+
+class _Prediction:
+    """What predicting some buffers takes beside the images: the plan, and the parameters, norms folded and filters packed, which
+    are made once for a version of them.
+    """
+
+    def __init__(self, engine: NativeEngine, targets: tuple[int, ...]) -> None:
+        program = engine.program
+        self._engine, self._targets = engine, targets
+        self._folding = fold_batch_norm(program, targets)
+        self.plan = engine._plan(Purpose(targets))
+        self._input = program.input_shape if len(program.inputs) == 1 else None
+        self._input_size = prod(program.input_shape)
+        self._shapes = [program.buffers[number].shape for number in targets]
+        self._sizes = [prod(shape) for shape in self._shapes]
+        self._whole = [number in places(program) for number in targets]
+        self.version = -1
+
+    def prepare(self) -> None:
+        """Fold and pack; in a turn to read the parameters."""
+        own = self._engine.parameters
+        version = own.version
+        parameters = own if self._folding is None else self._folding.parameters(own)
+        packed = np.empty(self.plan.prepared_bytes, np.uint8)
+        self.plan.prepare(parameters.flat, packed, self._engine.threads)
+        self._made = parameters.flat, parameters.state, packed  # in one piece: others may be predicting
+        self.version = version
+
+    def read(self, x: Given | Feed) -> tuple[int, Any]:
+        """How many images, and what the executor takes for them; most calls give one array that is as it should be."""
+        if type(x) is np.ndarray and x.shape[1:] == self._input:
+            return len(x), [np.ascontiguousarray(x, np.float32).reshape(len(x), self._input_size)]
+        return rows_of(self._engine.program, x, self.plan)
+
+    def empty(self, count: int) -> list[Array]:
+        """Places for the buffers of so many images.
+
+        Raises:   OptionError where the machine does not have the memory.
+        """
+        if count * max(self._sizes) > _FLOATS_UNASKED:
+            need_memory(4 * count * max(self._sizes), f"the output of {count} images")
+        return [np.empty((count, size), np.float32) for size in self._sizes]
+
+    def run(self, given: Any, rows: list[Array]) -> None:
+        """One call."""
+        engine, (flat, state, packed) = self._engine, self._made
+        workspace, threads = engine._take(self.plan, len(rows[0]), engine.threads)
+        try:
+            self.plan.predict(given, flat, state, packed, rows, workspace, threads)
+        finally:
+            engine._workspaces[False].append(workspace)
+
+    def shaped(self, count: int, rows: list[Array]) -> tuple[Array, ...]:
+        """The buffers in their shapes; places that an ArgMax found are whole numbers."""
+        found = [one.reshape(count, *shape) for one, shape in zip(rows, self._shapes, strict=True)]
+        return tuple(
+            one.astype(np.int64) if whole else one for one, whole in zip(found, self._whole, strict=True)
+        )
 
 
 class _NativePass:
