@@ -43,12 +43,61 @@ static void linear_forward(const V* x, V* y, int64_t apart, const float* w, cons
   for (; k < K; ++k) linear_rows<1, M>(x, y + k, apart, w + k * C, bias ? bias + k : nullptr, C, relu);
 }
 
+// ── forward, of few images: columns in the lanes ─────────────────────────────────────────────────
+
+// One image costs C·K/L multiply-adds so, and a micro-batch with any number of images C·K the other way.
+static bool by_columns(const Linear& o, int images) { return 2 * images <= L && o.c >= L; }
+
+constexpr int64_t ROW_PANEL = 512;  // floats of an image that stay in the first cache
+
+// sums[i] += w[i] (count of C) · x (count), of T neurons.
+template <int T>
+static void linear_dots(const float* x, const float* w, int64_t C, int64_t count, float* sums) {
+  V acc[T]{};
+  int64_t c = 0;
+  for (; c + L <= count; c += L) {
+    const V own = *reinterpret_cast<const VU*>(x + c);
+#pragma GCC unroll 8
+    for (int i = 0; i < T; ++i) acc[i] += V(*reinterpret_cast<const VU*>(w + i * C + c)) * own;
+  }
+  for (int i = 0; i < T; ++i) {
+    float total = horizontal_sum(acc[i]);
+    for (int64_t j = c; j < count; ++j) total += w[i * C + j] * x[j];
+    sums[i] += total;
+  }
+}
+
+// One image's lane of y, without the ReLU: neurons k … end.
+static void linear_image(const V* x, V* y, int lane, const float* w, const float* bias, int64_t C, int64_t k, int64_t end) {
+  alignas(64) float panel[ROW_PANEL];
+  const float* from = reinterpret_cast<const float*>(x) + lane;
+  for (int64_t c = 0; c < C; c += ROW_PANEL) {
+    const int64_t count = C - c < ROW_PANEL ? C - c : ROW_PANEL;
+    for (int64_t j = 0; j < count; ++j) panel[j] = from[(c + j) * L];
+    for (int64_t at = k; at < end; at += 8) {
+      const int64_t together = end - at < 8 ? end - at : 8;
+      float sums[8];
+      for (int64_t i = 0; i < together; ++i) sums[i] = c > 0 ? y[at + i][lane] : bias ? bias[at + i] : 0.0f;
+      if (together == 8) linear_dots<8>(panel, w + at * C + c, C, count, sums);
+      else for (int64_t i = 0; i < together; ++i) linear_dots<1>(panel, w + (at + i) * C + c, C, count, sums + i);
+      for (int64_t i = 0; i < together; ++i) y[at + i][lane] = sums[i];
+    }
+  }
+}
+
 static void forward(const At& at, const Linear& o) {
   const int64_t k = begin_of(at.share, o.k, 8), end = end_of(at.share, o.k, 8);
-  const float* parameters = at.run.call.parameters;
-  V* a = arena(at);
-  linear_forward<1>(a + o.x, a + o.y + k, 0, parameters + o.weight + k * o.c, o.bias >= 0 ? parameters + o.bias + k : nullptr,
-                    o.c, end - k, o.relu != 0);
+  const float *w = at.run.call.parameters + o.weight, *bias = o.bias >= 0 ? at.run.call.parameters + o.bias : nullptr;
+  V *x = arena(at) + o.x, *y = arena(at) + o.y;
+  if (!by_columns(o, at.images))
+    return linear_forward<1>(x, y + k, 0, w + k * o.c, bias ? bias + k : nullptr, o.c, end - k, o.relu != 0);
+  for (int64_t i = k; i < end; ++i) y[i] = V{};
+  for (int l = 0; l < at.images; ++l) linear_image(x, y, l, w, bias, o.c, k, end);
+  for (int64_t i = k; i < end; ++i) {
+    V value = y[i];
+    for (int l = at.images; l < L; ++l) value[l] = value[at.images - 1];  // finite wherever the batch is
+    y[i] = o.relu ? choose(value <= 0.0f, V{}, value) : value;
+  }
 }
 
 // ── backward ─────────────────────────────────────────────────────────────────────────────────────

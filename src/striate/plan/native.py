@@ -282,6 +282,7 @@ class _Prediction:
         self._shapes = [program.buffers[number].shape for number in targets]
         self._sizes = [prod(shape) for shape in self._shapes]
         self._whole = [number in places(program) for number in targets]
+        self._flat = not any(self._whole) and all(len(shape) == 1 for shape in self._shapes)
         self.version = -1
 
     def prepare(self) -> None:
@@ -320,6 +321,8 @@ class _Prediction:
 
     def shaped(self, count: int, rows: list[Array]) -> tuple[Array, ...]:
         """The buffers in their shapes; places that an ArgMax found are whole numbers."""
+        if self._flat:
+            return tuple(rows)
         found = [one.reshape(count, *shape) for one, shape in zip(rows, self._shapes, strict=True)]
         return tuple(
             one.astype(np.int64) if whole else one for one, whole in zip(found, self._whole, strict=True)

@@ -17,7 +17,7 @@ from .extension import schema
 
 MOST_THREADS: int = schema.MOST_THREADS
 SLOTS: int = schema.SLOTS
-_MACS_WORTH_A_THREAD = 2_000_000
+_MACS_WORTH_A_THREAD = 250_000  # docs/decisions/0003: a region costs under a microsecond where cores are free
 
 
 def thread_limit() -> int:
