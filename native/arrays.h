@@ -25,11 +25,11 @@ template <class T, int N = 1>
 using Array = nb::ndarray<T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
 
 template <class T> constexpr const char* type_name = "?";
-template <> constexpr const char* type_name<float> = "float32";
-template <> constexpr const char* type_name<double> = "float64";
-template <> constexpr const char* type_name<uint8_t> = "uint8";
-template <> constexpr const char* type_name<int32_t> = "int32";
-template <> constexpr const char* type_name<int64_t> = "int64";
+template <> inline constexpr const char* type_name<float> = "float32";
+template <> inline constexpr const char* type_name<double> = "float64";
+template <> inline constexpr const char* type_name<uint8_t> = "uint8";
+template <> inline constexpr const char* type_name<int32_t> = "int32";
+template <> inline constexpr const char* type_name<int64_t> = "int64";
 
 // The array itself, never a converted copy of it.
 template <class T, int N = 1>

@@ -1,6 +1,6 @@
 // Which thread completes which gradients, and when parameters change. The loops are kernels (kernels/update.h): compiled once for the
 // baseline they would have other bits, without fused multiply-adds, and be slower: of LeNet-5's 61,706 parameters eight slots are
-// reduced in 55 µs rather than AVX2's 43, and Adam's step takes 61 µs rather than 34 (Zen 4, GCC 12).
+// reduced in 55 µs rather than AVX2's 43, and Adam's step takes 61 µs rather than 34 (Zen 3, GCC 12).
 #include "optimizer.h"
 
 #include <algorithm>

@@ -36,4 +36,4 @@ def test_a_document_s_python_runs(
 
 
 def test_there_are_documents_with_python() -> None:
-    assert {"own-layers.md", "own-training-parts.md"} <= set(PROGRAMS)
+    assert {"own-layers.md", "own-training-parts.md", "sessions.md"} <= set(PROGRAMS)

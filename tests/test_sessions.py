@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import resource
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -410,3 +415,87 @@ def test_gradients_of_drawn_networks_are_torchs(engine: str) -> None:
         assert len(pairs) > 1
         for mine, wanted in pairs:
             assert np.abs(mine - np.asarray(wanted)).max() <= 1e-5 * largest, f"drawn network {seed}"
+
+
+@pytest.mark.skipif(len(ENGINES) < 2, reason="the native engine was not built")
+def test_any_number_of_threads_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """(11: sessions)"""
+    found = []
+    for threads in ("1", "2", "3"):
+        monkeypatch.setenv("STRIATE_THREADS", threads)
+        model = model_of(siamese(), "native")
+        model.engine.macs = 10**9  # type: ignore[attr-defined]
+        session, rng = model.session(), np.random.default_rng(0)
+        for count in (3, 37, 300):
+            x = tuple(rng.standard_normal((count, 2, 9, 9)).astype(np.float32) for _ in range(2))
+            ys = session.forward(x)
+            dx = session.backward(tuple(rng.standard_normal(y.shape) for y in ys), accumulate=True)
+            session.step(st.Adam(0.01))
+            found.append(
+                [*ys, *dx, *(g.copy() for g in session.gradients.values()), model.parameters.flat.copy()]
+            )
+    for mine, others in zip(found[:3] * 2, found[3:], strict=True):
+        for one, other in zip(mine, others, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_model_in_eight_threads_and_from_asyncio(engine: str) -> None:
+    """Two train it by sessions of their own, one by fit, five predict; afterwards it predicts what its parameters say. (11)"""
+    model, x, y = model_of(chain(), engine), drawn(60, 2, 10, 10), RNG.integers(0, 3, 60)
+
+    def steps() -> None:
+        session = model.session(("fc2",))
+        for _ in range(6):
+            try:
+                (scores,) = session.forward(x[:20])
+                session.backward(st.CrossEntropy()(scores, y[:20])[1])
+            except st.OptionError as error:
+                assert "changed since this session's forward pass" in str(error)  # noqa: PT017  another's step came first
+                continue
+            session.step(st.SGD(0.01))
+
+    def fit() -> None:
+        model.fit((x, y), epochs=2, batch_size=16, verbose=False)
+
+    def predict() -> None:
+        for count in (1, 5, 60):
+            p = model.predict(x[:count])
+            np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+
+    async def all_of_them() -> None:
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(8) as pool:
+            await asyncio.gather(
+                *(loop.run_in_executor(pool, work) for work in (steps, steps, fit, *[predict] * 5))
+            )
+
+    asyncio.run(all_of_them())
+    again = st.Model(model.graph, seed=3, engine=engine, parameters=model.parameters)
+    np.testing.assert_array_equal(again.predict(x), model.predict(x))
+
+
+@pytest.mark.skipif(
+    len(ENGINES) < 2 or sys.platform != "linux", reason="the native engine was not built, or no /proc"
+)
+def test_memory_is_flat_over_five_hundred_models() -> None:
+    """Made, trained, asked and dropped one after the other, in a process of its own. (11)"""
+    program = """if True:
+        import gc, numpy as np, striate as st
+        def pages():
+            return int(open("/proc/self/statm").read().split()[1])
+        x, y = np.ones((4, 1, 12, 12), np.float32), np.zeros(4, np.int64)
+        for number in range(500):
+            layers = [st.Conv2d(6, 3), st.BatchNorm2d(), st.ReLU(), st.MaxPool2d(2), st.Flatten(), st.Linear(3)]
+            model = st.Model(st.Sequential(layers, input_shape=(1, 12, 12)), seed=number, engine="native")
+            model.predict(x)
+            session = model.session()
+            session.backward(session.forward(x))
+            model.engine.train_step(x, y, st.CrossEntropy(), None, 0)
+            if number in (99, 499):
+                gc.collect()
+                print(pages())
+        """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    early, late = (int(line) for line in done.stdout.split())
+    assert (late - early) * resource.getpagesize() < 8 * 2**20, "less than 20 KB a model"

@@ -182,8 +182,10 @@ class Edit(Mapping[str, npt.NDArray[Any]]):
         return self
 
     def __exit__(self, *error: object) -> None:
-        for array in (self.flat, self.state, *(self._views or {}).values()):
-            array.flags.writeable = False
+        self.flat.setflags(write=False)
+        self.state.setflags(write=False)
+        for array in (self._views or {}).values():
+            array.setflags(write=False)
         self._parameters.version += 1
         self._parameters.turns.leave()
 

@@ -45,8 +45,8 @@ static void linear_forward(const V* x, V* y, int64_t apart, const float* w, cons
 
 // ── forward, of few images: columns in the lanes ─────────────────────────────────────────────────
 
-// One image costs C·K/L multiply-adds so, and a micro-batch with any number of images C·K the other way.
-static bool by_columns(const Linear& o, int images) { return 2 * images <= L && o.c >= L; }
+// One image costs C·K/L multiply-adds so, and a micro-batch with any number of images C·K the other way; but each reads the weights.
+static bool by_columns(const Linear& o, int images) { return 3 * images <= L && o.c >= L; }
 
 constexpr int64_t ROW_PANEL = 512;  // floats of an image that stay in the first cache
 

@@ -134,6 +134,7 @@ class NativeEngine:
         self.threads = thread_limit()
         self._forced = tuple((forced or {}).items())
         self._plans: dict[Purpose, Any] = {}
+        self._stepping: Any = None  # the plan of training steps
         # Work memory that no call is using: of predictions, of training steps. A call takes one out and puts it back, so
         # that calls of several Python threads never share any.
         self._workspaces: dict[bool, list[Array]] = {False: [], True: []}
@@ -178,7 +179,9 @@ class NativeEngine:
         self, x: Given | Feed, targets: Array, loss: Loss, update: Update | None, step: int, seconds: Array | None,
     ) -> StepResult:  # fmt: skip
         outputs = (self.program.scores,)
-        plan = self._plan(Purpose(outputs, backward=True))
+        if self._stepping is None:
+            self._stepping = self._plan(Purpose(outputs, backward=True))
+        plan = self._stepping
         count, given = rows_of(self.program, x, plan)
         check_some(count)
         scores = empty_rows(self.program, outputs, count)
@@ -277,8 +280,6 @@ class _Prediction:
         self._engine, self._targets = engine, targets
         self._folding = fold_batch_norm(program, targets)
         self.plan = engine._plan(Purpose(targets))
-        self._input = program.input_shape if len(program.inputs) == 1 else None
-        self._input_size = prod(program.input_shape)
         self._shapes = [program.buffers[number].shape for number in targets]
         self._sizes = [prod(shape) for shape in self._shapes]
         self._whole = [number in places(program) for number in targets]
@@ -296,9 +297,7 @@ class _Prediction:
         self.version = version
 
     def read(self, x: Given | Feed) -> tuple[int, Any]:
-        """How many images, and what the executor takes for them; most calls give one array that is as it should be."""
-        if type(x) is np.ndarray and x.shape[1:] == self._input:
-            return len(x), [np.ascontiguousarray(x, np.float32).reshape(len(x), self._input_size)]
+        """How many images, and what the executor takes for them."""
         return rows_of(self._engine.program, x, self.plan)
 
     def empty(self, count: int) -> list[Array]:

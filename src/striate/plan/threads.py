@@ -40,7 +40,8 @@ def threads_for(macs: int, limit: int, *, training: bool) -> int:
     >>> threads_for(100_000, 8, training=True), threads_for(10**9, 64, training=True), threads_for(10**9, 64, training=False)
     (1, 8, 64)
     """
-    return max(1, min(limit, SLOTS if training else limit, macs // _MACS_WORTH_A_THREAD))
+    work = 3 * macs if training else macs  # backward, dx and dw, takes as long again as forward, twice
+    return max(1, min(limit, SLOTS if training else limit, work // _MACS_WORTH_A_THREAD))
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
