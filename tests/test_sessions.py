@@ -239,6 +239,22 @@ def test_batch_norm_is_the_batchs_in_training_and_frozen_otherwise(engine: str) 
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("norm", [False, True])
+def test_sessions_of_one_model_do_not_disturb_each_other(engine: str, norm: bool) -> None:
+    """Running statistics that one moves are no change of what the other has to take back."""
+    layers = [st.Conv2d(4, 3), *([st.BatchNorm2d()] if norm else []), st.ReLU(), st.GlobalAvgPool2d()]
+    model = model_of(st.Sequential(layers, input_shape=(2, 6, 6)), engine)
+    x, other = drawn(5, 2, 6, 6), drawn(7, 2, 6, 6)
+    alone = model.session()
+    expected = alone.backward(alone.forward(x))
+    one, two = model.session(), model.session()
+    y = one.forward(x)
+    z = two.forward(other)
+    two.backward(z)
+    np.testing.assert_array_equal(one.backward(y), expected)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_mistakes_are_named(engine: str) -> None:
     model = model_of(chain(), engine)
     with pytest.raises(st.OptionError, match=r"there is no buffer 'conv9'; there are input, conv1"):

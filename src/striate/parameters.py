@@ -34,7 +34,8 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
     Fields:  flat     the trained numbers, all arrays end to end
              state    running means and variances, likewise
              specs    shape, role and fans by name
-             version  grows with every change: what was made of the numbers (packed or folded weights) is good for one version
+             version  grows with every change: what was made of the numbers (packed or folded weights) is good for one version;
+                      trained_version with every change of the trained ones
              turns    whose turn it is to read or to change them: engines, assign, edit, put and snapshot take one, so that
                       a prediction never sees half of a training step
 
@@ -60,7 +61,7 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
         self._buffers = flat, state
         self._flat, self._state = _read_only(flat), _read_only(state)
         self._views = self.views_of(self._flat, self._state)
-        self.version = 0
+        self.version = self.trained_version = 0
         self.turns = Turns()
 
     @property
@@ -140,6 +141,10 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
         """Arrays that may be written to, for the time of one `with`; nobody else reads or changes them meanwhile."""
         return Edit(self)
 
+    def edit_state(self) -> Edit:
+        """The same of running statistics alone; the trained numbers are read."""
+        return Edit(self, trained=False)
+
     def assign(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Copy arrays in; all names and shapes are checked before anything changes.
 
@@ -171,14 +176,16 @@ class Edit(Mapping[str, npt.NDArray[Any]]):
               read. (A part cut out of one and kept stays writable: what is written to it then goes unseen.)
     """
 
-    def __init__(self, parameters: Parameters) -> None:
-        self._parameters = parameters
+    def __init__(self, parameters: Parameters, *, trained: bool = True) -> None:
+        self._parameters, self._trained = parameters, trained
         self._views: dict[str, npt.NDArray[Any]] | None = None
 
     def __enter__(self) -> Edit:
         self._parameters.turns.enter(writes=True, frame=sys._getframe(1))
         self._views = None
         self.flat, self.state = (buffer.view() for buffer in self._parameters._buffers)
+        if not self._trained:
+            self.flat.setflags(write=False)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -187,6 +194,7 @@ class Edit(Mapping[str, npt.NDArray[Any]]):
         for array in (self._views or {}).values():
             array.setflags(write=False)
         self._parameters.version += 1
+        self._parameters.trained_version += self._trained
         self._parameters.turns.leave()
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:

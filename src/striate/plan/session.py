@@ -101,15 +101,12 @@ class Session:
         if not len(given[0]):
             raise OptionError("a batch needs at least one image, and this one is empty.")
         parameters = self._engine.parameters
-        if training:
-            with parameters.edit() as own:
-                found = self._pass.forward(given, training=True, step=self.steps)
+        moves = training and parameters.state.size > 0
+        with parameters.edit_state() if moves else parameters.turns.reading as own:
+            version = parameters.trained_version
+            found = self._pass.forward(given, training=training, step=self.steps)
+            if own is not None:
                 self._pass.move_running_statistics(own)
-            version = parameters.version
-        else:
-            with parameters.turns.reading:
-                version = parameters.version
-                found = self._pass.forward(given, training=False, step=self.steps)
         self._images, self._version = len(given[0]), version
         return found
 
@@ -126,7 +123,7 @@ class Session:
         if version is None:
             raise OptionError("backward needs a forward pass before it: each is taken back once.")
         with parameters.turns.reading:
-            if parameters.version != version:
+            if parameters.trained_version != version:
                 raise OptionError(
                     "the parameters have changed since this session's forward pass: call forward again before backward."
                 )
