@@ -515,3 +515,22 @@ def test_memory_is_flat_over_five_hundred_models() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     early, late = (int(line) for line in done.stdout.split())
     assert (late - early) * resource.getpagesize() < 8 * 2**20, "less than 20 KB a model"
+
+
+def test_a_network_of_two_inputs_is_checked_and_not_fitted() -> None:
+    """Gradients of both inputs and of what they share; a data set has one array of images."""
+    graph = siamese()
+    x = (RNG.standard_normal((3, 2, 9, 9)), RNG.standard_normal((3, 2, 9, 9)))
+    report = st.check_network_gradients(graph, st.MeanSquaredError(), x, RNG.standard_normal((3, 3)))
+    assert report.passed, str(report)
+    numbers = sum(
+        min(50, array.size)
+        for name, array in model_of(graph, "reference").parameters.items()
+        if "running" not in name
+    )
+    assert report.checked == numbers + 2 * 50, "some of both inputs and of every parameter"
+    for ask in ("fit", "evaluate"):
+        with pytest.raises(
+            st.DataError, match=r"the network has the inputs left, right: train it by model.session\(\)"
+        ):
+            getattr(st.Model(graph), ask)((drawn(4, 2, 9, 9), np.arange(4) % 3))

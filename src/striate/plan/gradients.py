@@ -119,12 +119,13 @@ def check_network_gradients(
     program = lower(graph)
     check_known(program)
     engine = ReferenceEngine(program, exact, seed)
-    x = np.array(x, np.float64)
+    given = tuple(np.array(one, np.float64) for one in (x if isinstance(x, tuple) else (x,)))
+    inputs = {program.buffers[number].name: one for number, one in zip(program.inputs, given, strict=False)}
     outputs = getattr(loss, "outputs", None)
     read = (engine.program.scores,) if outputs is None else tuple(map(engine.program.buffer, outputs))
 
     def judged() -> tuple[tuple[float, Any], dict[int, Any]]:
-        values, caches = engine.forward(x, training=True, until=read)
+        values, caches = engine.forward(given, training=True, until=read)
         scores = values[read[0]] if outputs is None else tuple(values[number] for number in read)
         return loss(scores, targets), caches
 
@@ -134,14 +135,13 @@ def check_network_gradients(
 
     (base, dscores), caches = judged()
     upstream = dict(zip(read, (dscores,) if outputs is None else dscores, strict=True))
-    dx = engine.flow_back(upstream, caches, engine.gradients, inputs=True).get(0)
+    dx = engine.flow_back(upstream, caches, engine.gradients, inputs=True)
     gradients = {name: view.copy() for name, view in exact.views_of(engine.gradients).items()}
-    if dx is not None:
-        gradients["input"] = dx
+    gradients |= {program.buffers[number].name: dx[number] for number in program.inputs if number in dx}
     comparison = Comparison(tolerance)
     with exact.edit() as own:
         for name, gradient in gradients.items():
-            array = x if name == "input" else own[name]
+            array = inputs[name] if name in inputs else own[name]
 
             def change(index: tuple[int, ...], step: float, array: Array = array) -> float:
                 return _at(array, index, step, run)[0] - base

@@ -42,6 +42,11 @@ def take_in(
               data, from which a mean, a deviation and class names are learned where there are none.
     Raises:   DataError where images, scale, labels or classes do not suit; nothing is changed then.
     """
+    if len(graph.inputs) > 1:
+        names = ", ".join(given.name for given in graph.inputs)
+        raise DataError(
+            f"a data set has one array of images, and the network has the inputs {names}: train it by model.session()."
+        )
     labelled, loss = with_targets(data, graph, loss, class_names, fit=fit)
     _check_names(labelled, graph, class_names, fit=fit)
     suited, preprocessing = _images(labelled, graph, preprocessing, fit=fit)
