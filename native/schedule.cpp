@@ -2,7 +2,7 @@
 // weight gradients to one of a fixed number of slots, which are then reduced in order. So the result does not depend on the number
 // of threads. Three ways, by what a program needs:
 //   whole     a thread takes whole micro-batches through all ops;
-//   shares    a single micro-batch, each op cut into shares, a barrier after each of its stages;
+//   shares    a single micro-batch, each op cut into shares (a batch norm by channels), a barrier after each of its stages;
 //   segments  batch normalization in training needs sums over many images, and large fully connected layers take neurons in turn: such
 //             programs keep an arena a micro-batch, with barriers between segments.
 // A round of micro-batches bounds how many are kept; normalized as a whole, a batch is one round.
@@ -108,9 +108,9 @@ void train_task(int64_t index, int64_t thread, void* context) {
 
 // Whether the call is one micro-batch and every op of the program can be cut into shares.
 bool sharable(const Job& job) {
-  if (job.run.micro_batches != 1 || job.run.call.threads == 1 || job.run.segmented) return false;
+  if (job.run.micro_batches != 1 || job.run.call.threads == 1) return false;
   for (int64_t i = 0; i < job.run.program.n_ops; ++i)
-    if (job.at(i).kind == Kind::CONV && static_cast<const Conv*>(job.at(i).fields)->back_out >= 0) return false;
+    if (by_neurons(job.at(i)) || (job.at(i).kind == Kind::CONV && static_cast<const Conv*>(job.at(i).fields)->back_out >= 0)) return false;
   return true;
 }
 
@@ -129,19 +129,38 @@ void run_stages(Job& job, Stages stages) {
   for (job.stage = stages.begin; job.stage < stages.end; ++job.stage) on_each(job.run.call.threads, share_task, &job);
 }
 
+void norm_share_task(int64_t index, int64_t, void* context) {
+  const Job& job = job_of(context);
+  At at = at_of(job, 0, 0, nullptr);
+  at.share = {index, job.run.call.threads};
+  job.run.kernels.norm.sums(at, job.norm(job.op), job.back);
+}
+
+// What a batch norm in training needs of the whole micro-batch before its own pass: sums, channels in shares.
+void norm_in_shares(Job& job) {
+  const Run& run = job.run;
+  if (job.at(job.op).kind != Kind::BATCH_NORM || !run.program.frame.training) return;
+  if (job.back || !job.norm(job.op).frozen) on_each(run.call.threads, norm_share_task, &job);
+  (job.back ? run.kernels.norm.statistics_back : run.kernels.norm.statistics)(run, job.norm(job.op));
+}
+
 void forward_in_shares(Job& job) {
   const At at = at_of(job, 0, 0, nullptr);
   fill(at);
   job.back = false;
-  for (job.op = 0; job.op < job.run.program.n_ops; ++job.op)
+  for (job.op = 0; job.op < job.run.program.n_ops; ++job.op) {
+    norm_in_shares(job);
     run_stages(job, job.kernels(job.op).forward_stages(job.at(job.op).fields, at.images));
+  }
   read_outputs(at);
 }
 
 void backward_in_shares(Job& job) {
   job.back = true;
-  for (job.op = job.run.program.n_ops - 1; job.op >= 0; --job.op)
+  for (job.op = job.run.program.n_ops - 1; job.op >= 0; --job.op) {
+    norm_in_shares(job);
     run_stages(job, job.kernels(job.op).backward_stages(job.at(job.op).fields));
+  }
 }
 
 // ── segments ─────────────────────────────────────────────────────────────────────────────────────

@@ -52,8 +52,8 @@ static constexpr OpKernels kernels_of() {
   row.backward = [](const At& at, const void* o) {
     if (Learns<O> || as<O>(o).dx >= 0) backward(at, as<O>(o));
   };
-  row.forward_alone = is_one_of<O, Softmax, ResponseNorm, BatchNorm>;
-  row.backward_alone = is_one_of<O, Softmax, ResponseNorm, BatchNorm, Move, Prelu>;
+  row.forward_alone = is_one_of<O, Softmax, ResponseNorm>;
+  row.backward_alone = is_one_of<O, Softmax, ResponseNorm, Move, Prelu>;
   return row;
 }
 

@@ -29,7 +29,7 @@ static void forward(const At& at, const BatchNorm& o) {
   const float *mean = at.run.call.state + o.state, *var = mean + o.c;
   const V* x = arena(at) + o.x;
   V* y = arena(at) + o.y;
-  for (int64_t c = 0; c < o.c; ++c) {
+  for (int64_t c = begin_of(at.share, o.c), last = end_of(at.share, o.c); c < last; ++c) {
     const bool own = at.run.program.frame.training != 0;
     const V center = own ? statistic(at.run, o, at.micro_batch, c) : splat(mean[c]);
     const V inverse = own ? statistic(at.run, o, at.micro_batch, o.c + c)
@@ -49,7 +49,7 @@ static void backward(const At& at, const BatchNorm& o) {
   V* dx = a + o.dx;
   VI mask;
   for (int l = 0; l < L; ++l) mask[l] = l < at.images ? -1 : 0;
-  for (int64_t c = 0; c < o.c; ++c) {
+  for (int64_t c = begin_of(at.share, o.c), last = end_of(at.share, o.c); c < last; ++c) {
     const auto of = [&](int64_t number) { return statistic(at.run, o, at.micro_batch, number * o.c + c); };
     const V center = of(0), inverse = of(1), mean_dy = of(2), mean_product = of(3);
     const float weight = at.run.call.parameters[o.weight + c], bias = at.run.call.parameters[o.bias + c];
@@ -64,14 +64,14 @@ static void backward(const At& at, const BatchNorm& o) {
 
 // ── sums of each image ───────────────────────────────────────────────────────────────────────────
 
-// Of one micro-batch, to run.sums (image, 2, widest). Forward: Σx, and Σ(x − m)² around the image's own mean m, while
+// Of one micro-batch, a share of the channels, to run.sums (image, 2, widest). Forward: Σx, and Σ(x − m)² around the image's own mean m, while
 // its numbers are in the cache. Backward: Σdy and Σdy·x̂, dy being what a fused ReLU lets through.
 static void norm_sums(const At& at, const BatchNorm& o, bool back) {
   const V *x = arena(at) + o.x, *dy = arena(at) + o.dy;
   const float *weight = at.run.call.parameters + o.weight, *bias = at.run.call.parameters + o.bias;
   const int64_t apart = at.run.widest * 2;
   double* out = at.run.sums + (at.micro_batch - at.run.first) * L * apart;
-  for (int64_t c = 0; c < o.c; ++c) {
+  for (int64_t c = begin_of(at.share, o.c), last = end_of(at.share, o.c); c < last; ++c) {
     const int64_t begin = c * o.places, end = begin + o.places;
     V first, second{};
     if (back) {

@@ -100,7 +100,7 @@ def _check_layer(layer: Layer, arguments: tuple[Any, ...], tolerance: float, see
 def check_network_gradients(
     graph: Graph,
     loss: Callable[[Any, Any], tuple[float, Any]],
-    x: Array,
+    x: Array | tuple[Array, ...],
     targets: Array,
     *,
     parameters: Parameters | None = None,
