@@ -93,3 +93,15 @@ def test_a_regressor_learns_and_a_network_that_does_not_suit_is_refused() -> Non
     assert ConvNetRegressor(epochs=60, random_state=0).fit(X, y).score(X, y) > 0.95
     with pytest.raises(st.OptionError, match="the data have 3 features and 1 output"):
         ConvNetRegressor(st.Sequential([st.Linear(2)], input_shape=(3,))).fit(X, y)
+
+
+@pytest.mark.parametrize("estimator", [ConvNetClassifier, ConvNetRegressor])
+def test_a_sample_is_predicted_to_the_same_bits_in_any_subset(estimator: Any) -> None:
+    """Of images too, which the native engine convolves otherwise where there are few."""
+    X = np.random.default_rng(0).random((40, 1, 8, 8)).astype(np.float32)
+    y = np.arange(40) % 3
+    fitted = estimator(epochs=1, random_state=0).fit(X, y)
+    ask = fitted.predict_proba if estimator is ConvNetClassifier else fitted.predict
+    whole = ask(X)
+    for part in (slice(0, 1), slice(3, 5), slice(10, 27), slice(39, 40)):
+        np.testing.assert_array_equal(ask(X[part]), whole[part])

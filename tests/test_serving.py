@@ -614,7 +614,7 @@ def test_ctrl_c_in_a_program_saves_and_going_on_is_exact(tmp_path: Path) -> None
 import sys, numpy as np, striate as st
 x = np.random.default_rng(0).integers(0, 256, (64, 1, 8, 8), np.uint8)
 model = st.Model(st.zoo.build("digits"), seed=1)
-options = dict(epochs=60, batch_size=8, optimizer="momentum")
+options = dict(epochs=1500, batch_size=8, optimizer="momentum")
 if sys.argv[1] == "whole":
     model.fit((x, np.arange(64) % 10), verbose=False, **options)
 else:

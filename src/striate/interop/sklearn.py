@@ -29,6 +29,7 @@ except ImportError:
     raise MissingDependencyError("scikit-learn", "striate.interop.sklearn", extra="sklearn") from None
 
 Array = npt.NDArray[Any]
+_MICRO_BATCH = 16  # images that every instruction set computes together, or a multiple of them
 
 
 class _ConvNet(BaseEstimator):  # type: ignore[misc]
@@ -110,6 +111,16 @@ class _ConvNet(BaseEstimator):  # type: ignore[misc]
         self.scale_ = np.where(deviation > 1e-12, deviation, 1.0)
         self.model_ = Model(self._build(rows.shape[1], outputs, classes=classes), seed=int(seed))
 
+    def _predicted(self, X: Any) -> Array:
+        """The network's outputs. The native engine computes few images in another order of additions than many, and scikit-learn
+        expects the same bits of a sample in any subset: so the last few are made many by repeating one.
+        """
+        scaled = self._scaled(self._rows(X, reset=False))
+        lacking = -len(scaled) % _MICRO_BATCH
+        filled = np.concatenate([scaled, np.repeat(scaled[-1:], lacking, axis=0)]) if lacking else scaled
+        found: Array = self.model_.predict(filled)[: len(scaled)].astype(np.float64)
+        return found
+
     def _train(self, rows: Array, targets: Array, epochs: int) -> None:
         options: dict[str, Any] = {"loss": MeanSquaredError()} if targets.ndim == 2 else {}
         self.model_.fit(
@@ -167,9 +178,7 @@ class ConvNetClassifier(ClassifierMixin, _ConvNet):  # type: ignore[misc]
     def predict_proba(self, X: Any) -> Array:
         """(N, classes), each row adding up to 1."""
         check_is_fitted(self)
-        found = self.model_.predict(self._scaled(self._rows(X, reset=False))).astype(np.float64)[
-            :, : len(self.classes_)
-        ]
+        found = self._predicted(X)[:, : len(self.classes_)]
         probabilities: Array = found / found.sum(axis=1, keepdims=True)
         return probabilities
 
@@ -222,7 +231,7 @@ class ConvNetRegressor(RegressorMixin, _ConvNet):  # type: ignore[misc]
     def predict(self, X: Any) -> Array:
         """One number for each row."""
         check_is_fitted(self)
-        found = self.model_.predict(self._scaled(self._rows(X, reset=False)))[:, 0].astype(np.float64)
+        found = self._predicted(X)[:, 0]
         values: Array = found * self.y_scale_ + self.y_mean_
         return values
 
