@@ -311,7 +311,7 @@ def test_parameters_are_read_and_changed_through_edit_and_assign(engine: str | N
     for array in (*parameters.values(), parameters.flat, parameters.state):
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 1.0
-    with pytest.raises(st.ParameterError, match=r"with parameters.edit\(\) as p: p\['conv1.bias'\] = …"):
+    with pytest.raises(st.ParameterError, match=r"with model.edit\(\) as p: p\['conv1.bias'\] = …"):
         parameters["conv1.bias"] = np.zeros(4)  # type: ignore[index]
     assert parameters.version == version
     with model.edit() as p:
@@ -323,12 +323,12 @@ def test_parameters_are_read_and_changed_through_edit_and_assign(engine: str | N
         with pytest.raises(st.ParameterError, match="there is no parameter 'conv2.bias'"):
             p["conv2.bias"] = 0.0
         assert list(p) == list(parameters)
-    assert parameters.version == version + 1
+    assert (changed := parameters.version) > version
     with pytest.raises(ValueError, match="read-only"):
         kept[...] = 0.0
     np.testing.assert_allclose(model.predict(x), before + 0.5, rtol=1e-4)
     parameters.assign({**parameters, "conv1.bias": np.zeros(4, np.float32)})
-    assert parameters.version == version + 2
+    assert parameters.version > changed
     np.testing.assert_allclose(model.predict(x), before - 0.5, rtol=1e-4, atol=1e-6)
 
 

@@ -257,7 +257,7 @@ def test_sessions_of_one_model_do_not_disturb_each_other(engine: str, norm: bool
 @pytest.mark.parametrize("engine", ENGINES)
 def test_mistakes_are_named(engine: str) -> None:
     model = model_of(chain(), engine)
-    with pytest.raises(st.OptionError, match=r"there is no buffer 'conv9'; there are input, conv1"):
+    with pytest.raises(st.OptionError, match=r"there is no layer or input 'conv9'; there are input, conv1"):
         model.session(("conv9",))
     with pytest.raises(st.OptionError, match=r"outputs is a tuple of names: write outputs=\('conv1',\)"):
         model.session("conv1")
@@ -534,3 +534,92 @@ def test_a_network_of_two_inputs_is_checked_and_not_fitted() -> None:
             st.DataError, match=r"the network has the inputs left, right: train it by model.session\(\)"
         ):
             getattr(st.Model(graph), ask)((drawn(4, 2, 9, 9), np.arange(4) % 3))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_predictions_within_an_edit_see_what_was_written_so_far(engine: str) -> None:
+    """Also through a folded norm, and after a prediction before it."""
+    layers = [st.Conv2d(1, 3), st.BatchNorm2d(), st.Flatten(), st.Linear(1)]
+    model = model_of(st.Sequential(layers, input_shape=(1, 4, 4)), engine)
+    x = np.ones((2, 1, 4, 4), np.float32)
+    model.predict(x)
+    with model.edit() as p:
+        p["fc1.bias"], p["fc1.weight"] = 0.0, 1.0
+        for shift in (1.0, 100.0, -3.0):
+            p["bn1.bias"] = shift
+            copy = st.Model(model.graph, engine="reference")
+            copy.parameters.assign({name: array.copy() for name, array in model.parameters.items()})
+            np.testing.assert_allclose(model.predict(x), copy.predict(x), rtol=1e-5)
+        session = model.session()
+        with pytest.raises(
+            st.OptionError, match="passes come before or after `with model.edit\\(\\)`, not within it"
+        ):
+            session.forward(x)
+    np.testing.assert_allclose(model.predict(x), copy.predict(x), rtol=1e-5)
+    (y,) = session.forward(x)
+    session.backward(y)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_step_is_refused_where_it_would_break_the_model(engine: str) -> None:
+    model = model_of(chain(), engine)
+    session, x, before = model.session(("fc2",)), drawn(4, 2, 10, 10), model.parameters.flat.copy()
+    with pytest.raises(st.OptionError, match="step needs gradients: call backward before it"):
+        session.step(st.SGD(0.1))
+    (scores,) = session.forward(x)
+    session.backward(scores * np.nan)
+    with pytest.raises(
+        st.DivergenceError,
+        match=r"the gradient of conv1.weight is not finite in step 1; parameters are as they were",
+    ):
+        session.step(st.SGD(0.1))
+    for odd in ("sgd", None, st.SGD):
+        with pytest.raises(st.OptionError, match="step takes an optimizer such as Adam"):
+            session.step(odd)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(model.parameters.flat, before)
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda m, x: m.session(None), "outputs is a tuple of names of layers, got None"),
+        (lambda m, x: m.session({"conv1"}), "outputs is a tuple of names of layers"),
+        (lambda m, x: m.session().forward(x, training="no"), "training must be True or False, got 'no'"),
+        (lambda m, x: m.session().forward(x.astype(complex)), "images are real numbers, got complex128"),
+        (lambda m, x: m.session(("fc2",)).backward({"fc2": x}), "takes the gradients in a tuple, in the order of the session's outputs"),
+        (lambda m, x: m.session(("fc2",)).backward(("a",)), "the gradient of fc2 is an array of real numbers, got str"),
+        (lambda m, x: m.session(("fc2",)).backward([[[1], [1, 2]]]), "the gradient of fc2 is an array of real numbers, got list"),
+        (lambda m, x: setattr(m, "parameters", None), "a model keeps its parameters"),
+        (lambda m, x: setattr(m, "graph", None), "a model keeps its graph"),
+        (lambda m, x: setattr(m, "preprocessing", 3), "preprocessing is a Preprocessing, or None, got 3"),
+        (lambda m, x: m.edit()["fc1.bias"], r"this edit is not open: write `with model.edit\(\) as p: p\['fc1.bias'\] = …`"),
+        (lambda m, x: m.parameters.assign(None), "assign takes all arrays of the network by name"),
+        (lambda m, x: m.parameters.assign({**m.parameters, "fc1.bias": [1, 2]}), "a mapping of NumPy arrays"),
+        (lambda m, x: st.Model("digits"), r"a Model takes a network: Sequential\(layers, input_shape=…\)"),
+        (lambda m, x: st.Model(m.graph, parameters=dict(m.parameters)), "parameters are a Parameters object, got dict"),
+        (lambda m, x: st.GraphBuilder(3), r"a shape is a tuple such as \(3, 32, 32\), got 3"),
+        (lambda m, x: st.GraphBuilder((3,)).build(), "no layer was added yet"),
+        (lambda m, x: st.GraphBuilder().add(st.ReLU()), r"there are none: build.input\(name, shape\) adds an input"),
+        (lambda m, x: st.GraphBuilder((3,)).add(st.Add(), ["a", "b"]), "a layer reads nodes by name, one after the other"),
+    ],
+)  # fmt: skip
+def test_a_strangers_mistakes_are_named(ask: Any, says: str) -> None:
+    with pytest.raises(st.StriateError, match=says):
+        ask(model_of(chain(), "reference"), drawn(2, 2, 10, 10))
+
+
+def test_two_heads_are_classified_and_fitted_by_name_alone() -> None:
+    build = st.GraphBuilder((4,))
+    hidden = build.add(st.Linear(3), build.input)
+    model = st.Model(build.build((build.add(st.Softmax(), hidden), build.add(st.Linear(2), hidden))))
+    x = drawn(6, 4)
+    with pytest.raises(
+        st.OptionError, match="classify needs a network of one output, and this one has softmax1, fc2"
+    ):
+        model.classify(x)
+    for ask in ("fit", "evaluate"):
+        with pytest.raises(
+            st.DataError,
+            match="has the outputs softmax1, fc2, and the loss reads one: give a loss with `outputs`",
+        ):
+            getattr(model, ask)((x, np.arange(6) % 3))

@@ -113,10 +113,16 @@ class GraphBuilder:
         if not isinstance(layer, Layer):
             raise GraphError(f"expected a layer such as ReLU(), got {layer!r}.")
         sources = inputs or (self.last,)
+        if not all(isinstance(source, str) for source in sources):
+            raise GraphError(
+                f"a layer reads nodes by name, one after the other: add(layer, 'conv1', 'conv2'); got {sources!r}."
+            )
         name = self._free_name(layer, name)
         for source in sources:
             if source not in self._inputs and source not in self._nodes:
-                known = ", ".join([*self._inputs, *self._nodes]) or "none, not even an input"
+                known = (
+                    ", ".join([*self._inputs, *self._nodes]) or "none: build.input(name, shape) adds an input"
+                )
                 raise GraphError(
                     f"{name} reads {source!r}, which does not exist before it; there are {known}."
                 )
@@ -169,6 +175,10 @@ class GraphBuilder:
 
         Args:     output, the node that it is to give, or several; by default the one added last.
         """
+        if not isinstance(output, (str, tuple, list, type(None))):
+            raise GraphError(f"build takes the name of a layer, or several in a tuple, got {output!r}.")
+        if not self._nodes:
+            raise GraphError("no layer was added yet: build.add(layer, …).")
         outputs = (output or self.last,) if output is None or isinstance(output, str) else tuple(output)
         for name in outputs:
             if name not in self._nodes:
@@ -294,6 +304,8 @@ def _countable(shape: Shape) -> None:
 
 
 def _checked(shape: Shape) -> Shape:
+    if not isinstance(shape, (tuple, list)):
+        raise GraphError(f"a shape is a tuple such as (3, 32, 32), got {shape!r}.")
     check("axes", len(shape), "input_shape", GraphError)
     return tuple(integer(size, "input_shape", 1) for size in shape)
 

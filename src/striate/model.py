@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .data import Batches, Dataset, ImageAugmentation, Preprocessing, TrainedOn
-from .errors import DataError, ModelFileError, OptionError, ParameterError
+from .errors import ModelFileError, OptionError, ParameterError
 from .graph import Graph
 from .parameters import Edit, Parameters, Rule, initialize
 from .philox import checked_seed
-from .plan import Given, Session, lower, make_engine
+from .plan import Session, lower, make_engine
 from .shapes import integer, times
 from .training import (
     EpochDone,
@@ -50,9 +50,9 @@ from .training import (
     write_file,
 )
 from .training.fitting import check_recipe, check_together, compare_recipes, follow
-from .training.inputs import dataset_of, inputs_of, several_inputs
+from .training.inputs import dataset_of, given_of
 from .training.metrics import metrics_of
-from .training.stored import Stored, check_names, describe_model, read_stored
+from .training.stored import Stored, check_made_of, check_names, describe_model, read_stored
 
 Array = npt.NDArray[Any]
 Data = Dataset | tuple[Array, Array | Mapping[str, Array]]
@@ -94,6 +94,7 @@ class Model:
         preprocessing: Preprocessing | None = None, class_names: Sequence[str] = (),
         parameters: Parameters | None = None,
     ) -> None:  # fmt: skip
+        check_made_of(graph, parameters)
         self.graph, self.seed = graph, checked_seed(seed)
         if preprocessing is not None:
             check_preprocessing(preprocessing, graph)
@@ -104,6 +105,16 @@ class Model:
         self.parameters = initialize(graph, self.seed, initialization) if parameters is None else parameters
         self._engine_name = engine
         self._start()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("graph", "parameters") and name in self.__dict__:
+            raise ParameterError(
+                f"a model keeps its {name}: `with model.edit() as p` and model.parameters.assign change numbers, "
+                "Model(graph, parameters=…) makes another model."
+            )
+        if name == "preprocessing" and not isinstance(value, (Preprocessing, type(None))):
+            raise OptionError(f"preprocessing is a Preprocessing, or None, got {value!r}.")
+        super().__setattr__(name, value)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -117,7 +128,7 @@ class Model:
     def edit(self) -> Edit:
         """Parameters to be written to: `with model.edit() as p: p["conv1.weight"][0] = 0`.
 
-        Predictions and training steps of other threads wait until the `with` ends.
+        Predictions and training steps of other threads wait until the `with` ends; one within it sees what was written so far.
         """
         return self.parameters.edit()
 
@@ -301,7 +312,7 @@ class Model:
         Returns:  (N, outputs) float32; a tuple where the network has several outputs.
         Raises:   DataError for pictures or shapes that do not fit.
         """
-        x = self._given(images)
+        x = given_of(images, self.graph, self.preprocessing)
         if len(x[0] if isinstance(x, tuple) else x):
             return self.engine.predict(x)
         found = [np.zeros((0, *self.graph.shape_of(name)), np.float32) for name in self.graph.outputs]
@@ -314,6 +325,10 @@ class Model:
 
         Raises:   OptionError for outputs that are no classes.
         """
+        if len(self.graph.outputs) > 1:
+            raise OptionError(
+                f"classify needs a network of one output, and this one has {', '.join(self.graph.outputs)}: predict gives all."
+            )
         shape, last = self.graph.output_shape, self.graph[self.graph.output].layer.kind
         if not shape or prod(shape) != shape[0]:
             raise OptionError(
@@ -358,22 +373,7 @@ class Model:
 
         Args:     outputs, the layers whose outputs are wanted, by default the network's.
         """
-        return Session(self.engine, outputs, take=self._given)
-
-    def _given(self, x: Any) -> Given:
-        """What the network reads, for what predict or a session is given: one array an input."""
-        if len(self.graph.inputs) == 1:
-            one = x[0] if isinstance(x, tuple) and len(x) == 1 else x
-            return inputs_of(one, self.graph, self.preprocessing)
-        names = [given.name for given in self.graph.inputs]
-        if not isinstance(x, (tuple, list)) or len(x) != len(names):
-            raise DataError(
-                f"the network has the inputs {', '.join(names)}: give one array for each, in a tuple."
-            )
-        return tuple(
-            several_inputs(one, given.name, given.shape)
-            for one, given in zip(x, self.graph.inputs, strict=True)
-        )
+        return Session(self.engine, outputs, take=lambda x: given_of(x, self.graph, self.preprocessing))
 
     # ── files ────────────────────────────────────────────────────────────────────────────────────
 

@@ -62,6 +62,9 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
         self._flat, self._state = _read_only(flat), _read_only(state)
         self._views = self.views_of(self._flat, self._state)
         self.version = self.trained_version = 0
+        self.editing = (
+            0  # edits that are open: while one is, what was made of the numbers is good for one use
+        )
         self.turns = Turns()
 
     @property
@@ -110,9 +113,7 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
             ) from None
 
     def __setitem__(self, name: str, array: object) -> None:
-        raise ParameterError(
-            f"parameters are read here: write `with parameters.edit() as p: p[{name!r}] = …`, or parameters.assign({{{name!r}: …}})."
-        )
+        raise ParameterError(f"parameters are read here: write `with model.edit() as p: p[{name!r}] = …`.")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._views)
@@ -146,10 +147,14 @@ class Parameters(Mapping[str, npt.NDArray[Any]]):
         return Edit(self, trained=False)
 
     def assign(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Copy arrays in; all names and shapes are checked before anything changes.
+        """Copy all arrays of the network in; names, shapes and types are checked before anything changes. `edit` changes some.
 
         Raises:   ParameterError that lists every difference.
         """
+        if not isinstance(arrays, Mapping) or not all(
+            isinstance(array, np.ndarray) for array in arrays.values()
+        ):
+            raise ParameterError("assign takes all arrays of the network by name: a mapping of NumPy arrays.")
         problems = mismatches(self.specs, arrays, self.flat.dtype)
         if problems:
             raise ParameterError(problems)
@@ -173,16 +178,20 @@ class Edit(Mapping[str, npt.NDArray[Any]]):
 
     Fields:   flat, state: the buffers that the arrays are views of.
     Promises: a turn alone for the time of the `with`, and a new version at its end, from when on the arrays it gave are only
-              read. (A part cut out of one and kept stays writable: what is written to it then goes unseen.)
+              read. (A part cut out of one and kept stays writable: what is written to it then goes unseen.) What raises within it
+              ends it, with what was written until then.
     """
 
     def __init__(self, parameters: Parameters, *, trained: bool = True) -> None:
         self._parameters, self._trained = parameters, trained
         self._views: dict[str, npt.NDArray[Any]] | None = None
+        self._open = False
 
     def __enter__(self) -> Edit:
         self._parameters.turns.enter(writes=True, frame=sys._getframe(1))
-        self._views = None
+        self._views, self._open = None, True
+        self._parameters.editing += 1
+        self._parameters.version += 1
         self.flat, self.state = (buffer.view() for buffer in self._parameters._buffers)
         if not self._trained:
             self.flat.setflags(write=False)
@@ -193,11 +202,15 @@ class Edit(Mapping[str, npt.NDArray[Any]]):
         self.state.setflags(write=False)
         for array in (self._views or {}).values():
             array.setflags(write=False)
+        self._open = False
+        self._parameters.editing -= 1
         self._parameters.version += 1
         self._parameters.trained_version += self._trained
         self._parameters.turns.leave()
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if not self._open:
+            raise ParameterError(f"this edit is not open: write `with model.edit() as p: p[{name!r}] = …`.")
         if self._views is None:
             self._views = self._parameters.views_of(self.flat, self.state)
         if name not in self._views:
@@ -206,6 +219,8 @@ class Edit(Mapping[str, npt.NDArray[Any]]):
 
     def __setitem__(self, name: str, array: npt.ArrayLike) -> None:
         own, given = self[name], np.asarray(array)
+        if given.dtype.kind not in "fiub":
+            raise ParameterError(f"{name} takes real numbers, got {given.dtype}.")
         if given.shape not in ((), own.shape):
             raise ParameterError(f"{name} is {times(given.shape)}, expected {times(own.shape)}.")
         if own is not given:

@@ -294,7 +294,7 @@ class _Prediction:
         packed = np.empty(self.plan.prepared_bytes, np.uint8)
         self.plan.prepare(parameters.flat, packed, self._engine.threads)
         self._made = parameters.flat, parameters.state, packed  # in one piece: others may be predicting
-        self.version = version
+        self.version = -1 if own.editing else version  # within an edit the next call may see others
 
     def read(self, x: Given | Feed) -> tuple[int, Any]:
         """How many images, and what the executor takes for them."""

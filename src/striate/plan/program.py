@@ -97,7 +97,7 @@ class Program:
             if one.name == name:
                 return number
         known = ", ".join(visible(one.name) for one in self.buffers)
-        raise OptionError(f"there is no buffer {name!r}; there are {known}.")
+        raise OptionError(f"there is no layer or input {name!r}; there are {known}.")
 
     def needed_for(self, *targets: int) -> list[Op]:
         """The ops that these buffers depend on, in order."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import OptionError, ShapeError
+from ..errors import DivergenceError, OptionError, ShapeError
 from ..foreign import visible
 from ..parameters import Parameters
 from .engine import Engine, Given, batches_of
@@ -73,6 +73,8 @@ class Session:
         program = engine.program
         if isinstance(outputs, str):
             raise OptionError(f"outputs is a tuple of names: write outputs=({outputs!r},).")
+        if not isinstance(outputs, (tuple, list)) or not all(isinstance(name, str) for name in outputs):
+            raise OptionError(f"outputs is a tuple of names of layers, got {outputs!r}.")
         self.outputs = tuple(outputs) or tuple(program.buffers[number].name for number in program.outputs)
         self._numbers = tuple(program.buffer(name) for name in self.outputs)
         self._engine, self._take = engine, take
@@ -82,6 +84,7 @@ class Session:
         shown.flags.writeable = False
         self.gradients: Mapping[str, Array] = MappingProxyType(engine.parameters.views_of(shown))
         self.steps = 0
+        self._has_gradients = False
         self._state: dict[str, Array] = {}
         self._images = 0
         self._version: int | None = (
@@ -100,9 +103,11 @@ class Session:
         given = batches_of(self._engine.program, x if self._take is None else self._take(x))
         if not len(given[0]):
             raise OptionError("a batch needs at least one image, and this one is empty.")
+        _check_bool(training, "training")
         parameters = self._engine.parameters
         moves = training and parameters.state.size > 0
         with parameters.edit_state() if moves else parameters.turns.reading as own:
+            self._check_no_edit(int(moves))
             version = parameters.trained_version
             found = self._pass.forward(given, training=training, step=self.steps)
             if own is not None:
@@ -118,11 +123,13 @@ class Session:
         Returns:  dL/dx like the input, a tuple for several.
         Raises:   OptionError without a forward pass before, or where the parameters have changed since; ShapeError.
         """
+        _check_bool(accumulate, "accumulate")
         upstream = self._upstream(dys)
         parameters, version = self._engine.parameters, self._version
         if version is None:
             raise OptionError("backward needs a forward pass before it: each is taken back once.")
         with parameters.turns.reading:
+            self._check_no_edit()
             if parameters.trained_version != version:
                 raise OptionError(
                     "the parameters have changed since this session's forward pass: call forward again before backward."
@@ -130,15 +137,29 @@ class Session:
             self._version = None
             into = np.empty_like(self._buffer) if accumulate else self._buffer
             dx = self._pass.backward(upstream, into)
+        self._has_gradients = True
         if accumulate:
             self._buffer += into
         return dx if dx is None or len(dx) > 1 else dx[0]
 
     def step(self, optimizer: Stepping) -> None:
-        """One step of an optimizer on `gradients`, which stay as they are.
+        """One step of an optimizer on `gradients`, which stay as they are until the next backward writes or adds to them.
 
         Its averages are kept from step to step, also for one with another learning rate; another kind begins anew.
+
+        Raises:   OptionError for what is no optimizer, or without a backward pass before; DivergenceError where a gradient is not
+                  finite: parameters are then as they were.
         """
+        if isinstance(optimizer, type) or not callable(getattr(optimizer, "new_state", None)):
+            raise OptionError(f"step takes an optimizer such as Adam(0.003), got {optimizer!r}.")
+        if not self._has_gradients:
+            raise OptionError("step needs gradients: call backward before it.")
+        if not np.isfinite(self._buffer).all():
+            place = next(name for name, array in self.gradients.items() if not np.isfinite(array).all())
+            raise DivergenceError(
+                f"the gradient of {place} is not finite in step {self.steps + 1}; parameters are as they were.",
+                step=self.steps + 1, layer=place,
+            )  # fmt: skip
         parameters = self._engine.parameters
         fresh = optimizer.new_state(parameters.flat[:0])
         if fresh.keys() != self._state.keys():
@@ -149,9 +170,18 @@ class Session:
                 own, self._buffer.copy(), _Step(optimizer, self._state, self.steps, parameters)
             )
 
+    def _check_no_edit(self, own: int = 0) -> None:
+        """Refuse passes within an edit, between two of which the numbers could change unseen."""
+        if self._engine.parameters.editing > own:
+            raise OptionError("a session's passes come before or after `with model.edit()`, not within it.")
+
     def _upstream(self, dys: Any) -> tuple[Array | None, ...]:
         """dL/dy of each output in the type of the parameters."""
         given = dys if isinstance(dys, (tuple, list)) else (dys,)
+        if isinstance(dys, dict):
+            raise OptionError(
+                "backward takes the gradients in a tuple, in the order of the session's outputs."
+            )
         if len(given) != len(self.outputs):
             raise OptionError(
                 f"backward takes one gradient for each of {', '.join(map(visible, self.outputs))}, None where there is none; got {len(given)}."
@@ -159,10 +189,26 @@ class Session:
         found: list[Array | None] = []
         for name, number, dy in zip(self.outputs, self._numbers, given, strict=True):
             wanted = (self._images, *self._engine.program.buffers[number].shape)
-            array = None if dy is None else np.ascontiguousarray(dy, self._buffer.dtype)
+            array = None if dy is None else self._numbers_of(dy, name)
             if array is not None and self._version is not None and array.shape != wanted:
                 raise ShapeError(
                     f"the gradient of {visible(name)} is {array.shape}, and its output was {wanted}."
                 )
             found.append(array)
         return tuple(found)
+
+    def _numbers_of(self, dy: Any, name: str) -> Array:
+        try:
+            array = np.asarray(dy)
+        except ValueError:
+            array = np.array(None)
+        if array.dtype.kind not in "fiu":
+            raise OptionError(
+                f"the gradient of {visible(name)} is an array of real numbers, got {type(dy).__name__} {array.dtype}."
+            )
+        return np.ascontiguousarray(array, self._buffer.dtype)
+
+
+def _check_bool(value: Any, name: str) -> None:
+    if not isinstance(value, (bool, np.bool_)):
+        raise OptionError(f"{name} must be True or False, got {value!r}.")

@@ -21,6 +21,23 @@ from .intake import check_preprocessing, missing_preprocessing
 Array = npt.NDArray[Any]
 
 
+def given_of(x: Any, graph: Graph, preprocessing: Preprocessing | None) -> Array | tuple[Array, ...]:
+    """What the network reads, for what predict or a session is given: one array, or a tuple with one an input.
+
+    Raises:   DataError where it is not that.
+    """
+    if len(graph.inputs) == 1:
+        return inputs_of(x[0] if isinstance(x, tuple) and len(x) == 1 else x, graph, preprocessing)
+    names = [given.name for given in graph.inputs]
+    if not isinstance(x, (tuple, list)) or len(x) != len(names):
+        raise DataError(
+            f"the network has the inputs {', '.join(names)}: give one array for each, in a tuple."
+        )
+    return tuple(
+        several_inputs(one, given.name, given.shape) for one, given in zip(x, graph.inputs, strict=True)
+    )
+
+
 def inputs_of(images: Any, graph: Graph, preprocessing: Preprocessing | None) -> Array:
     """What Model.predict is given as the network reads it, float32; DataError where it is not that."""
     if not isinstance(images, np.ndarray):
@@ -33,6 +50,8 @@ def inputs_of(images: Any, graph: Graph, preprocessing: Preprocessing | None) ->
         check_preprocessing(preprocessing, graph)
         return preprocessing.normalize(preprocessing.on_this_scale(images))
     check_not_pixels(images, preprocessing)
+    if images.dtype.kind not in "fiub":
+        raise DataError(f"images are real numbers, got {images.dtype}.")
     if images.shape[1:] != graph.input_shape:
         one = " For one image: images[None]." if images.shape == graph.input_shape else ""
         raise DataError(

@@ -47,6 +47,11 @@ def take_in(
         raise DataError(
             f"a data set has one array of images, and the network has the inputs {names}: train it by model.session()."
         )
+    if len(graph.outputs) > 1 and getattr(loss, "outputs", None) is None:
+        raise DataError(
+            f"the network has the outputs {', '.join(graph.outputs)}, and the loss reads one: give a loss with `outputs`, or train it by "
+            "model.session()."
+        )
     labelled, loss = with_targets(data, graph, loss, class_names, fit=fit)
     _check_names(labelled, graph, class_names, fit=fit)
     suited, preprocessing = _images(labelled, graph, preprocessing, fit=fit)

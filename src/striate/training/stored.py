@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data import Preprocessing, TrainedOn
-from ..errors import DataError, ModelFileError, OptionError, ParameterError
+from ..errors import DataError, GraphError, ModelFileError, OptionError, ParameterError
 from ..foreign import brief
 from ..graph import Graph
-from ..parameters import mismatches
+from ..parameters import Parameters, mismatches
 from ..shapes import times
 from .checkpoint import read_file
 from .intake import check_preprocessing
@@ -118,3 +118,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+def check_made_of(graph: Any, parameters: Any) -> None:
+    """Refuse to make a model of what is no network, or of numbers that are no Parameters."""
+    if not isinstance(graph, Graph):
+        raise GraphError(
+            f"a Model takes a network: Sequential(layers, input_shape=…), pattern(…) or zoo.build(name); got {brief(graph)}."
+        )
+    if parameters is not None and not isinstance(parameters, Parameters):
+        raise ParameterError(f"parameters are a Parameters object, got {type(parameters).__name__}.")
