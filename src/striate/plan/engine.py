@@ -357,7 +357,11 @@ def train_apart(
     with engine.parameters.edit() as own:
         found = way.forward(x, training=True, step=step)
         scores: Any = found if names is not None else found[0]
-        value, dscores = loss(scores, targets)
+        try:
+            value, dscores = loss(scores, targets)
+        except Exception as error:
+            error.add_note(f"in the loss {type(loss).__name__}")
+            raise
         if not np.isfinite(value):
             engine.explain_divergence(x, value, step, outputs)
         before = own.state.copy()
