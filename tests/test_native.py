@@ -723,6 +723,17 @@ def test_work_memory_is_what_a_step_takes_and_does_not_grow_with_the_batch() -> 
     assert [workspace.size for workspace in native._workspaces[True]] == [told[256].bytes]
 
 
+@pytest.mark.parametrize("name", ["convnetjs-cifar10", "resnet20"])
+def test_what_predictions_keep_is_told(name: str) -> None:
+    """Packed filters, and where norms are folded a copy of the parameters without them. (11: 4)"""
+    graph = st.zoo.build(name)
+    _, native = engines(graph)
+    native.predict(np.zeros((1, *graph.input_shape), np.float32))
+    flat, state, packed = native._predictions[native.program.outputs]._made
+    copied = 0 if flat is native.parameters.flat else flat.nbytes + state.nbytes
+    assert work_memory(lower(graph), 1, macs=graph.macs).prepared_bytes == packed.nbytes + copied
+
+
 def test_filters_as_large_as_their_input_become_fully_connected() -> None:
     graph = st.zoo.build("lenet5")
     lanes = to_lanes(lower(graph), Purpose((lower(graph).scores,), backward=True))

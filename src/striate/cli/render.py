@@ -98,7 +98,7 @@ def memory_line(memory: WorkMemory) -> str:
     return (
         f"a training step of {memory.images} images: {memory.bytes / 2**20:.1f} MiB of work memory "
         f"({memory.isa}, micro-batches of {memory.lanes} images, {threads}); training keeps at most "
-        f"{memory.most_threads} threads busy{norm}"
+        f"{memory.most_threads} threads busy{norm}; predictions keep {memory.prepared_bytes / 2**20:.1f} MiB of packed weights"
     )
 
 

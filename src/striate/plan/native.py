@@ -72,7 +72,8 @@ class WorkMemory:
 
     Fields:  images a step; lanes, images of a micro-batch; threads, and the most_threads that such a step can keep busy;
              bytes of work memory; bytes_an_image, what each further image adds to them in a large batch: its activations
-             where a norm of the whole batch keeps them, the statistics of its group, else 0; isa
+             where a norm of the whole batch keeps them, the statistics of its group, else 0; isa; prepared_bytes, what
+             predictions keep of the parameters from call to call: filters packed, norms folded
     """
 
     images: int
@@ -82,6 +83,7 @@ class WorkMemory:
     bytes: int
     bytes_an_image: int
     isa: str
+    prepared_bytes: int
 
 
 def work_memory(program: Program, images: int, *, macs: int, training: bool = True) -> WorkMemory:
@@ -97,8 +99,17 @@ def work_memory(program: Program, images: int, *, macs: int, training: bool = Tr
     few, more = (workspace_bytes(plan, count, threads) for count in (many, 2 * many))
     return WorkMemory(
         images, plan.lanes, threads, SLOTS if training else limit,
-        workspace_bytes(plan, images, threads), (more - few) // many, plan.isa,
+        workspace_bytes(plan, images, threads), (more - few) // many, plan.isa, _prepared_bytes(program),
     )  # fmt: skip
+
+
+def _prepared_bytes(program: Program) -> int:
+    folding = fold_batch_norm(program, program.outputs)
+    folded = program if folding is None else folding.program
+    plan = to_lanes(folded, Purpose(program.outputs)).plan(chosen_isa())
+    copied = 0 if folding is None else 4 * sum(prod(spec.shape) for spec in folded.parameter_specs.values())
+    packed: int = plan.prepared_bytes
+    return packed + copied
 
 
 def workspace_bytes(plan: Any, images: int, threads: int, *, halves: bool = False) -> int:
