@@ -112,13 +112,10 @@ def rows_of(program: Program, x: Given | Feed, plan: schema.Plan) -> tuple[int, 
                 )
             return len(x), feed(x)
         x = x.array()
-    if (
-        type(x) is np.ndarray and x.shape[1:] == program.input_shape and len(program.inputs) == 1
-    ):  # most calls
-        return len(x), [
-            np.ascontiguousarray(x, np.float32).reshape(len(x), -1 if len(x) else prod(x.shape[1:]))
-        ]
-    given = batches_of(program, x)
+    if type(x) is np.ndarray and len(program.inputs) == 1 and x.shape[1:] == program.input_shape:
+        given: tuple[Array, ...] = (x,)  # most calls, which need no second look
+    else:
+        given = batches_of(program, x)
     count = len(given[0])
     return count, [np.ascontiguousarray(one, np.float32).reshape(count, prod(one.shape[1:])) for one in given]
 
