@@ -134,7 +134,7 @@ def attempt(seed: int) -> str:
             > 10**8
         ):
             return "large"
-        if plan.workspace_bytes(19, 3, how == "halves") > 10**9:
+        if max(plan.workspace_bytes(19, 3, how == "halves"), plan.prepared_bytes) > 10**9:
             return "large"
         run(plan, lanes, how, rng)
     except (ValueError, OverflowError) as error:
