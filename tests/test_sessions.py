@@ -175,6 +175,23 @@ def test_any_buffer_is_an_output_and_an_output_may_be_read_on(engine: str) -> No
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_what_the_caller_does_to_its_arrays_reaches_no_gradient(engine: str) -> None:
+    """A batch that is filled again between forward and backward, before a fully connected layer and a convolution."""
+    for graph in (st.Sequential([st.Linear(4), st.ReLU(), st.Linear(3)], input_shape=(5,)), chain()):
+        session, x = model_of(graph, engine).session(), drawn(6, *graph.input_shape)
+        dy = drawn(6, 3)
+        session.forward(x, training=False)
+        dx = session.backward(dy)
+        once = {name: array.copy() for name, array in session.gradients.items()}
+        given = x.copy()
+        (y,) = session.forward(given, training=False)
+        given[...], y[...] = 7.0, 7.0
+        np.testing.assert_array_equal(session.backward(dy), dx)
+        for name, array in session.gradients.items():
+            np.testing.assert_array_equal(array, once[name])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_gradients_accumulate_where_asked_to(engine: str) -> None:
     model = model_of(chain(), engine)
     session, x = model.session(("conv2",)), drawn(4, 2, 10, 10)

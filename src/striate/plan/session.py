@@ -101,6 +101,9 @@ class Session:
         Raises:   OptionError or DataError for arrays that do not fit.
         """
         given = batches_of(self._engine.program, x if self._take is None else self._take(x))
+        given = tuple(
+            np.array(one) for one in given
+        )  # backward reads it, whatever the caller does to its own
         if not len(given[0]):
             raise OptionError("a batch needs at least one image, and this one is empty.")
         _check_bool(training, "training")
