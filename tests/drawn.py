@@ -6,7 +6,7 @@ before pools and ReLUs among them; small shapes. Leaves out: layers of whole num
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -116,3 +116,30 @@ def twins(seed: int) -> st.Graph:
             build.add(node.layer, *sources, name=f"{side}-{node.name}", share=share)
         outputs += [f"{side}-{one.output}", f"{side}-{one.nodes[rng.integers(len(one.nodes))].name}"]
     return build.build(tuple(dict.fromkeys(outputs)))
+
+
+def agree(found: Mapping[str, list[Any]], largest: Callable[[str], float | None]) -> None:
+    """Whether what was found under each name, by the oracle in float64 and in float32 and by the native engine, agrees: four digits
+    of the largest of its kind (None: of its own), or a few times what the oracle misses in float32.
+    """
+    for name, (expected, near, got) in found.items():
+        scale = largest(name)
+        scale = np.abs(expected).max(initial=0) if scale is None else scale
+        worst, usual = np.abs(got - expected).max(initial=0), np.abs(near - expected).max(initial=0)
+        assert worst <= 1e-4 * scale + 6 * usual, (
+            f"{name}: off by {worst / scale:.2g}, float32 by {usual / scale:.2g}"
+        )
+
+
+def compare_all(compare: Callable[[int], None], seeds: range, monkeypatch: Any) -> None:
+    """Each with the next instruction set and number of threads."""
+    from striate.plan.extension import schema
+
+    sets = schema.instruction_sets()
+    for seed in seeds:
+        monkeypatch.setenv("STRIATE_ISA", sets[seed % len(sets)])
+        monkeypatch.setenv("STRIATE_THREADS", str(1 + seed % 3))
+        try:
+            compare(seed)
+        except Exception as error:
+            raise AssertionError(f"drawn network {seed}: {error}") from error

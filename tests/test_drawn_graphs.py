@@ -46,36 +46,20 @@ def compare(seed: int) -> None:
         for name, value in named.items():
             found.setdefault(name, []).append(np.array(value))
     largest = max(np.abs(values[0]).max(initial=0) for name, values in found.items() if name[0] == "d")
-    for name, (expected, near, got) in found.items():
-        scale = largest if name[0] == "d" else np.abs(expected).max(initial=0)
-        worst, usual = np.abs(got - expected).max(initial=0), np.abs(near - expected).max(initial=0)
-        assert worst <= 1e-4 * scale + 6 * usual, (
-            f"{name}: off by {worst / scale:.2g}, float32 by {usual / scale:.2g}"
-        )
-
-
-def compare_all(seeds: range, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each with the next instruction set and number of threads."""
-    for seed in seeds:
-        monkeypatch.setenv("STRIATE_ISA", ISAS[seed % len(ISAS)])
-        monkeypatch.setenv("STRIATE_THREADS", str(1 + seed % 3))
-        try:
-            compare(seed)
-        except Exception as error:
-            raise AssertionError(f"drawn network {seed}: {error}") from error
+    drawn.agree(found, lambda name: largest if name[0] == "d" else None)
 
 
 @pytest.mark.parametrize("first", range(0, FEW, FEW // 8))
 def test_drawn_graphs_agree_with_the_oracle(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each instruction set and number of threads in turn. (10: 2.4)"""
-    compare_all(range(first, first + FEW // 8), monkeypatch)
+    drawn.compare_all(compare, range(first, first + FEW // 8), monkeypatch)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(FEW, FEW + MANY, MANY // 40))
 def test_many_drawn_graphs_agree_with_the_oracle(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands more. (10: 2.4)"""
-    compare_all(range(first, first + MANY // 40), monkeypatch)
+    drawn.compare_all(compare, range(first, first + MANY // 40), monkeypatch)
 
 
 def readers_of(relu: bool, pool: str) -> st.Graph:

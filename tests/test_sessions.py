@@ -359,26 +359,7 @@ def compare(seed: int) -> None:
         )
         for which in ("dx", "dw")
     }
-    for name, (expected, near, got) in found.items():
-        scale = largest.get(name[:2], np.abs(expected).max(initial=0))
-        worst, usual = np.abs(got - expected).max(initial=0), np.abs(near - expected).max(initial=0)
-        assert worst <= 1e-4 * scale + 6 * usual, (
-            f"{name}: off by {worst / scale:.2g}, float32 by {usual / scale:.2g}"
-        )
-
-
-def compare_all(seeds: range, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each with the next instruction set and number of threads."""
-    from striate.plan.extension import schema
-
-    sets = schema.instruction_sets()
-    for seed in seeds:
-        monkeypatch.setenv("STRIATE_ISA", sets[seed % len(sets)])
-        monkeypatch.setenv("STRIATE_THREADS", str(1 + seed % 3))
-        try:
-            compare(seed)
-        except Exception as error:
-            raise AssertionError(f"drawn network {seed}: {error}") from error
+    networks.agree(found, lambda name: largest.get(name[:2]))
 
 
 @pytest.mark.skipif(len(ENGINES) < 2, reason="the native engine was not built")
@@ -387,7 +368,7 @@ def test_sessions_of_drawn_networks_agree_with_the_oracle(
     first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """(11: sessions)"""
-    compare_all(range(first, first + 30), monkeypatch)
+    networks.compare_all(compare, range(first, first + 30), monkeypatch)
 
 
 @pytest.mark.slow
@@ -397,7 +378,7 @@ def test_sessions_of_many_drawn_networks_agree_with_the_oracle(
     first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Six hundred more. (11: sessions)"""
-    compare_all(range(first, first + 50), monkeypatch)
+    networks.compare_all(compare, range(first, first + 50), monkeypatch)
 
 
 def _torch_takes(graph: st.Graph) -> bool:
