@@ -141,16 +141,22 @@ static void frozen_statistics(const Run& run, const BatchNorm& o) {
   }
 }
 
+// with(group, its sums, its statistics) for each group of the round.
+template <class F>
+static void each_group(const Run& run, const BatchNorm& o, F with) {
+  const Groups round = groups_of_round(run, o);
+  for (int64_t g = round.first; g < round.last; ++g) {
+    const Group group = group_of(run, o, g);
+    with(group, totals(run, o, group), statistics_of(run, o, g));
+  }
+}
+
 // Mean and deviation of each group. What its images' squares lack, since each was taken around its own mean, is added:
 // Σ(x − mean)² = Σ over images of Σ(x − m)² + P·(m − mean)².
 static void norm_statistics(const Run& run, const BatchNorm& o) {
   if (o.frozen) return frozen_statistics(run, o);
   const double epsilon = o.epsilon, places = static_cast<double>(o.places);
-  const Groups round = groups_of_round(run, o);
-  for (int64_t g = round.first; g < round.last; ++g) {
-    const Group group = group_of(run, o, g);
-    const double* total = totals(run, o, group);
-    float* batch = statistics_of(run, o, g);
+  each_group(run, o, [&](const Group& group, const double* total, float* batch) {
     for (int64_t c = 0; c < o.c; ++c) {
       const double mean = total[c] / group.count;
       double squares = total[o.c + c];
@@ -162,23 +168,19 @@ static void norm_statistics(const Run& run, const BatchNorm& o) {
       batch[o.c + c] = static_cast<float>(1.0 / sqrt(squares / group.count + epsilon));
       batch[4 * o.c + c] = static_cast<float>(squares / group.count);
     }
-  }
+  });
 }
 
 // The two means of the backward pass, and dw and db, which are the sums themselves: into slot 0, cleared by the first segment.
 static void norm_statistics_back(const Run& run, const BatchNorm& o) {
-  const Groups round = groups_of_round(run, o);
-  for (int64_t g = round.first; g < round.last; ++g) {
-    const Group group = group_of(run, o, g);
-    const double* total = totals(run, o, group);
-    float* batch = statistics_of(run, o, g);
+  each_group(run, o, [&](const Group& group, const double* total, float* batch) {
     for (int64_t c = 0; c < o.c; ++c) {
       batch[2 * o.c + c] = o.frozen ? 0.0f : static_cast<float>(total[c] / group.count);
       batch[3 * o.c + c] = o.frozen ? 0.0f : static_cast<float>(total[o.c + c] / group.count);
       run.slot[o.bias + c] += static_cast<float>(total[c]);
       run.slot[o.weight + c] += static_cast<float>(total[o.c + c]);
     }
-  }
+  });
 }
 
 // running ← (1 − momentum)·running + momentum·batch. Of groups, their mean by images.
