@@ -24,6 +24,7 @@ NB_MODULE(_native, m) {
     striate::without_gil([&] { return chosen.multiply_adds(count); });
     return count * chosen.lanes;
   }, "isa"_a, "count"_a);
+  m.def("update", &striate::update, "isa"_a, "parameters"_a, "gradients"_a, "threads"_a, "optimizer"_a);
   nb::class_<Plan>(m, "Plan")
       .def(nb::init<const std::string&, nb::list, std::vector<std::string>, nb::object, const striate::Frame&, nb::list,
                     nb::list>(),
@@ -41,6 +42,5 @@ NB_MODULE(_native, m) {
       .def("forward", &Plan::forward, "x"_a, "parameters"_a, "state"_a, "outputs"_a, "workspace"_a, "threads"_a, "seed"_a, "step"_a)
       .def("move_running", &Plan::move_running, "state"_a, "n"_a, "workspace"_a, "threads"_a)
       .def("backward", &Plan::backward, "n"_a, "x"_a.none(), "parameters"_a, "state"_a, "d_outputs"_a, "d_inputs"_a, "gradients"_a, "workspace"_a,
-           "threads"_a, "seed"_a, "step"_a)
-      .def("update", &Plan::update, "parameters"_a, "gradients"_a, "threads"_a, "optimizer"_a);
+           "threads"_a, "seed"_a, "step"_a);
 }

@@ -18,6 +18,30 @@
 
 namespace striate {
 
+// An optimizer's step over so many parameters, by name.
+inline void read_optimizer(Call& call, nb::dict d, int64_t parameters) {
+  const auto number = [&](const char* key) { return nb::cast<double>(d[key]); };
+  const auto whole = [&](const char* key) { return nb::cast<int64_t>(d[key]); };
+  Optimizer& o = call.optimizer;
+  o.formula = whole("formula");
+  if (!o.formula) return;
+  o.rate = number("rate");
+  o.weight_decay = number("weight_decay");
+  o.clip_norm = number("clip_norm");
+  o.clip_value = number("clip_value");
+  o.a = number("a");
+  o.b = number("b");
+  o.epsilon = number("epsilon");
+  o.step = whole("optimizer_step");
+  o.decoupled = whole("decoupled");
+  o.nesterov = whole("nesterov");
+  o.first = vector(d, "first", parameters);
+  o.second = vector(d, "second", parameters);
+  auto mask = array<const uint8_t>(d["decay_mask"], "decay_mask");
+  if (static_cast<int64_t>(mask.size()) != parameters) throw std::invalid_argument("decay_mask has the wrong size");
+  o.decay_mask = mask.data();
+}
+
 struct Plan {
   const Kernels& kernels;
   std::vector<OpStruct> structs;
@@ -143,25 +167,6 @@ struct Plan {
     else given.read_x(x);
     given.read_gradients(d_outputs, d_inputs);
     given.run();
-  }
-
-  void update(nb::object parameters_given, nb::object gradients_given, int64_t threads, nb::dict optimizer) const {
-    auto parameters = array<float>(parameters_given, "parameters"), gradients = array<float>(gradients_given, "gradients");
-    check(threads >= 1, "a call needs at least one thread");
-    check(static_cast<int64_t>(parameters.size()) == program.frame.parameters && parameters.size() == gradients.size(),
-          "parameters or gradients have the wrong size");
-    Call call{};
-    call.parameters = parameters.data();
-    call.gradients = gradients.data();
-    call.threads = threads;
-    read_optimizer(call, optimizer);
-    check(call.optimizer.formula > 0 && call.optimizer.formula < FORMULAS, "there is no such formula");
-    const Visit visit(threads);
-    warn_of(visit, threads);
-    without_gil([&] {
-      update_all(kernels, program, call);
-      return 0.0;
-    });
   }
 
   // A call in the making: arrays checked against the program, and held as long as it runs.
@@ -304,31 +309,30 @@ struct Plan {
     }
     call.targets = vector(d, "targets", call.n * program.outputs[0].vectors);
     if (!call.labels && (call.loss == HINGE || !call.targets)) throw std::invalid_argument("this loss needs labels");
-    read_optimizer(call, d);
-  }
-
-  void read_optimizer(Call& call, nb::dict d) const {
-    const auto number = [&](const char* key) { return nb::cast<double>(d[key]); };
-    const auto whole = [&](const char* key) { return nb::cast<int64_t>(d[key]); };
-    Optimizer& o = call.optimizer;
-    o.formula = whole("formula");
-    if (!o.formula) return;
-    o.rate = number("rate");
-    o.weight_decay = number("weight_decay");
-    o.clip_norm = number("clip_norm");
-    o.clip_value = number("clip_value");
-    o.a = number("a");
-    o.b = number("b");
-    o.epsilon = number("epsilon");
-    o.step = whole("optimizer_step");
-    o.decoupled = whole("decoupled");
-    o.nesterov = whole("nesterov");
-    o.first = vector(d, "first", program.frame.parameters);
-    o.second = vector(d, "second", program.frame.parameters);
-    auto mask = array<const uint8_t>(d["decay_mask"], "decay_mask");
-    if (static_cast<int64_t>(mask.size()) != program.frame.parameters) throw std::invalid_argument("decay_mask has the wrong size");
-    o.decay_mask = mask.data();
+    read_optimizer(call, d, program.frame.parameters);
   }
 };
+
+// One step of an optimizer on gradients that are there already, for any network.
+inline void update(const std::string& isa, nb::object parameters_given, nb::object gradients_given, int64_t threads, nb::dict optimizer) {
+  auto parameters = array<float>(parameters_given, "parameters"), gradients = array<float>(gradients_given, "gradients");
+  const Kernels& kernels = kernels_of(isa);
+  check(threads >= 1, "a call needs at least one thread");
+  check(parameters.size() == gradients.size(), "parameters or gradients have the wrong size");
+  Program program{};
+  program.frame.parameters = static_cast<int64_t>(parameters.size());
+  Call call{};
+  call.parameters = parameters.data();
+  call.gradients = gradients.data();
+  call.threads = threads;
+  read_optimizer(call, optimizer, program.frame.parameters);
+  check(call.optimizer.formula > 0 && call.optimizer.formula < FORMULAS, "there is no such formula");
+  const Visit visit(threads);
+  warn_of(visit, threads);
+  without_gil([&] {
+    update_all(kernels, program, call);
+    return 0.0;
+  });
+}
 
 }  // namespace striate

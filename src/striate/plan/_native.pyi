@@ -22,6 +22,13 @@ Function: type[IntEnum]  # asked for by name: native/schema.h lists its members
 
 def instruction_sets() -> list[str]: ...
 def multiply_adds(isa: str, count: int) -> int: ...
+def update(
+    isa: str,
+    parameters: npt.NDArray[Any],
+    gradients: npt.NDArray[Any],
+    threads: int,
+    optimizer: dict[str, Any],
+) -> None: ...
 
 class Pairing(IntEnum):
     PRODUCT = 0
@@ -453,10 +460,3 @@ class Plan:
         d_inputs: list[npt.NDArray[Any] | None], gradients: npt.NDArray[Any], workspace: npt.NDArray[Any], threads: int,
         seed: int, step: int,
     ) -> None: ...  # fmt: skip
-    def update(
-        self,
-        parameters: npt.NDArray[Any],
-        gradients: npt.NDArray[Any],
-        threads: int,
-        optimizer: dict[str, Any],
-    ) -> None: ...

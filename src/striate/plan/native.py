@@ -144,7 +144,7 @@ class NativeEngine:
         chosen_isa()  # raises for one that is not offered
         self.threads = thread_limit()
         self._forced = tuple((forced or {}).items())
-        self._plans: dict[Purpose, Any] = {}
+        self._plans: dict[Purpose, Any] = {}  # of what has a backward pass
         self._stepping: Any = None  # the plan of training steps
         # Work memory that no call is using: of predictions, of training steps. A call takes one out and puts it back, so
         # that calls of several Python threads never share any.
@@ -230,14 +230,11 @@ class NativeEngine:
         if update.optimizer.formula is None:
             update(own.flat, gradients)
             return
-        plan = self._plan(Purpose(self.program.outputs, backward=True))
         threads = threads_for(gradients.size * _MACS_A_PARAMETER, self.threads, training=True)
-        plan.update(own.flat, gradients, threads, update_of(update))
+        schema.update(chosen_isa(), own.flat, gradients, threads, update_of(update))
 
     def _infer(self, x: Given | Feed, targets: tuple[int, ...]) -> tuple[Array, ...]:
-        ready = self._predictions.get(targets)
-        if ready is None:
-            ready = self._predictions[targets] = _Prediction(self, targets)
+        ready = self._prediction(targets)
         count, given = ready.read(x)
         rows = ready.empty(count)
         with self.parameters.turns.reading:
@@ -251,12 +248,21 @@ class NativeEngine:
                 ready.run(some, into)
         return ready.shaped(count, rows)
 
+    def _prediction(self, targets: tuple[int, ...]) -> _Prediction:
+        ready = self._predictions.get(targets)
+        if ready is None:
+            ready = self._predictions[targets] = _Prediction(self, targets)
+        return ready
+
     def _plan(self, purpose: Purpose) -> Any:
+        if not purpose.backward:
+            return self._prediction(purpose.targets).plan
         if purpose not in self._plans:
-            folding = None if purpose.backward else fold_batch_norm(self.program, purpose.targets)
-            program = self.program if folding is None else folding.program
-            self._plans[purpose] = to_lanes(program, replace(purpose, forced=self._forced)).plan(chosen_isa())
+            self._plans[purpose] = self._planned(self.program, purpose)
         return self._plans[purpose]
+
+    def _planned(self, program: Program, purpose: Purpose) -> Any:
+        return to_lanes(program, replace(purpose, forced=self._forced)).plan(chosen_isa())
 
     def _need(self, plan: Any, count: int, limit: int, *, halves: bool = False) -> tuple[int, int]:
         """Threads for so many images, and the bytes of work memory."""
@@ -288,9 +294,9 @@ class _Prediction:
 
     def __init__(self, engine: NativeEngine, targets: tuple[int, ...]) -> None:
         program = engine.program
-        self._engine, self._targets = engine, targets
+        self._engine = engine
         self._folding = fold_batch_norm(program, targets)
-        self.plan = engine._plan(Purpose(targets))
+        self.plan = engine._planned(self._folding.program if self._folding else program, Purpose(targets))
         self._shapes = [program.buffers[number].shape for number in targets]
         self._sizes = [prod(shape) for shape in self._shapes]
         self._whole = [number in places(program) for number in targets]
@@ -379,14 +385,12 @@ class _NativePass:
         ]
         dx = empty_rows(program, program.inputs, last.count) if self._input_gradients else []
         reached = last.plan.input_gradients
-        for one, has in zip(dx, reached, strict=False):
-            if not has:
-                one.fill(0)
-        wanted = (
-            [one if has else None for one, has in zip(dx, reached, strict=True)]
-            if dx
-            else [None] * len(reached)
-        )
+        wanted: list[Array | None] = [None] * len(reached)
+        for number, one in enumerate(dx):
+            if reached[number]:
+                wanted[number] = one
+            else:
+                one.fill(0)  # the outputs do not depend on this input
         parameters = self._engine.parameters
         last.plan.backward(
             last.count, last.given if isinstance(last.given, list) else None, parameters.flat, parameters.state, upstream, wanted, gradients, self._workspace, last.threads,
