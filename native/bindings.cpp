@@ -24,6 +24,7 @@ NB_MODULE(_native, m) {
     striate::without_gil([&] { return chosen.multiply_adds(count); });
     return count * chosen.lanes;
   }, "isa"_a, "count"_a);
+  m.def("lanes", [](const std::string& isa) { return striate::kernels_of(isa).lanes; }, "isa"_a);
   m.def("update", &striate::update, "isa"_a, "parameters"_a, "gradients"_a, "threads"_a, "optimizer"_a);
   nb::class_<Plan>(m, "Plan")
       .def(nb::init<const std::string&, nb::list, std::vector<std::string>, nb::object, const striate::Frame&, nb::list,
@@ -37,7 +38,8 @@ NB_MODULE(_native, m) {
       .def_prop_ro("prepared_bytes", &Plan::prepared_bytes)
       .def("workspace_bytes", &Plan::workspace_bytes, "n"_a, "threads"_a, "halves"_a = false)
       .def("prepare", &Plan::prepare, "parameters"_a, "packed"_a, "threads"_a)
-      .def("predict", &Plan::predict, "x"_a, "parameters"_a, "state"_a, "packed"_a, "outputs"_a, "workspace"_a, "threads"_a)
+      .def("predict", &Plan::predict, "x"_a, "parameters"_a, "state"_a, "packed"_a, "outputs"_a, "workspace"_a, "threads"_a,
+           "seconds"_a = nb::none())
       .def("step", &Plan::step, "x"_a, "parameters"_a, "state"_a, "scores"_a, "workspace"_a, "threads"_a, "training"_a)
       .def("forward", &Plan::forward, "x"_a, "parameters"_a, "state"_a, "outputs"_a, "workspace"_a, "threads"_a, "seed"_a, "step"_a)
       .def("move_running", &Plan::move_running, "state"_a, "n"_a, "workspace"_a, "threads"_a)

@@ -57,6 +57,14 @@ class Check {
   }
 
   void arena(const char* name, int64_t at, int64_t vectors) const { inside(name, at, vectors, frame().arena_vectors, "vectors of the arena"); }
+  // Floats low … high − 1, counted from a place of the arena.
+  void floats(const char* name, int64_t at, int64_t low, int64_t high) const {
+    arena(name, at, 0);
+    const int64_t most = (frame().arena_vectors - at) * lanes_;
+    if (low < 0 || high < low || high > most)
+      fail(std::string(name) + " reaches from float " + std::to_string(low) + " to " + std::to_string(high) + " of its place, and there are " +
+           std::to_string(most) + " to the arena's end");
+  }
   // The same of an array that an op may do without.
   void maybe(const char* name, int64_t at, int64_t vectors) const {
     if (at != NONE) arena(name, at, vectors);
@@ -104,7 +112,18 @@ class Check {
   const std::string& where_;
 };
 
-// Extents of a convolution: verify_conv.cpp. Those of all other kinds are in verify.cpp.
+// Extents of a convolution over lanes: verify_conv.cpp. Those of other kinds over lanes are in verify.cpp.
 void extents(const Check& check, const Conv& o);
+
+// Of ops over channels: verify_channels.cpp.
+void extents(const Check& check, const Relayout& o);
+void extents(const Check& check, const ChannelConv& o);
+void extents(const Check& check, const ChannelWinograd& o);
+void extents(const Check& check, const ChannelDepthwise& o);
+void extents(const Check& check, const ChannelMaxPool& o);
+void extents(const Check& check, const ChannelAveragePool& o);
+void extents(const Check& check, const ChannelLinear& o);
+void extents(const Check& check, const ChannelSoftmax& o);
+void extents(const Check& check, const ChannelResponseNorm& o);
 
 }  // namespace striate

@@ -84,10 +84,23 @@ void fill_fed(const At& at) {
 
 }  // namespace
 
+namespace {
+
+// A single image, number by number.
+void copy_in(const At& at) {
+  for (int64_t i = 0; i < at.run.program.n_inputs; ++i) {
+    const Port& port = at.run.program.inputs[i];
+    memcpy(at.arena + port.place * at.run.lanes, at.run.call.x[i] + at.micro_batch * port.vectors, static_cast<size_t>(port.vectors) * sizeof(float));
+  }
+}
+
+}  // namespace
+
 // Lanes beyond the batch repeat its last image: finite wherever the batch is, and their gradients are 0.
 void fill(const At& at) {
   const Run& run = at.run;
   if (run.call.feed.images) return fill_fed(at);
+  if (run.program.frame.single) return copy_in(at);
   for (int64_t i = 0; i < run.program.n_inputs; ++i) {
     const Port& port = run.program.inputs[i];
     const float* images[MOST_LANES];
@@ -115,7 +128,10 @@ void scatter(const At& at, const float* from, float* to, int64_t count) {
 void read_outputs(const At& at) {
   for (int64_t i = 0; i < at.run.program.n_outputs; ++i) {
     const Port& port = at.run.program.outputs[i];
-    scatter(at, at.arena + port.place * at.run.lanes, at.run.call.outputs[i], port.vectors);
+    if (at.run.program.frame.single)
+      memcpy(at.run.call.outputs[i] + at.micro_batch * port.vectors, at.arena + port.place * at.run.lanes, static_cast<size_t>(port.vectors) * sizeof(float));
+    else
+      scatter(at, at.arena + port.place * at.run.lanes, at.run.call.outputs[i], port.vectors);
   }
 }
 

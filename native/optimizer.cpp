@@ -75,7 +75,7 @@ void end_step(const Run& run) {
 }
 
 void update_all(const Kernels& kernels, const Program& program, const Call& call) {
-  const Run run{program, call, kernels, kernels.lanes, 0, 0, false, false, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, 0, 0, 1, 0, 0};
+  const Run run{program, call, kernels, kernels.lanes, kernels.lanes, 0, 0, false, false, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, 0, 0, 1, 0, 0};
   if (clips(call.optimizer)) kernels.update.clip(run);
   on_each(call.threads, step_task, context_of(run));
 }

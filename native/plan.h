@@ -101,12 +101,13 @@ struct Plan {
   }
 
   void predict(nb::object x, nb::object parameters, nb::object state, nb::object packed_given, nb::list outputs, nb::object workspace,
-               int64_t threads) const {
+               int64_t threads, nb::object seconds) const {
     check(!program.frame.training, "a program with a backward pass does not predict");
     auto packed = array<uint8_t>(packed_given, "packed");
     check(static_cast<int64_t>(packed.size()) >= prepared_bytes(), "the memory for packed weights is too small");
     Given given(*this, Phase::PREDICT, parameters, state, workspace, threads);
     given.call.packed = reinterpret_cast<const float*>(aligned(packed.data()));
+    given.call.seconds = seconds_of(seconds);
     given.read_outputs(outputs);
     given.read_x(x);
     given.run();
@@ -277,10 +278,19 @@ struct Plan {
   }
 
   bool takes_feeds() const {
-    if (program.n_inputs != 1) return false;
+    if (program.n_inputs != 1 || program.frame.single) return false;
     for (const OpStruct& one : structs)
       if (const auto* linear = std::get_if<Linear>(&one); linear && linear->reads_input != NONE) return false;
     return true;
+  }
+
+  // Where the seconds of each op are added up, or null.
+  double* seconds_of(nb::handle given) const {
+    if (given.is_none()) return nullptr;
+    auto seconds = array<double, 2>(given, "seconds");
+    if (static_cast<int64_t>(seconds.shape(0)) != program.n_ops || seconds.shape(1) != 2)
+      throw std::invalid_argument("seconds have the wrong shape");
+    return seconds.data();
   }
 
   void read_training(Call& call, nb::dict d) const {
@@ -294,12 +304,7 @@ struct Plan {
     auto losses = array<double>(d["losses"], "losses");
     if (static_cast<int64_t>(losses.size()) < call.n) throw std::invalid_argument("losses are too small");
     call.losses = losses.data();
-    if (!d["seconds"].is_none()) {
-      auto seconds = array<double, 2>(d["seconds"], "seconds");
-      if (static_cast<int64_t>(seconds.shape(0)) != program.n_ops || seconds.shape(1) != 2)
-        throw std::invalid_argument("seconds have the wrong shape");
-      call.seconds = seconds.data();
-    }
+    call.seconds = seconds_of(d["seconds"]);
     if (!d["labels"].is_none()) {
       auto labels = array<const int64_t>(d["labels"], "labels");
       if (static_cast<int64_t>(labels.size()) != call.n) throw std::invalid_argument("labels have the wrong size");

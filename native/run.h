@@ -37,6 +37,7 @@ struct Run {
   const Call& call;
   const Kernels& kernels;
   int lanes;
+  int images;            // that a micro-batch holds at most: one a lane, or one
   int64_t micro_batches, slots;
   bool segmented, apart; // see workspace.h
   const float* packed;   // what the ops' prepare made of the parameters
@@ -44,6 +45,7 @@ struct Run {
   double* sums;          // images of a round × widest batch norm × 2, and one group's
   float* kept;           // inputs and upstream gradients of fully connected layers, for a round
   float* statistics;     // of each group of the batch: see lanes/batch_norm.h
+  float* scratch;        // of each thread: frame.scratch floats
   float* arena;          // arenas of frame.arena_vectors vectors
   int64_t widest;        // channels of the widest batch norm
   int64_t round;         // micro-batches a round, at most
@@ -57,13 +59,13 @@ static inline float* arena_of(const Run& run, int64_t micro_batch, int64_t threa
 
 // The images that a micro-batch holds. Lanes beyond them repeat the batch's last image, and their gradients are 0.
 static inline int images_of(const Run& run, int64_t micro_batch) {
-  const int64_t left = run.call.n - micro_batch * run.lanes;
-  return static_cast<int>(left < run.lanes ? left : run.lanes);
+  const int64_t left = run.call.n - micro_batch * run.images;
+  return static_cast<int>(left < run.images ? left : run.images);
 }
 
 static inline int64_t images_of_round(const Run& run) {
-  const int64_t end = run.last * run.lanes < run.call.n ? run.last * run.lanes : run.call.n;
-  return end - run.first * run.lanes;
+  const int64_t end = run.last * run.images < run.call.n ? run.last * run.images : run.call.n;
+  return end - run.first * run.images;
 }
 
 // Groups of images that a batch norm treats by themselves.
@@ -78,6 +80,7 @@ struct At {
   float* slot;           // where gradients of parameters are added up; null where there are none
   int stage;
   Share share;
+  float* scratch;        // the thread's own
 };
 
 }  // namespace striate

@@ -31,6 +31,7 @@ struct Job {
   int64_t from = 0, to = 0;  // ops of a segment
   int64_t op = 0;        // one that all threads do at once: in shares, by neurons, or a batch norm's sums
   int stage = 0;         // of that op
+  int64_t shared = 0;    // the micro-batch that is cut into shares
 
   const Op& at(int64_t i) const { return run.program.ops[i]; }
   const OpKernels& kernels(int64_t i) const { return run.kernels.ops[static_cast<int64_t>(at(i).kind)]; }
@@ -43,7 +44,8 @@ const Job& job_of(void* context) { return *static_cast<const Job*>(context); }
 
 // A micro-batch, in the arena that it has on this thread.
 At at_of(const Job& job, int64_t micro_batch, int64_t thread, float* slot) {
-  return {job.run, micro_batch, images_of(job.run, micro_batch), arena_of(job.run, micro_batch, thread), slot, 0, {0, 1}};
+  return {job.run, micro_batch, images_of(job.run, micro_batch), arena_of(job.run, micro_batch, thread), slot, 0, {0, 1},
+          job.run.scratch + thread * job.run.program.frame.scratch};
 }
 
 // ── packing ──────────────────────────────────────────────────────────────────────────────────────
@@ -106,21 +108,25 @@ void train_task(int64_t index, int64_t thread, void* context) {
 
 // ── shares ───────────────────────────────────────────────────────────────────────────────────────
 
-// Whether the call is one micro-batch and every op of the program can be cut into shares.
-bool sharable(const Job& job) {
-  if (job.run.micro_batches != 1 || job.run.call.threads == 1) return false;
+// Whether there are threads to share, and every op of the program can be cut into shares.
+bool divisible(const Job& job) {
+  if (job.run.call.threads == 1) return false;
   for (int64_t i = 0; i < job.run.program.n_ops; ++i)
     if (by_neurons(job.at(i)) || (job.at(i).kind == Kind::CONV && static_cast<const Conv*>(job.at(i).fields)->back_out >= 0)) return false;
   return true;
 }
+
+// The same of a call that is one micro-batch.
+bool sharable(const Job& job) { return job.run.micro_batches == 1 && divisible(job); }
 
 void share_task(int64_t index, int64_t, void* context) {
   const Job& job = job_of(context);
   const OpKernels& kernels = job.kernels(job.op);
   const bool alone = job.back ? kernels.backward_alone : kernels.forward_alone;
   if (alone && index > 0) return;
-  At at = at_of(job, 0, 0, job.run.slot);
+  At at = at_of(job, job.shared, 0, job.run.slot);
   at.stage = job.stage;
+  at.scratch += index * job.run.program.frame.scratch;
   if (!alone) at.share = {index, job.run.call.threads};
   (job.back ? kernels.backward : kernels.forward)(at, job.at(job.op).fields);
 }
@@ -144,11 +150,13 @@ void norm_in_shares(Job& job) {
   (job.back ? run.kernels.norm.statistics_back : run.kernels.norm.statistics)(run, job.norm(job.op));
 }
 
-void forward_in_shares(Job& job) {
-  const At at = at_of(job, 0, 0, nullptr);
+void forward_in_shares(Job& job, int64_t micro_batch) {
+  job.shared = micro_batch;
+  const At at = at_of(job, micro_batch, 0, nullptr);
   fill(at);
   job.back = false;
   for (job.op = 0; job.op < job.run.program.n_ops; ++job.op) {
+    const Stopwatch watch(job.run, job.op, false);
     norm_in_shares(job);
     run_stages(job, job.kernels(job.op).forward_stages(job.at(job.op).fields, at.images));
   }
@@ -161,6 +169,14 @@ void backward_in_shares(Job& job) {
     norm_in_shares(job);
     run_stages(job, job.kernels(job.op).backward_stages(job.at(job.op).fields));
   }
+}
+
+// Images that are taken one by one keep all threads busy as long as there are as many; those left over are shared.
+void predict(Job& job) {
+  const Run& run = job.run;
+  const int64_t count = run.micro_batches, left = !divisible(job) ? 0 : run.images == 1 ? count % run.call.threads : count == 1;
+  if (left < count) parallel(count - left, run.call.threads, predict_task, &job);
+  for (int64_t i = count - left; i < count; ++i) forward_in_shares(job, i);
 }
 
 // ── segments ─────────────────────────────────────────────────────────────────────────────────────
@@ -251,7 +267,7 @@ void run_segments_backward(Job& job) {
 void train_round(Job& job) {
   const Run& run = job.run;
   if (sharable(job)) {
-    forward_in_shares(job);
+    forward_in_shares(job, 0);
     clear(run, run.slot);
     run.kernels.loss(at_of(job, 0, 0, nullptr));
     backward_in_shares(job);
@@ -296,7 +312,7 @@ double step(Job& job) {
 
 void forward_half(Job& job) {
   pack(job);
-  if (sharable(job)) forward_in_shares(job);
+  if (sharable(job)) forward_in_shares(job, 0);
   else run_segments(job);
 }
 
@@ -322,9 +338,9 @@ Job job_for(const Kernels& kernels, const Program& program, const Call& call) {
   const Layout at = layout(program, kernels.lanes, call.n, call.threads, call.phase);
   char* base = aligned(call.arena);
   const auto floats = [base](int64_t offset) { return reinterpret_cast<float*>(base + offset); };
-  return {{program, call, kernels, kernels.lanes, at.micro_batches, at.slots, at.segmented, at.apart,
+  return {{program, call, kernels, kernels.lanes, images_of_micro_batch(program, kernels.lanes), at.micro_batches, at.slots, at.segmented, at.apart,
            call.packed ? call.packed : floats(at.packed), floats(at.slot), reinterpret_cast<double*>(base + at.sums), floats(at.kept),
-           floats(at.statistics), floats(at.arena), at.widest, at.round, at.groups, 0, at.micro_batches},
+           floats(at.statistics), floats(at.scratch), floats(at.arena), at.widest, at.round, at.groups, 0, at.micro_batches},
           floats(at.packed)};
 }
 
@@ -334,8 +350,7 @@ double execute(const Kernels& kernels, const Program& program, const Call& call)
   Job job = job_for(kernels, program, call);
   switch (call.phase) {
     case Phase::PREDICT:
-      if (sharable(job)) forward_in_shares(job);
-      else parallel(job.run.micro_batches, call.threads, predict_task, &job);
+      predict(job);
       return 0.0;
     case Phase::STEP: return step(job);
     case Phase::FORWARD: forward_half(job); return 0.0;
@@ -348,7 +363,7 @@ void prepare(const Kernels& kernels, const Program& program, const float* parame
   Call call{};
   call.parameters = const_cast<float*>(parameters);  // read
   call.threads = threads;
-  Job job{{program, call, kernels, kernels.lanes, 0, 0, false, false, packed, nullptr, nullptr, nullptr, nullptr, nullptr, 0, 0, 1, 0, 0},
+  Job job{{program, call, kernels, kernels.lanes, kernels.lanes, 0, 0, false, false, packed, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, 0, 0, 1, 0, 0},
           packed};
   pack(job);
 }

@@ -16,7 +16,9 @@ constexpr int64_t NONE = -1;
 // What the kinds are; KINDS is their number. The order is that of the structs below.
 enum class Kind : int64_t {
   CONV, LINEAR, MAX_POOL, AVERAGE_POOL, POWER_POOL, RELU, LEAKY_RELU, SIGMOID, TANH, CURVE, SOFTMAX, DROPOUT, BATCH_NORM,
-  INSTANCE_NORM, RESPONSE_NORM, PRELU, COPY, MOVE, PAIR, REDUCE, MATMUL, RESAMPLE, VALUE, KINDS
+  INSTANCE_NORM, RESPONSE_NORM, PRELU, COPY, MOVE, PAIR, REDUCE, MATMUL, RESAMPLE, VALUE,
+  RELAYOUT, CHANNEL_CONV, CHANNEL_WINOGRAD, CHANNEL_DEPTHWISE, CHANNEL_MAX_POOL, CHANNEL_AVERAGE_POOL, CHANNEL_LINEAR,
+  CHANNEL_SOFTMAX, CHANNEL_RESPONSE_NORM, KINDS
 };
 
 // Functions of one number (lanes/curves.h); their constants are Curve's a and b.
@@ -157,13 +159,65 @@ struct Value {                                  // a tensor of the network's own
   int64_t x, y, dx, dy, accumulate, count, weight, state;
 };
 
+// ── one image, a channel a lane ──────────────────────────────────────────────────────────────────
+// In programs that take images one by one (Frame.single). x_first, in floats, is where an image's first number that counts lies from
+// its place; pixels lie `pitch` floats apart, rows `row`. `border`: pixels around y that the op sets to zero. relu: negative numbers
+// become 0, and those above `most` become that. second: an image that is added before, or NONE.
+
+// y[c, h, w] = x[c, h, w], each side by its own strides.
+struct Relayout {
+  int64_t x, y, c, h, w, x_first, x_c, x_h, x_w, y_first, y_c, y_h, y_w;
+  int64_t splat;                                // y is a vector for each number, with it in all lanes
+  int64_t border, framed;                       // framed: floats of each pixel of the border
+};
+struct ChannelConv {                            // x_first: of the first window, padding included
+  int64_t x, x_first, x_pitch, x_row, y, y_first, y_pitch, y_row, border;
+  int64_t c, k, p, q, r, s, stride_h, stride_w, dilation_h, dilation_w, groups, weight, bias, relu;
+  double most;
+  int64_t second, second_first, second_pitch, second_row, packed;
+  int64_t by_filters;                           // threads take filters, not rows
+};
+struct ChannelWinograd {                        // x_first: of the image itself
+  int64_t x, x_first, x_pitch, x_row, y, y_first, y_pitch, y_row, border;
+  int64_t c, h, w, k, p, q, kernel, before_h, before_w, weight, bias, relu;
+  double most;
+  int64_t second, second_first, second_pitch, second_row, packed;
+  int64_t pooled;                               // y is (k, p/2, q/2): the largest of each 2×2
+  int64_t block;                                // tiles at once
+  int64_t staged, points;                       // all tiles are turned first, into `points`; then threads take filters
+};
+struct ChannelDepthwise {                       // a filter a channel
+  int64_t x, x_first, x_pitch, x_row, y, y_first, y_pitch, y_row, border;
+  int64_t c, p, q, r, s, stride_h, stride_w, dilation_h, dilation_w, weight, bias, relu;
+  double most;
+  int64_t packed;
+};
+struct ChannelMaxPool {                         // x_first: of the image itself, over whose edge windows are cut off
+  int64_t x, x_first, x_pitch, x_row, y, y_first, y_pitch, y_row, border;
+  int64_t c, h, w, p, q, r, s, stride_h, stride_w, dilation_h, dilation_w, before_h, before_w;
+};
+struct ChannelAveragePool {
+  int64_t x, x_first, x_pitch, x_row, y, y_first, y_pitch, y_row, border;
+  int64_t c, h, w, p, q, r, s, stride_h, stride_w, dilation_h, dilation_w, before_h, before_w;
+  int64_t counts;
+};
+struct ChannelLinear { int64_t x, y, c, k, weight, bias, relu; };
+struct ChannelSoftmax { int64_t x, y, c, logarithm; };
+struct ChannelResponseNorm {
+  int64_t x, x_first, x_pitch, x_row, y, y_first, y_pitch, y_row, border;
+  int64_t c, h, w, size;
+  double alpha, beta, k;
+};
+
 // All of them, in the kinds' order: what has something for each kind is made from this list.
 template <class... T>
 struct StructList {
   static_assert(sizeof...(T) == static_cast<int64_t>(Kind::KINDS), "a struct a kind");
 };
 using Structs = StructList<Conv, Linear, MaxPool, AveragePool, PowerPool, Relu, LeakyRelu, Sigmoid, Tanh, Curve, Softmax, Dropout,
-                           BatchNorm, InstanceNorm, ResponseNorm, Prelu, Copy, Move, Pair, Reduce, MatMul, Resample, Value>;
+                           BatchNorm, InstanceNorm, ResponseNorm, Prelu, Copy, Move, Pair, Reduce, MatMul, Resample, Value,
+                           Relayout, ChannelConv, ChannelWinograd, ChannelDepthwise, ChannelMaxPool, ChannelAveragePool, ChannelLinear,
+                           ChannelSoftmax, ChannelResponseNorm>;
 
 struct Op {
   Kind kind;
@@ -181,6 +235,8 @@ struct Frame {
   int64_t arena_vectors = 0;
   int64_t packed_floats = 0, parameters = 0, states = 0, statistics = 0;
   int64_t kept = 0;                             // floats an image that fully connected layers keep of a round
+  int64_t single = 0;                           // whether images are taken one by one: a micro-batch is one
+  int64_t scratch = 0;                          // floats that each thread needs for itself
   int64_t ranges = 0, n_ranges = 0;             // parameters that go through slots: (begin, end) pairs in the table
 };
 
@@ -199,6 +255,8 @@ constexpr int64_t SLOTS = 8;                    // that gradients are added up i
 constexpr int64_t POOLED_WIDTH = 64;            // outputs in a row of a Conv pooled in registers, at most
 constexpr int64_t RUN = 16;                     // floats that runs, and channels in lanes, are rounded up to
 constexpr int64_t FILTERS_A_TILE = 4;           // of a convolution: packed together
+constexpr int64_t TILE_GAP = 16;                // floats between a tile's channels and the next one's, so that they do not fall into one set of a cache
+constexpr int64_t GROUP_VECTORS = 4;            // of filters, whose products of tiles are kept at once
 constexpr int64_t WIDEST_FED = 1024;            // columns of an image that can be fed as bytes
 
 }  // namespace striate

@@ -73,6 +73,8 @@ void bind_schema(nb::module_& m) {
   m.attr("POOLED_WIDTH") = POOLED_WIDTH;
   m.attr("RUN") = RUN;
   m.attr("FILTERS_A_TILE") = FILTERS_A_TILE;
+  m.attr("TILE_GAP") = TILE_GAP;
+  m.attr("GROUP_VECTORS") = GROUP_VECTORS;
   m.attr("WIDEST_FED") = WIDEST_FED;
   nb::enum_<Function> functions(m, "Function", nb::is_arithmetic());
   for (int64_t i = 0; i < FUNCTIONS; ++i) functions.value(FUNCTION_NAMES[i], static_cast<Function>(i));
@@ -93,6 +95,8 @@ void bind_schema(nb::module_& m) {
       .def_rw("states", &Frame::states)
       .def_rw("statistics", &Frame::statistics)
       .def_rw("kept", &Frame::kept)
+      .def_rw("single", &Frame::single)
+      .def_rw("scratch", &Frame::scratch)
       .def_rw("ranges", &Frame::ranges)
       .def_rw("n_ranges", &Frame::n_ranges);
   bind<Port>(m, "Port", FIELD(Port, place), FIELD(Port, vectors), FIELD(Port, gradient));
@@ -169,6 +173,61 @@ void bind_schema(nb::module_& m) {
         FIELD(Resample, starts), FIELD(Resample, places), FIELD(Resample, shares), FIELD(Resample, otherwise));
   bind<Value>(m, "Value", FIELD(Value, x), FIELD(Value, y), FIELD(Value, dx), FIELD(Value, dy), FIELD(Value, accumulate),
         FIELD(Value, count), FIELD(Value, weight), FIELD(Value, state));
+  bind<Relayout>(m, "Relayout", FIELD(Relayout, x), FIELD(Relayout, y), FIELD(Relayout, c), FIELD(Relayout, h),
+        FIELD(Relayout, w), FIELD(Relayout, x_first), FIELD(Relayout, x_c), FIELD(Relayout, x_h), FIELD(Relayout, x_w),
+        FIELD(Relayout, y_first), FIELD(Relayout, y_c), FIELD(Relayout, y_h), FIELD(Relayout, y_w), FIELD(Relayout, splat),
+        FIELD(Relayout, border), FIELD(Relayout, framed));
+  bind<ChannelConv>(m, "ChannelConv", FIELD(ChannelConv, x), FIELD(ChannelConv, x_first), FIELD(ChannelConv, x_pitch),
+        FIELD(ChannelConv, x_row), FIELD(ChannelConv, y), FIELD(ChannelConv, y_first), FIELD(ChannelConv, y_pitch),
+        FIELD(ChannelConv, y_row), FIELD(ChannelConv, border), FIELD(ChannelConv, c), FIELD(ChannelConv, k),
+        FIELD(ChannelConv, p), FIELD(ChannelConv, q), FIELD(ChannelConv, r), FIELD(ChannelConv, s), FIELD(ChannelConv, stride_h),
+        FIELD(ChannelConv, stride_w), FIELD(ChannelConv, dilation_h), FIELD(ChannelConv, dilation_w), FIELD(ChannelConv, groups),
+        FIELD(ChannelConv, weight), FIELD(ChannelConv, bias), FIELD(ChannelConv, relu), FIELD(ChannelConv, most),
+        FIELD(ChannelConv, second), FIELD(ChannelConv, second_first), FIELD(ChannelConv, second_pitch),
+        FIELD(ChannelConv, second_row), FIELD(ChannelConv, packed), FIELD(ChannelConv, by_filters));
+  bind<ChannelWinograd>(m, "ChannelWinograd", FIELD(ChannelWinograd, x), FIELD(ChannelWinograd, x_first),
+        FIELD(ChannelWinograd, x_pitch), FIELD(ChannelWinograd, x_row), FIELD(ChannelWinograd, y),
+        FIELD(ChannelWinograd, y_first), FIELD(ChannelWinograd, y_pitch), FIELD(ChannelWinograd, y_row),
+        FIELD(ChannelWinograd, border), FIELD(ChannelWinograd, c), FIELD(ChannelWinograd, h), FIELD(ChannelWinograd, w),
+        FIELD(ChannelWinograd, k), FIELD(ChannelWinograd, p), FIELD(ChannelWinograd, q), FIELD(ChannelWinograd, kernel),
+        FIELD(ChannelWinograd, before_h), FIELD(ChannelWinograd, before_w), FIELD(ChannelWinograd, weight),
+        FIELD(ChannelWinograd, bias), FIELD(ChannelWinograd, relu), FIELD(ChannelWinograd, most), FIELD(ChannelWinograd, second),
+        FIELD(ChannelWinograd, second_first), FIELD(ChannelWinograd, second_pitch), FIELD(ChannelWinograd, second_row),
+        FIELD(ChannelWinograd, packed), FIELD(ChannelWinograd, pooled), FIELD(ChannelWinograd, block),
+        FIELD(ChannelWinograd, staged), FIELD(ChannelWinograd, points));
+  bind<ChannelDepthwise>(m, "ChannelDepthwise", FIELD(ChannelDepthwise, x), FIELD(ChannelDepthwise, x_first),
+        FIELD(ChannelDepthwise, x_pitch), FIELD(ChannelDepthwise, x_row), FIELD(ChannelDepthwise, y),
+        FIELD(ChannelDepthwise, y_first), FIELD(ChannelDepthwise, y_pitch), FIELD(ChannelDepthwise, y_row),
+        FIELD(ChannelDepthwise, border), FIELD(ChannelDepthwise, c), FIELD(ChannelDepthwise, p), FIELD(ChannelDepthwise, q),
+        FIELD(ChannelDepthwise, r), FIELD(ChannelDepthwise, s), FIELD(ChannelDepthwise, stride_h),
+        FIELD(ChannelDepthwise, stride_w), FIELD(ChannelDepthwise, dilation_h), FIELD(ChannelDepthwise, dilation_w),
+        FIELD(ChannelDepthwise, weight), FIELD(ChannelDepthwise, bias), FIELD(ChannelDepthwise, relu),
+        FIELD(ChannelDepthwise, most), FIELD(ChannelDepthwise, packed));
+  bind<ChannelMaxPool>(m, "ChannelMaxPool", FIELD(ChannelMaxPool, x), FIELD(ChannelMaxPool, x_first),
+        FIELD(ChannelMaxPool, x_pitch), FIELD(ChannelMaxPool, x_row), FIELD(ChannelMaxPool, y), FIELD(ChannelMaxPool, y_first),
+        FIELD(ChannelMaxPool, y_pitch), FIELD(ChannelMaxPool, y_row), FIELD(ChannelMaxPool, border), FIELD(ChannelMaxPool, c),
+        FIELD(ChannelMaxPool, h), FIELD(ChannelMaxPool, w), FIELD(ChannelMaxPool, p), FIELD(ChannelMaxPool, q),
+        FIELD(ChannelMaxPool, r), FIELD(ChannelMaxPool, s), FIELD(ChannelMaxPool, stride_h), FIELD(ChannelMaxPool, stride_w),
+        FIELD(ChannelMaxPool, dilation_h), FIELD(ChannelMaxPool, dilation_w), FIELD(ChannelMaxPool, before_h),
+        FIELD(ChannelMaxPool, before_w));
+  bind<ChannelAveragePool>(m, "ChannelAveragePool", FIELD(ChannelAveragePool, x), FIELD(ChannelAveragePool, x_first),
+        FIELD(ChannelAveragePool, x_pitch), FIELD(ChannelAveragePool, x_row), FIELD(ChannelAveragePool, y),
+        FIELD(ChannelAveragePool, y_first), FIELD(ChannelAveragePool, y_pitch), FIELD(ChannelAveragePool, y_row),
+        FIELD(ChannelAveragePool, border), FIELD(ChannelAveragePool, c), FIELD(ChannelAveragePool, h),
+        FIELD(ChannelAveragePool, w), FIELD(ChannelAveragePool, p), FIELD(ChannelAveragePool, q), FIELD(ChannelAveragePool, r),
+        FIELD(ChannelAveragePool, s), FIELD(ChannelAveragePool, stride_h), FIELD(ChannelAveragePool, stride_w),
+        FIELD(ChannelAveragePool, dilation_h), FIELD(ChannelAveragePool, dilation_w), FIELD(ChannelAveragePool, before_h),
+        FIELD(ChannelAveragePool, before_w), FIELD(ChannelAveragePool, counts));
+  bind<ChannelLinear>(m, "ChannelLinear", FIELD(ChannelLinear, x), FIELD(ChannelLinear, y), FIELD(ChannelLinear, c),
+        FIELD(ChannelLinear, k), FIELD(ChannelLinear, weight), FIELD(ChannelLinear, bias), FIELD(ChannelLinear, relu));
+  bind<ChannelSoftmax>(m, "ChannelSoftmax", FIELD(ChannelSoftmax, x), FIELD(ChannelSoftmax, y), FIELD(ChannelSoftmax, c),
+        FIELD(ChannelSoftmax, logarithm));
+  bind<ChannelResponseNorm>(m, "ChannelResponseNorm", FIELD(ChannelResponseNorm, x), FIELD(ChannelResponseNorm, x_first),
+        FIELD(ChannelResponseNorm, x_pitch), FIELD(ChannelResponseNorm, x_row), FIELD(ChannelResponseNorm, y),
+        FIELD(ChannelResponseNorm, y_first), FIELD(ChannelResponseNorm, y_pitch), FIELD(ChannelResponseNorm, y_row),
+        FIELD(ChannelResponseNorm, border), FIELD(ChannelResponseNorm, c), FIELD(ChannelResponseNorm, h),
+        FIELD(ChannelResponseNorm, w), FIELD(ChannelResponseNorm, size), FIELD(ChannelResponseNorm, alpha),
+        FIELD(ChannelResponseNorm, beta), FIELD(ChannelResponseNorm, k));
 }
 
 }  // namespace striate

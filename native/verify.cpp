@@ -178,7 +178,8 @@ void extents_of(const Check& check, const Op& op, StructList<O...>) {
 
 void verify_port(const Check& check, const char* name, const Port& port, bool needs_gradient) {
   check.size(name, port.vectors);
-  check.arena(name, port.place, port.vectors);
+  const int64_t numbers = check.frame().single ? (port.vectors + check.lanes() - 1) / check.lanes() : port.vectors;
+  check.arena(name, port.place, numbers);
   if (needs_gradient || port.gradient != NONE) check.arena(name, port.gradient, port.vectors);
 }
 
@@ -191,6 +192,10 @@ void verify_frame(const Check& check, const Program& program) {
   check.number("states", frame.states, {0, LARGEST});
   check.number("statistics", frame.statistics, {0, LARGEST});
   check.number("kept", frame.kept, {0, LARGEST});
+  check.flag("single", frame.single);
+  if (frame.single && frame.training) check.fail("a program that takes images one by one has no backward pass");
+  check.number("scratch", frame.scratch, {0, LARGEST});
+  check.same("scratch, in whole cache lines", frame.scratch % 16, 0);
   check.number("inputs", program.n_inputs, {1, LARGEST});
   check.number("outputs", program.n_outputs, {1, LARGEST});
   for (int64_t i = 0; i < program.n_inputs; ++i) verify_port(check, "an input", program.inputs[i], false);

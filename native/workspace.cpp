@@ -59,6 +59,8 @@ int64_t round_of(const Program& program, int64_t lanes, int64_t micro_batches) {
 
 bool by_neurons(const Op& op) { return op.kind == Kind::LINEAR && static_cast<const Linear*>(op.fields)->by_neurons; }
 
+int images_of_micro_batch(const Program& program, int lanes) { return program.frame.single ? 1 : lanes; }
+
 Layout layout(const Program& program, int lanes, int64_t n, int64_t threads, Phase phase) {
   Layout at{};
   const bool training = program.frame.training != 0, halves = phase == Phase::FORWARD || phase == Phase::BACKWARD;
@@ -69,19 +71,21 @@ Layout layout(const Program& program, int lanes, int64_t n, int64_t threads, Pha
   });
   at.segmented = at.widest > 0 || (training && std::any_of(program.ops, program.ops + program.n_ops, by_neurons));
   Sizes sizes;
-  at.micro_batches = sizes.plus(n, lanes - 1) / lanes;
+  const int64_t images = images_of_micro_batch(program, lanes);
+  at.micro_batches = sizes.plus(n, images - 1) / images;
   at.slots = std::min(at.micro_batches, SLOTS);
   at.round = training && !halves ? round_of(program, lanes, at.micro_batches) : at.micro_batches;
   at.apart = at.segmented || halves;
   // Threads take slots in training, else micro-batches; there are never more of them at work (see `parallel`).
   at.arenas = at.apart ? at.round : std::min(threads, training ? at.slots : at.micro_batches);
-  const int64_t round = sizes.times(at.round, lanes);
+  const int64_t round = sizes.times(at.round, images);
   at.packed = 0;
   at.slot = training ? sizes.bytes(program.frame.packed_floats, 4) : 0;  // of a prediction they are kept from call to call
   at.sums = sizes.plus(at.slot, training ? sizes.bytes(sizes.times(at.slots, program.frame.parameters), 4) : 0);
   at.kept = sizes.plus(at.sums, at.widest ? sizes.bytes(sizes.times(sizes.plus(round, 1), at.widest, 2), 8) : 0);
   at.statistics = sizes.plus(at.kept, training ? sizes.bytes(sizes.times(program.frame.kept, round), 4) : 0);
-  at.arena = sizes.plus(at.statistics, training ? sizes.bytes(sizes.times(program.frame.statistics, at.groups), 4) : 0);
+  at.scratch = sizes.plus(at.statistics, training ? sizes.bytes(sizes.times(program.frame.statistics, at.groups), 4) : 0);
+  at.arena = sizes.plus(at.scratch, sizes.bytes(sizes.times(threads, program.frame.scratch), 4));
   const int64_t arenas = sizes.bytes(sizes.times(at.arenas, program.frame.arena_vectors), 4 * lanes);
   const int64_t total = sizes.plus(sizes.plus(at.arena, arenas), ALIGNMENT);
   at.total = sizes.fits ? total : -1;

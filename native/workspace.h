@@ -8,7 +8,7 @@ namespace striate {
 
 // Offsets in bytes; `total` is -1 where it is more than 2⁶³ − 1. See Run for what they hold.
 struct Layout {
-  int64_t packed, slot, sums, kept, statistics, arena, total;
+  int64_t packed, slot, sums, kept, statistics, scratch, arena, total;
   int64_t micro_batches, slots, arenas, widest, round, groups;
   bool segmented;  // whether barriers stand between parts of the program
   bool apart;      // whether every micro-batch of a round has an arena of its own
@@ -21,6 +21,9 @@ int64_t packed_bytes(const Program& program);
 
 // Where those offsets are counted from.
 char* aligned(void* memory);
+
+// Images that a micro-batch holds, at most.
+int images_of_micro_batch(const Program& program, int lanes);
 
 // Whether threads take the neurons of a fully connected layer in turn, for all images: between two barriers.
 bool by_neurons(const Op& op);

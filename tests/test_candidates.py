@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import striate as st
 from striate.plan import ReferenceEngine, lower
 from striate.plan.algorithms import CHOICES
+from striate.plan.extension import schema
 from striate.plan.lanes import to_lanes
 from striate.plan.native import NativeEngine
 from striate.plan.rewrite import fuse
@@ -39,12 +41,12 @@ def network(seed: int) -> st.Graph:
 def applicable(program: object, purpose: Purpose) -> dict[str, list[str]]:
     """The candidates of each op that has several, by its name."""
     found: dict[str, list[str]] = {}
-    to = Rows(fuse(program, purpose.targets), purpose)  # type: ignore[arg-type]
+    to = Rows(fuse(program, purpose.targets, single=purpose.lanes > 0), purpose)  # type: ignore[arg-type]
     for op in to.ops:
         to.trains[op.output], to.root[op.output] = True, op.output
         choice = CHOICES[op.kind]
         case = choice.case(to, op)
-        names = [one.name for one in choice.candidates if not one.unfit(to, op, case)]
+        names = [one.name for one in choice.candidates if not one.reason_against(to, op, case)]
         if len(choice.candidates) > 1:
             found[op.name] = names
     return found
@@ -62,15 +64,21 @@ def forced(seed: int, monkeypatch: pytest.MonkeyPatch, taken: Counter[tuple[str,
     oracle.train_step(x.astype(np.float64), targets, st.MeanSquaredError(), Nothing(), 0)  # type: ignore[arg-type]
     scale = max(np.abs(oracle.gradients).max(), 1e-6)
     kinds = {op.name: op.kind for op in program.ops}
-    for purpose in (Purpose((program.scores,), backward=True), Purpose((program.output,))):
+    isa = ISAS[seed % len(ISAS)]
+    ways = (
+        Purpose((program.scores,), backward=True),
+        Purpose((program.output,)),
+        Purpose((program.output,), lanes=schema.lanes(isa)),
+    )
+    for purpose in ways:
         for name, names in applicable(program, purpose).items():
             for candidate in names:
-                monkeypatch.setenv("STRIATE_ISA", ISAS[seed % len(ISAS)])
+                monkeypatch.setenv("STRIATE_ISA", isa)
                 monkeypatch.setenv("STRIATE_THREADS", str(1 + seed % 3))
                 own = parameters.astype(np.float32)
                 engine = NativeEngine(program, own, 3, macs=10**9, forced={name: candidate})
                 chosen = to_lanes(
-                    program, Purpose(purpose.targets, purpose.backward, forced=((name, candidate),))
+                    program, replace(purpose, forced=((name, candidate),))
                 ).chosen
                 assert chosen[name].name == candidate
                 taken[kinds[name], candidate] += 1
@@ -122,7 +130,7 @@ def test_what_is_forced_and_does_not_apply_says_why() -> None:
         ),
         ("conv1", "fully connected", "its filters are smaller than its input"),
         ("fc1", "by neurons", "its 288 weights stay in every core's cache"),
-        ("conv1", "fastest", r"conv1 \(Conv2d\) has no candidate 'fastest'; it has fully connected, winners"),
+        ("conv1", "fastest", r"conv1 \(Conv2d\) has no candidate 'fastest'; it has dot products of an image, depthwise, "),
     ):
         engine = NativeEngine(program, st.initialize(st.Sequential([st.Conv2d(4, 3), st.ReLU(), st.Flatten(), st.Linear(2)], input_shape=(1, 8, 8))), forced={name: candidate})  # fmt: skip
         with pytest.raises(st.OptionError, match=says):

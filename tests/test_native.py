@@ -68,8 +68,9 @@ def engines(graph: st.Graph, seed: int = 3) -> tuple[ReferenceEngine, NativeEngi
 def poison(engine: NativeEngine, count: int) -> None:
     """Fill the work memory with NaN, so that whatever is read before it is written shows."""
     for target, training in ((engine.program.scores, True), (engine.program.output, False)):
-        needed = engine._plan(Purpose((target,), backward=training)).workspace_bytes(count, engine.threads)
-        engine._workspaces[training] = [np.full(needed, 255, np.uint8)]
+        lanes = 0 if training else engine._lanes_for(count)
+        plan = engine._plan(Purpose((target,), backward=training, lanes=lanes))
+        engine._workspaces[training] = [np.full(plan.workspace_bytes(count, engine.threads), 255, np.uint8)]
 
 
 def agree(graph: st.Graph, count: int, loss: Any, targets: Any, tolerance: float = 5e-6) -> None:
@@ -545,7 +546,9 @@ for name, graph in zoo.items():
             engine.parameters._hold(*(guarded(buffer, at_end) for buffer in engine.parameters._buffers))
             engine.gradients = guarded(engine.gradients, at_end)
             for target, training in ((engine.program.scores, True), (engine.program.output, False)):
-                needed = engine._plan(Purpose((target,), backward=training)).workspace_bytes(count, engine.threads)
+                lanes = 0 if training else engine._lanes_for(count)
+                plan = engine._plan(Purpose((target,), backward=training, lanes=lanes))
+                needed = plan.workspace_bytes(count, engine.threads)
                 engine._workspaces[training] = [guarded(np.full(needed, 255, np.uint8), at_end)]
                 if training:
                     assert np.isfinite(engine.train_step(x, np.arange(count) % graph.output_shape[0], st.CrossEntropy(), None, 0).loss)
@@ -729,7 +732,7 @@ def test_what_predictions_keep_is_told(name: str) -> None:
     graph = st.zoo.build(name)
     _, native = engines(graph)
     native.predict(np.zeros((1, *graph.input_shape), np.float32))
-    flat, state, packed = native._predictions[native.program.outputs]._made
+    ((flat, state, packed),) = (ready._made for ready in native._predictions.values())
     copied = 0 if flat is native.parameters.flat else flat.nbytes + state.nbytes
     assert work_memory(lower(graph), 1, macs=graph.macs).prepared_bytes == packed.nbytes + copied
 

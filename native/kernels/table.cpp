@@ -5,6 +5,13 @@
 // set's unit could be linked with.
 #include "table.h"
 
+#include "channels/conv.h"
+#include "channels/depthwise.h"
+#include "channels/norm.h"
+#include "channels/pool.h"
+#include "channels/relayout.h"
+#include "channels/vectors.h"
+#include "channels/winograd.h"
 #include "lanes/batch_norm.h"
 #include "lanes/combine.h"
 #include "lanes/conv.h"
@@ -32,6 +39,10 @@ static Stages forward_stages(const O&, int) { return {0, 1}; }
 template <class O>
 static Stages backward_stages(const O&) { return {0, 1}; }
 
+// What has a backward pass.
+template <class O>
+concept Reversible = requires(const O& o) { o.dx; };
+
 // Where no dx is wanted, only ops with parameters of their own have anything to do backward.
 template <class O>
 concept Learns = requires(const O& o) { o.weight; };
@@ -48,11 +59,13 @@ static constexpr OpKernels kernels_of() {
     };
   row.forward_stages = [](const void* o, int images) { return forward_stages(as<O>(o), images); };
   row.forward = [](const At& at, const void* o) { forward(at, as<O>(o)); };
-  row.backward_stages = [](const void* o) { return backward_stages(as<O>(o)); };
-  row.backward = [](const At& at, const void* o) {
-    if (Learns<O> || as<O>(o).dx >= 0) backward(at, as<O>(o));
-  };
-  row.forward_alone = is_one_of<O, Softmax, ResponseNorm>;
+  if constexpr (Reversible<O>) {
+    row.backward_stages = [](const void* o) { return backward_stages(as<O>(o)); };
+    row.backward = [](const At& at, const void* o) {
+      if (Learns<O> || as<O>(o).dx >= 0) backward(at, as<O>(o));
+    };
+  }
+  row.forward_alone = is_one_of<O, Softmax, ResponseNorm, ChannelSoftmax>;
   row.backward_alone = is_one_of<O, Softmax, ResponseNorm, Move, Prelu>;
   return row;
 }

@@ -16,11 +16,14 @@ SLOTS: int
 POOLED_WIDTH: int
 RUN: int
 FILTERS_A_TILE: int
+TILE_GAP: int
+GROUP_VECTORS: int
 WIDEST_FED: int
 MOST_THREADS: int
 Function: type[IntEnum]  # asked for by name: native/schema.h lists its members
 
 def instruction_sets() -> list[str]: ...
+def lanes(isa: str) -> int: ...
 def multiply_adds(isa: str, count: int) -> int: ...
 def update(
     isa: str,
@@ -67,6 +70,8 @@ class Frame:
     states: int
     statistics: int
     kept: int
+    single: int
+    scratch: int
     ranges: int
     n_ranges: int
 
@@ -421,6 +426,196 @@ class Value:
     weight: int
     state: int
 
+class Relayout:
+    x: int
+    y: int
+    c: int
+    h: int
+    w: int
+    x_first: int
+    x_c: int
+    x_h: int
+    x_w: int
+    y_first: int
+    y_c: int
+    y_h: int
+    y_w: int
+    splat: int
+    border: int
+    framed: int
+
+class ChannelConv:
+    x: int
+    x_first: int
+    x_pitch: int
+    x_row: int
+    y: int
+    y_first: int
+    y_pitch: int
+    y_row: int
+    border: int
+    c: int
+    k: int
+    p: int
+    q: int
+    r: int
+    s: int
+    stride_h: int
+    stride_w: int
+    dilation_h: int
+    dilation_w: int
+    groups: int
+    weight: int
+    bias: int
+    relu: int
+    most: float
+    second: int
+    second_first: int
+    second_pitch: int
+    second_row: int
+    packed: int
+    by_filters: int
+
+class ChannelWinograd:
+    x: int
+    x_first: int
+    x_pitch: int
+    x_row: int
+    y: int
+    y_first: int
+    y_pitch: int
+    y_row: int
+    border: int
+    c: int
+    h: int
+    w: int
+    k: int
+    p: int
+    q: int
+    kernel: int
+    before_h: int
+    before_w: int
+    weight: int
+    bias: int
+    relu: int
+    most: float
+    second: int
+    second_first: int
+    second_pitch: int
+    second_row: int
+    packed: int
+    pooled: int
+    block: int
+    staged: int
+    points: int
+
+class ChannelDepthwise:
+    x: int
+    x_first: int
+    x_pitch: int
+    x_row: int
+    y: int
+    y_first: int
+    y_pitch: int
+    y_row: int
+    border: int
+    c: int
+    p: int
+    q: int
+    r: int
+    s: int
+    stride_h: int
+    stride_w: int
+    dilation_h: int
+    dilation_w: int
+    weight: int
+    bias: int
+    relu: int
+    most: float
+    packed: int
+
+class ChannelMaxPool:
+    x: int
+    x_first: int
+    x_pitch: int
+    x_row: int
+    y: int
+    y_first: int
+    y_pitch: int
+    y_row: int
+    border: int
+    c: int
+    h: int
+    w: int
+    p: int
+    q: int
+    r: int
+    s: int
+    stride_h: int
+    stride_w: int
+    dilation_h: int
+    dilation_w: int
+    before_h: int
+    before_w: int
+
+class ChannelAveragePool:
+    x: int
+    x_first: int
+    x_pitch: int
+    x_row: int
+    y: int
+    y_first: int
+    y_pitch: int
+    y_row: int
+    border: int
+    c: int
+    h: int
+    w: int
+    p: int
+    q: int
+    r: int
+    s: int
+    stride_h: int
+    stride_w: int
+    dilation_h: int
+    dilation_w: int
+    before_h: int
+    before_w: int
+    counts: int
+
+class ChannelLinear:
+    x: int
+    y: int
+    c: int
+    k: int
+    weight: int
+    bias: int
+    relu: int
+
+class ChannelSoftmax:
+    x: int
+    y: int
+    c: int
+    logarithm: int
+
+class ChannelResponseNorm:
+    x: int
+    x_first: int
+    x_pitch: int
+    x_row: int
+    y: int
+    y_first: int
+    y_pitch: int
+    y_row: int
+    border: int
+    c: int
+    h: int
+    w: int
+    size: int
+    alpha: float
+    beta: float
+    k: float
+
 class Plan:
     def __init__(
         self, isa: str, ops: list[Any], names: list[str], table: npt.NDArray[Any], frame: Frame, inputs: list[Port],
@@ -443,6 +638,7 @@ class Plan:
     def predict(
         self, x: Any, parameters: npt.NDArray[Any], state: npt.NDArray[Any], packed: npt.NDArray[Any],
         outputs: list[npt.NDArray[Any]], workspace: npt.NDArray[Any], threads: int,
+        seconds: npt.NDArray[Any] | None = None,
     ) -> None: ...  # fmt: skip
     def step(
         self, x: Any, parameters: npt.NDArray[Any], state: npt.NDArray[Any], scores: npt.NDArray[Any],

@@ -17,6 +17,12 @@ from .memory import Request, place
 # training), during its forward op alone, or during its backward one.
 FORWARD, BACKWARD, FORWARD_ALONE = -1, -2, -3
 
+# Ops over channels have no way back.
+FORWARD_ONLY = (
+    schema.Relayout, schema.ChannelConv, schema.ChannelWinograd, schema.ChannelDepthwise, schema.ChannelMaxPool,
+    schema.ChannelAveragePool, schema.ChannelLinear, schema.ChannelSoftmax, schema.ChannelResponseNorm,
+)  # fmt: skip
+
 
 @dataclass
 class Row:
@@ -90,9 +96,10 @@ def settle(row: Row, values: dict[int, Request], gradients: dict[int, Request]) 
     """The struct, told where everything lies, once all offsets are known."""
     struct = row.struct
     struct.x, struct.y = values[row.source].offset, values[row.target].offset + row.shift
-    struct.dx = gradients[row.source].offset if row.wants_dx else schema.NONE
-    struct.dy = gradients[row.target].offset + row.shift if row.target in gradients else schema.NONE
-    struct.accumulate = int(row.accumulates)
+    if not isinstance(struct, FORWARD_ONLY):
+        struct.dx = gradients[row.source].offset if row.wants_dx else schema.NONE
+        struct.dy = gradients[row.target].offset + row.shift if row.target in gradients else schema.NONE
+        struct.accumulate = int(row.accumulates)
     if row.second >= 0:
         struct.second = values[row.second].offset
     for name, request in row.places.items():

@@ -7,7 +7,7 @@ Leaves out: how each op is made (pointwise.py, windows.py, tensors.py); running 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -17,12 +17,17 @@ import numpy.typing as npt
 from ..errors import OptionError
 from .algorithms import CHOICES, Candidate
 from .arena import arrange, settle
+from .channels import lay_out
 from .extension import schema
+from .geometry import in_lanes, plain, up
 from .memory import Request
 from .program import Program
 from .rewrite import fuse
 from .room import check_room
 from .rows import Purpose, Rows
+
+
+_LINE_FLOATS = 16  # of a cache line: what each thread's scratch is rounded up to
 
 
 @dataclass(frozen=True)
@@ -54,20 +59,32 @@ class Lanes:
 
 
 def _lower(program: Program, purpose: Purpose) -> tuple[Rows, dict[str, Candidate]]:
-    to, chosen = Rows(program, purpose), {}
+    to, chosen, cases = Rows(program, purpose), {}, {}
     for op in to.ops:
-        to.op = op
         own = any(program.parameter_specs[full].trained for _, full in op.parameters)
         to.trains[op.output] = own or any(to.trains[number] for number in op.inputs)
-        to.root[op.output] = op.output
         if op.kind not in CHOICES:
             raise OptionError(f"the native engine has no kernel for {op.where}.")
-        chosen[op.name] = CHOICES[op.kind].take(to, op)
+        choice = CHOICES[op.kind]
+        cases[op.name] = choice.case(to, op)
+        chosen[op.name] = choice.choose(to, op, cases[op.name])
+    if purpose.lanes:
+        lay_out(to, chosen, cases)
+    for op in to.ops:
+        to.op = op
+        to.root.setdefault(op.output, op.output)
+        if purpose.lanes and not chosen[op.name].single:
+            to.layouts[op.output] = in_lanes(to.shape(op.output))
+            op = replace(op, inputs=tuple(to.laid(number, in_lanes(to.shape(number))) for number in op.inputs))
+        chosen[op.name].emit(to, op, cases[op.name])
+    to.op = None
     return to, chosen
 
 
 def _plan(to: Rows, chosen: Mapping[str, Candidate]) -> Lanes:
     given, wanted = list(to.program.inputs), list(to.purpose.targets)
+    if to.lanes:
+        wanted = [to.laid(number, plain(to.shape(number))) for number in wanted]
     roots = [to.root[number] for number in wanted]
     arena, values, gradients = arrange(to.rows, to.size, given, roots, training=to.training)
     specs = to.program.parameter_specs.values()
@@ -76,12 +93,13 @@ def _plan(to: Rows, chosen: Mapping[str, Candidate]) -> Lanes:
     frame.packed_floats, frame.statistics, frame.kept = to.packed, to.statistics, to.kept
     frame.parameters = sum(prod(s.shape) for s in specs if s.trained)
     frame.states = sum(prod(s.shape) for s in specs if not s.trained)
+    frame.single, frame.scratch = int(to.lanes > 0), up(to.scratch, _LINE_FLOATS)
     ranges = _slot_ranges(to, frame.parameters)
     frame.ranges, frame.n_ranges = to.keep(np.array(ranges, np.int64)), len(ranges)
     ops = [settle(row, values, gradients) for row in to.rows]
     inputs, outputs = (
         [
-            _port(to.size(number), values[to.root[number]], gradients.get(to.root[number]))
+            _port(prod(to.shape(number)), values[to.root[number]], gradients.get(to.root[number]))
             for number in numbers
         ]
         for numbers in (given, wanted)
@@ -117,4 +135,4 @@ def to_lanes(program: Program, purpose: Purpose) -> Lanes:
     Raises:   OptionError for a layer that has no kernel, or a program too large to plan.
     """
     check_room(program, native=True, training=purpose.backward)
-    return _plan(*_lower(fuse(program, purpose.targets), purpose))
+    return _plan(*_lower(fuse(program, purpose.targets, single=purpose.lanes > 0), purpose))

@@ -21,6 +21,8 @@ from ..data import Feed
 from ..errors import OptionError
 from ..memory import need_memory
 from ..parameters import Edit, Parameters
+from .algorithms import forced_singly
+from .batching import one_by_one
 from .calls import LOSSES, allocate, as_buffers, check_some, empty_rows, rows_of, targets_of, update_of
 from .coverage import places
 from .engine import Given, Loss, Pass, ReferenceEngine, StepResult, Update, train_apart
@@ -37,6 +39,7 @@ _IMAGES_A_CALL = 1024  # of a prediction: one call must not keep an interrupt wa
 _FLOATS_UNASKED = 2**24  # of an output, that are made without a look at the machine
 _MANY_MICRO_BATCHES = 1024  # more than any round that holds a part of the batch
 _MOST = 2**63 - 1
+_COUNTS = 64  # of images, whose way is remembered
 _MACS_A_PARAMETER = 4  # what an update of one is worth, beside a multiply-add of a layer
 
 
@@ -73,7 +76,7 @@ class WorkMemory:
     Fields:  images a step; lanes, images of a micro-batch; threads, and the most_threads that such a step can keep busy;
              bytes of work memory; bytes_an_image, what each further image adds to them in a large batch: its activations
              where a norm of the whole batch keeps them, the statistics of its group, else 0; isa; prepared_bytes, what
-             predictions keep of the parameters from call to call: filters packed, norms folded
+             predictions of so many images keep of the parameters from call to call: filters packed, norms folded
     """
 
     images: int
@@ -99,14 +102,20 @@ def work_memory(program: Program, images: int, *, macs: int, training: bool = Tr
     few, more = (workspace_bytes(plan, count, threads) for count in (many, 2 * many))
     return WorkMemory(
         images, plan.lanes, threads, SLOTS if training else limit,
-        workspace_bytes(plan, images, threads), (more - few) // many, plan.isa, _prepared_bytes(program),
+        workspace_bytes(plan, images, threads), (more - few) // many, plan.isa, _prepared_bytes(program, images),
     )  # fmt: skip
 
 
-def _prepared_bytes(program: Program) -> int:
+def lanes_for(program: Program, images: int) -> int:
+    """The lanes of a vector, where so many images are predicted one by one; else 0."""
+    lanes = schema.lanes(chosen_isa())
+    return lanes if one_by_one(program, images, lanes) else 0
+
+
+def _prepared_bytes(program: Program, images: int) -> int:
     folding = fold_batch_norm(program, program.outputs)
     folded = program if folding is None else folding.program
-    plan = to_lanes(folded, Purpose(program.outputs)).plan(chosen_isa())
+    plan = to_lanes(folded, Purpose(program.outputs, lanes=lanes_for(program, images))).plan(chosen_isa())
     copied = 0 if folding is None else 4 * sum(prod(spec.shape) for spec in folded.parameter_specs.values())
     packed: int = plan.prepared_bytes
     return packed + copied
@@ -151,7 +160,8 @@ class NativeEngine:
         self._workspaces: dict[bool, list[Array]] = {False: [], True: []}
         # threads and their workspace's bytes, by plan, images, limit, and whether in halves
         self._needed: dict[tuple[Any, int, int, bool], tuple[int, int]] = {}
-        self._predictions: dict[tuple[int, ...], _Prediction] = {}
+        self._predictions: dict[Purpose, _Prediction] = {}
+        self._by_count: dict[tuple[tuple[int, ...], int], _Prediction] = {}  # the same, by targets and images
 
     def predict(self, x: Given) -> Any:
         """The network's output for a batch, in inference mode; a tuple where it has several."""
@@ -234,7 +244,7 @@ class NativeEngine:
         schema.update(chosen_isa(), own.flat, gradients, threads, update_of(update))
 
     def _infer(self, x: Given | Feed, targets: tuple[int, ...]) -> tuple[Array, ...]:
-        ready = self._prediction(targets)
+        ready = self._prediction(targets, _length(x))
         count, given = ready.read(x)
         rows = ready.empty(count)
         with self.parameters.turns.reading:
@@ -248,15 +258,27 @@ class NativeEngine:
                 ready.run(some, into)
         return ready.shaped(count, rows)
 
-    def _prediction(self, targets: tuple[int, ...]) -> _Prediction:
-        ready = self._predictions.get(targets)
+    def _prediction(self, targets: tuple[int, ...], images: int) -> _Prediction:
+        case = targets, images
+        ready = self._by_count.get(case)
         if ready is None:
-            ready = self._predictions[targets] = _Prediction(self, targets)
+            purpose = Purpose(targets, lanes=self._lanes_for(images))
+            if purpose not in self._predictions:
+                self._predictions[purpose] = _Prediction(self, purpose)
+            if len(self._by_count) >= _COUNTS:
+                self._by_count.clear()
+            ready = self._by_count[case] = self._predictions[purpose]
         return ready
+
+    def _lanes_for(self, images: int) -> int:
+        """Of a prediction's vectors, where images are taken one by one; else 0."""
+        if self._forced:
+            return schema.lanes(chosen_isa()) if forced_singly(self.program, dict(self._forced)) else 0
+        return lanes_for(self.program, images)
 
     def _plan(self, purpose: Purpose) -> Any:
         if not purpose.backward:
-            return self._prediction(purpose.targets).plan
+            return self._predictions.setdefault(purpose, _Prediction(self, purpose)).plan
         if purpose not in self._plans:
             self._plans[purpose] = self._planned(self.program, purpose)
         return self._plans[purpose]
@@ -287,16 +309,20 @@ class NativeEngine:
         oracle.explain_divergence(x, loss, step, outputs)
 
 
+def _length(x: Given | Feed) -> int:
+    return len(x[0]) if isinstance(x, tuple) else len(x)
+
+
 class _Prediction:
     """What predicting some buffers takes beside the images: the plan, and the parameters, norms folded and filters packed, which
     are made once for a version of them.
     """
 
-    def __init__(self, engine: NativeEngine, targets: tuple[int, ...]) -> None:
-        program = engine.program
+    def __init__(self, engine: NativeEngine, purpose: Purpose) -> None:
+        program, targets = engine.program, purpose.targets
         self._engine = engine
         self._folding = fold_batch_norm(program, targets)
-        self.plan = engine._planned(self._folding.program if self._folding else program, Purpose(targets))
+        self.plan = engine._planned(self._folding.program if self._folding else program, purpose)
         self._shapes = [program.buffers[number].shape for number in targets]
         self._sizes = [prod(shape) for shape in self._shapes]
         self._whole = [number in places(program) for number in targets]

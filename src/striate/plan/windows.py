@@ -8,6 +8,7 @@ convolution in registers, from its map, or backward through its winners where th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -104,7 +105,7 @@ class Filters:
     """What a convolution slides, transposed or not: both are tiles over a laid-out image.
 
     Fields:  axes, its windows along rows and columns; maps, how its input is laid out for them; strides, of the windows
-             over that; index, where in the flat parameters each weight (K, C/groups, R, S) lies; mode of padding
+             over that; shape (K, C/groups, R, S), and begin, where in the flat parameters the weights begin; mode of padding
     """
 
     axes: tuple[Any, ...]
@@ -112,9 +113,20 @@ class Filters:
     strides: tuple[int, int]
     dilations: tuple[int, int]
     groups: int
-    index: Ints
+    shape: tuple[int, int, int, int]
+    begin: int
     mode: str
     transposed: bool
+
+    @cached_property
+    def index(self) -> Ints:
+        """Where in the flat parameters each weight (K, C/groups, R, S) lies."""
+        index = np.arange(prod(self.shape)) + self.begin
+        if not self.transposed:
+            return index.reshape(self.shape)
+        filters, channels, *kernel = self.shape
+        stored = index.reshape(self.groups, channels, filters // self.groups, *kernel)[..., ::-1, ::-1]
+        return stored.swapaxes(1, 2).reshape(self.shape)
 
     @property
     def by_image(self) -> bool:
@@ -136,7 +148,7 @@ def filters_of(to: Rows, op: Op) -> Filters:
     (channels, height, width), o, name = to.shape(op.inputs[0]), op.options, dict(op.parameters)["weight"]
     weight = to.program.parameter_specs[name].shape
     groups, kernel = int(o["groups"]), (weight[2], weight[3])
-    index = np.arange(prod(weight)).reshape(weight)
+    shape = weight[0], weight[1], weight[2], weight[3]
     axes: tuple[WindowAxis | TransposedAxis, ...]
     transposed = op.kind == "ConvTranspose2d"
     if not transposed:
@@ -147,11 +159,10 @@ def filters_of(to: Rows, op: Op) -> Filters:
             (height, width), kernel, o["stride"], o["padding"], o["output_padding"], o["dilation"]
         )
         strides, mode = (1, 1), "zeros"
-        index = index[:, :, ::-1, ::-1].reshape(groups, channels // groups, weight[1], *kernel)
-        index = index.swapaxes(1, 2).reshape(weight[1] * groups, channels // groups, *kernel)
+        shape = weight[1] * groups, channels // groups, *kernel
     maps = [expansion(axis, mode) for axis in axes]
     dilations = pair(o["dilation"], "dilation")
-    return Filters(axes, maps, strides, dilations, groups, index + to.weights[name], mode, transposed)
+    return Filters(axes, maps, strides, dilations, groups, shape, to.weights[name], mode, transposed)
 
 
 def free(to: Rows, op: Op, filters: Filters) -> float:
@@ -167,7 +178,8 @@ def not_covering(to: Rows, op: Op, filters: Filters) -> str:
     return "it shares its filters" if shares else ""
 
 
-def _pooled(op: Op) -> bool:
+def pooled(op: Op) -> bool:
+    """Whether a 2×2 pool is fused with it."""
     return any(other.kind == "MaxPool2d" for other in op.fused)
 
 
@@ -181,7 +193,7 @@ def not_few(to: Rows, op: Op, filters: Filters) -> str:
 def not_in_registers(to: Rows, op: Op, filters: Filters) -> str:
     """Why the pool after a convolution is not made in registers; "" where it may be."""
     columns = filters.axes[1].output_size
-    if not _pooled(op):
+    if not pooled(op):
         return "no 2×2 pool is fused with it"
     if to.training:
         return "backward reads the map before the pool"
@@ -197,26 +209,26 @@ def not_few_in_registers(to: Rows, op: Op, filters: Filters) -> str:
 
 def not_by_winners(to: Rows, op: Op, filters: Filters) -> str:
     """Why backward does not go through the winners of the pool after it alone; "" where it may."""
-    pooled = to.shape(op.output)
-    if not _pooled(op):
+    shape = to.shape(op.output)
+    if not pooled(op):
         return "no 2×2 pool is fused with it"
     if not to.training:
         return "it has no backward pass"
     if not filters.by_image:
         return "its images cannot be laid out one by one"
-    fits = winners_fit(len(filters.index), filters.strides, (pooled[1], pooled[2]))
+    fits = winners_fit(filters.shape[0], filters.strides, (shape[1], shape[2]))
     return "" if fits else "its winners' places do not fit a list"
 
 
 def winners_cost(to: Rows, op: Op, filters: Filters) -> float:
     """Cycles a filter and pooled output, backward through winners."""
-    _, channels, *kernel = filters.index.shape
+    _, channels, *kernel = filters.shape
     return winners_cycles(channels, (kernel[0], kernel[1]), to.trains[op.inputs[0]])
 
 
 def dense_cost(to: Rows, op: Op, filters: Filters) -> float:
     """Cycles a filter and pooled output of the dense products that candidates do not share: backward, in training."""
-    _, channels, *kernel = filters.index.shape
+    _, channels, *kernel = filters.shape
     if not to.training:
         return 0.0
     return dense_cycles(channels, (kernel[0], kernel[1]), to.trains[op.inputs[0]])
@@ -224,7 +236,7 @@ def dense_cost(to: Rows, op: Op, filters: Filters) -> float:
 
 def mapped_cost(to: Rows, op: Op, filters: Filters) -> float:
     """The same, and what it takes to write four outputs of a map and read them again for the pool, in prediction."""
-    return dense_cost(to, op, filters) + (_MAP_CYCLES if _pooled(op) and not to.training else 0.0)
+    return dense_cost(to, op, filters) + (_MAP_CYCLES if pooled(op) and not to.training else 0.0)
 
 
 def convolution(
@@ -233,12 +245,12 @@ def convolution(
     """A convolution with the ReLU and the pool that are fused with it."""
     struct, names = schema.Conv(), dict(op.parameters)
     struct.c, struct.h, struct.w = to.shape(op.inputs[0])
-    struct.k, _, struct.r, struct.s = filters.index.shape
+    struct.k, _, struct.r, struct.s = filters.shape
     struct.p, struct.q = (axis.output_size for axis in filters.axes)
     struct.stride_h, struct.stride_w = filters.strides
     struct.groups, struct.relu = filters.groups, int(any(other.kind == "ReLU" for other in op.fused))
     struct.weight, struct.bias = to.weights[names["weight"]], to.bias(names)
-    struct.winners, struct.pooled, struct.in_registers = int(winners), int(_pooled(op)), int(registers)
+    struct.winners, struct.pooled, struct.in_registers = int(winners), int(pooled(op)), int(registers)
     row = to.row(op, struct)
     _forward(to, row, filters)
     if few:
@@ -322,10 +334,10 @@ def _few(to: Rows, row: Row, layout: ImageLayout, filters: Filters) -> None:
     row.places["few_y"] = scratch(struct.p * struct.q * struct.few_lanes, FORWARD_ALONE)
 
 
-def _winners(to: Rows, row: Row, pooled: tuple[int, ...], layout: ImageLayout, filters: Filters) -> None:
+def _winners(to: Rows, row: Row, shape: tuple[int, ...], layout: ImageLayout, filters: Filters) -> None:
     """Backward through the pool's winners alone: see images.py and native/kernels/winners.h."""
     struct: schema.Conv = row.struct
-    kernel, places = (struct.r, struct.s), prod(pooled[1:])
+    kernel, places = (struct.r, struct.s), prod(shape[1:])
     struct.image_index, struct.image_run = to.keep(layout.index), layout.run
     row.places["image_x"] = scratch(layout.vectors, BACKWARD)
     row.places["image_dw"] = scratch(-(-struct.k * struct.r * layout.run // _FEWEST_LANES), BACKWARD)

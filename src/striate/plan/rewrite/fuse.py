@@ -11,12 +11,13 @@ from dataclasses import replace
 
 from ...shapes import WindowAxis, window_axes
 from ..program import Op, Program
+from .residual import add_in_convolutions
 
 CONVOLUTIONS = ("Conv2d", "ConvTranspose2d")
 _BEFORE_RELU = (*CONVOLUTIONS, "Linear", "BatchNorm2d")
 
 
-def fuse(program: Program, targets: tuple[int, ...]) -> Program:
+def fuse(program: Program, targets: tuple[int, ...], *, single: bool = False) -> Program:
     """The program that computes the buffers `targets`, with what can be fused inside the ops before.
 
     >>> from striate.plan.lower import lower
@@ -24,7 +25,9 @@ def fuse(program: Program, targets: tuple[int, ...]) -> Program:
     >>> [(op.name, op.record) for op in fuse(lower(net), (3,)).ops]
     [('conv1', ('relu1 is fused: nothing else reads conv1', 'pool1 is fused: 2×2 windows side by side'))]
     """
-    with_relus = _with_readers_inside(program, targets, _relu)
+    if single:
+        program = add_in_convolutions(program, targets)
+    with_relus = _with_readers_inside(program, targets, _ramp if single else _relu)
     return _with_readers_inside(with_relus, targets, lambda op, reader: _pool(with_relus, op, reader))
 
 
@@ -56,9 +59,16 @@ def _relu(op: Op, reader: Op) -> str:
     return f"{reader.name} is fused: nothing else reads {op.name}" if fits and reader.kind == "ReLU" else ""
 
 
+def _ramp(op: Op, reader: Op) -> str:
+    """The same of a ReLU that is cut off, such as ReLU6, after a convolution."""
+    cut = reader.kind == "Clip" and reader.options["low"] == 0 and op.kind == "Conv2d"
+    return f"{reader.name} is fused: nothing else reads {op.name}" if cut else _relu(op, reader)
+
+
 def _pool(program: Program, op: Op, reader: Op) -> str:
     if (
         op.kind not in CONVOLUTIONS
+        or len(op.inputs) > 1
         or reader.kind != "MaxPool2d"
         or not in_pairs(pool_windows(program, reader))
     ):

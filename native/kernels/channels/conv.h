@@ -1,0 +1,95 @@
+// A direct convolution over channels, with the bias, the sum with another image and the ReLU that are fused with it. 1×1 filters, groups,
+// strides, dilation: a window is a few runs of floats.
+#pragma once
+#include "product.h"
+
+namespace striate::STRIATE_ISA {
+
+constexpr int64_t FILTER_PANEL = PRODUCT_FILTERS * L;  // filters that are packed together
+
+// Weights as they are read: (group, panel, row, column, channel, filter); after them the biases, in whole vectors.
+static void prepare(const Program&, const ChannelConv& o, const float* parameters, float* packed) {
+  const int64_t channels = o.c / o.groups, filters = o.k / o.groups, window = o.r * o.s, wide = in_lanes(filters);
+  const float* weight = parameters + o.weight;
+  float* to = packed + o.packed;
+  for (int64_t g = 0; g < o.groups; ++g)
+    for (int64_t k = 0; k < wide; k += FILTER_PANEL) {
+      const int64_t width = wide - k < FILTER_PANEL ? wide - k : FILTER_PANEL;
+      for (int64_t tap = 0; tap < window; ++tap)
+        for (int64_t c = 0; c < channels; ++c)
+          for (int64_t i = 0; i < width; ++i)
+            *to++ = k + i < filters ? weight[((g * filters + k + i) * channels + c) * window + tap] : 0.0f;
+    }
+  for (int64_t k = 0; k < in_lanes(o.k); ++k) *to++ = k < o.k && o.bias >= 0 ? parameters[o.bias + k] : 0.0f;
+}
+
+template <int PIXELS, int FILTERS>
+static void channel_tile(const ChannelConv& o, const Reads& reads, const float* x, const float* w, const float* bias, float* y,
+                      const float* second) {
+  V acc[PIXELS][FILTERS];
+#pragma GCC unroll 12
+  for (int j = 0; j < PIXELS; ++j)
+#pragma GCC unroll 2
+    for (int i = 0; i < FILTERS; ++i) acc[j][i] = load(bias + i * L);
+  multiply(acc, reads, x, w);
+  const Ramp ramp{o.relu != 0, static_cast<float>(o.most)};
+#pragma GCC unroll 12
+  for (int j = 0; j < PIXELS; ++j)
+#pragma GCC unroll 2
+    for (int i = 0; i < FILTERS; ++i) {
+      V value = acc[j][i];
+      if (second) value += load(second + j * o.second_pitch + i * L);
+      store(y + j * o.y_pitch + i * L, ramp(value));
+    }
+}
+
+// Rows top … bottom, filters of the panels begin … end of one group.
+static void channel_panels(const At& at, const ChannelConv& o, int64_t g, int64_t begin, int64_t end, int64_t top, int64_t bottom) {
+  const int64_t channels = o.c / o.groups, filters = o.k / o.groups, wide = in_lanes(filters), taps = o.r * o.s * channels;
+  const bool joined = o.x_pitch == channels && o.dilation_w == 1;  // a filter's row is one run
+  const Reads reads{o.stride_w * o.x_pitch, o.r, o.dilation_h * o.x_row, joined ? 1 : o.s, o.dilation_w * o.x_pitch,
+                    joined ? o.s * channels : channels};
+  const float* x = floats(at, o.x) + o.x_first + g * channels;
+  float* y = floats(at, o.y) + o.y_first + g * filters;
+  const float* second = o.second >= 0 ? floats(at, o.second) + o.second_first + g * filters : nullptr;
+  const float* w = at.run.packed + o.packed + g * wide * taps;
+  const float* bias = at.run.packed + o.packed + o.groups * wide * taps + g * filters;
+  const int64_t tiles = (o.q + PRODUCT_PIXELS - 1) / PRODUCT_PIXELS;
+  for (int64_t k = begin * FILTER_PANEL; k < end * FILTER_PANEL && k < wide; k += FILTER_PANEL)
+    for (int64_t p = top; p < bottom; ++p)
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        const int64_t q = tile * o.q / tiles, pixels = (tile + 1) * o.q / tiles - q;
+        const float* from = x + p * o.stride_h * o.x_row + q * reads.pixel;
+        float* to = y + p * o.y_row + q * o.y_pitch + k;
+        const float* more = second ? second + p * o.second_row + q * o.second_pitch + k : nullptr;
+        with_pixels<PRODUCT_PIXELS>(pixels, [&]<int PIXELS>() {
+          if (k + FILTER_PANEL <= wide) channel_tile<PIXELS, 2>(o, reads, from, w + k * taps, bias + k, to, more);
+          else channel_tile<PIXELS, 1>(o, reads, from, w + k * taps, bias + k, to, more);
+        });
+      }
+}
+
+// Rows whose input stays in a core's cache while all filters go over it.
+static int64_t rows_at_once(const ChannelConv& o) {
+  if (o.by_filters) return o.p;
+  const int64_t bytes = o.stride_h * o.x_row * static_cast<int64_t>(sizeof(float));
+  const int64_t rows = CHANNEL_CACHE / (bytes ? bytes : 1);
+  return rows < 1 ? 1 : rows;
+}
+
+static void forward(const At& at, const ChannelConv& o) {
+  const Share share = at.share;
+  const int64_t panels = (in_lanes(o.k / o.groups) + FILTER_PANEL - 1) / FILTER_PANEL;
+  clear_frame(share, floats(at, o.y) + o.y_first, o.p, o.q, in_lanes(o.k), o.y_pitch, o.y_row, o.border);
+  const int64_t rows = rows_at_once(o);
+  const int64_t top = o.by_filters ? 0 : begin_of(share, o.p), bottom = o.by_filters ? o.p : end_of(share, o.p);
+  const int64_t first = o.by_filters ? begin_of(share, o.groups * panels) : 0;
+  const int64_t last = o.by_filters ? end_of(share, o.groups * panels) : o.groups * panels;
+  for (int64_t p = top; p < bottom; p += rows)
+    for (int64_t g = first / panels; g * panels < last; ++g) {
+      const int64_t begin = first > g * panels ? first - g * panels : 0, end = last < (g + 1) * panels ? last - g * panels : panels;
+      channel_panels(at, o, g, begin, end, p, p + rows < bottom ? p + rows : bottom);
+    }
+}
+
+}  // namespace striate::STRIATE_ISA

@@ -1,0 +1,33 @@
+// An image in another layout.
+#pragma once
+#include "op.h"
+
+namespace striate::STRIATE_ISA {
+
+// y = x, number by number, each side by its strides; `splat`: each into all lanes of a vector.
+static void forward(const At& at, const Relayout& o) {
+  const float* x = floats(at, o.x) + o.x_first;
+  float* y = floats(at, o.y) + o.y_first;
+  clear_frame(at.share, y, o.h, o.w, o.framed, o.y_w, o.y_h, o.border);
+  const bool by_rows = o.h >= at.share.count;
+  const int64_t top = by_rows ? begin_of(at.share, o.h) : 0, bottom = by_rows ? end_of(at.share, o.h) : o.h;
+  const int64_t begin = by_rows ? 0 : begin_of(at.share, o.c), end = by_rows ? o.c : end_of(at.share, o.c);
+  for (int64_t h = top; h < bottom; ++h) {
+    const float* line = x + h * o.x_h;
+    float* to = y + h * o.y_h;
+    if (o.splat) {
+      for (int64_t c = begin; c < end; ++c)
+        for (int64_t w = 0; w < o.w; ++w) store(to + c * o.y_c + w * o.y_w, splat(line[c * o.x_c + w * o.x_w]));
+    } else if (o.x_c == 1 && o.y_c == 1) {
+      for (int64_t w = 0; w < o.w; ++w)
+        memcpy(to + w * o.y_w + begin, line + w * o.x_w + begin, static_cast<size_t>(end - begin) * sizeof(float));
+    } else if (o.x_w == 1 && o.y_w == 1) {
+      for (int64_t c = begin; c < end; ++c) memcpy(to + c * o.y_c, line + c * o.x_c, static_cast<size_t>(o.w) * sizeof(float));
+    } else {
+      for (int64_t c = begin; c < end; ++c)
+        for (int64_t w = 0; w < o.w; ++w) to[c * o.y_c + w * o.y_w] = line[c * o.x_c + w * o.x_w];
+    }
+  }
+}
+
+}  // namespace striate::STRIATE_ISA
