@@ -76,7 +76,7 @@ class Preprocessing:
             ("full_scale", "the pixel value that means white"),
             ("white", "what white becomes"),
         ):
-            value = getattr(self, name)
+            value: Any = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < float("inf"):
                 raise OptionError(f"{name} is {what}, above 0, got {value!r}.")
         if self.channel_order not in ("RGB", "BGR") or (self.channel_order == "BGR" and self.channels != 3):
@@ -231,7 +231,7 @@ def _middle(image: Image, shorter: int, size: tuple[int, int]) -> Image:
 
     small = min(image.size)
     scaled = tuple(max(shorter, side * shorter // small) for side in image.size)
-    left, top = ((a - b + 1) // 2 for a, b in zip(scaled, size, strict=True))
+    left, top = ((a - b) // 2 for a, b in zip(scaled, size, strict=True))
     # Only the middle is computed: a strip of a pixel's height would otherwise be resized to millions of columns.
     step = [side / to for side, to in zip(image.size, scaled, strict=True)]
     box = (left * step[0], top * step[1], (left + size[0]) * step[0], (top + size[1]) * step[1])

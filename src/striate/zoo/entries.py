@@ -19,13 +19,13 @@ Names = Callable[[Graph], Mapping[str, str]]
 class Download:
     """A public file of weights.
 
-    Fields:  url, sha256 in hexadecimal, bytes
+    Fields:  url, sha256 in hexadecimal, megabytes (10⁶ bytes)
              license, origin   what is shown before it is fetched
     """
 
     url: str
     sha256: str
-    bytes: int
+    megabytes: float
     license: str
     origin: str
 

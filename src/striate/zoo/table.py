@@ -8,6 +8,7 @@ from typing import Any
 
 from ..data import Preprocessing
 from . import alexnet, first, inception, mobilenet, resnet, squeezenet, vgg
+from .downloads import DOWNLOADS
 from .entries import Entry
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -71,7 +72,7 @@ def _large() -> Iterator[Entry]:
             make = partial(vgg.vgg, depth=depth, batch_norm=batch_norm)
             yield Entry(
                 name, source, make=make, files=(f"{name}-imagenet", f"vgg{depth}{'_bn' * batch_norm}-imagenet"),
-                names=(vgg.torchvision,), **_imagenet(224, 256),
+                names=(vgg.torchvision, vgg.timm), download=DOWNLOADS.get(name), **_imagenet(224, 256),
             )  # fmt: skip
     # torchvision's weights of these two were TensorFlow's: pictures on −1…1.
     yield Entry(
@@ -82,13 +83,14 @@ def _large() -> Iterator[Entry]:
     yield Entry(
         "inception-v3", "Szegedy et al. 2015", make=inception.inception_v3,
         files=("inception-v3-imagenet", "inception_v3-imagenet"), names=(inception.inception_torchvision,),
-        ignored=("AuxLogits.",), **_imagenet(299, 342, mean=(0.5,) * 3, std=(0.5,) * 3),
+        ignored=("AuxLogits.",), download=DOWNLOADS["inception-v3"], **_imagenet(299, 342, mean=(0.5,) * 3, std=(0.5,) * 3),
     )  # fmt: skip
     for depth in (18, 34, 50, 101, 152):
         stride = "; stride in the 3×3" if depth >= 50 else ""
         yield Entry(
             f"resnet{depth}", f"{_HE}, ImageNet{stride}", make=partial(resnet.resnet, depth=depth),
-            files=(f"resnet{depth}-imagenet",), names=(resnet.torchvision,), **_imagenet(224, 256),
+            files=(f"resnet{depth}-imagenet",), names=(resnet.torchvision,), download=DOWNLOADS.get(f"resnet{depth}"),
+            **_imagenet(224, 256),
         )  # fmt: skip
     yield Entry(
         "squeezenet", "Iandola et al. 2016, version 1.0", make=squeezenet.squeezenet,

@@ -40,6 +40,11 @@ def torchvision(graph: Graph) -> Mapping[str, str]:
     return {**names, "fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}
 
 
+def timm(graph: Graph) -> Mapping[str, str]:
+    """What timm calls them: torchvision's features, and fully connected layers as convolutions over the whole map."""
+    return {**torchvision(graph), "fc6": "pre_logits.fc1", "fc7": "pre_logits.fc2", "fc8": "head.fc"}
+
+
 def vgg_cifar(input_shape: Shape, classes: int) -> Graph:
     """Three stages of two for 32×32 pictures."""
     layers: list[Layer] = []
