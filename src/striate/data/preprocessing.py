@@ -76,8 +76,8 @@ class Preprocessing:
             ("full_scale", "the pixel value that means white"),
             ("white", "what white becomes"),
         ):
-            value: Any = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < float("inf"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < float("inf"):
                 raise OptionError(f"{name} is {what}, above 0, got {value!r}.")
         if self.channel_order not in ("RGB", "BGR") or (self.channel_order == "BGR" and self.channels != 3):
             raise OptionError(

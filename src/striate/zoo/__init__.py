@@ -2,6 +2,7 @@
 
 zoo.build(name)                 the network
 zoo.load(name, weights=PATH)    a Model with published weights, from a file
+zoo.find(name)                  the file of weights that load would take
 zoo.fetch(name)                 weights from a public file, checked; nothing else here uses the network
 
 >>> build("convnetjs-cifar10").parameter_count
@@ -20,6 +21,7 @@ from ..errors import GraphError
 from ..graph import Graph
 from ..shapes import Shape, times
 from .entries import Download, Entry
+from .labels import IMAGENET_FILE
 from .table import ZOO
 
 if TYPE_CHECKING:
@@ -94,6 +96,20 @@ def load(name: str, *, weights: str | Path | None = None, engine: str | None = N
     return loaded(entry(name), weights, engine)
 
 
+def find(name: str) -> Path | None:
+    """The file of a network's weights on this machine, or None: what load takes where it is given none."""
+    from .weights import find as found
+
+    return found(entry(name))
+
+
+def folders() -> list[Path]:
+    """Where weights and class names are looked for, first to last."""
+    from .weights import folders as known
+
+    return known()
+
+
 def fetch(
     name: str, progress: Callable[[int, int | None], None] | None = None, url: str | None = None
 ) -> Path:
@@ -108,4 +124,17 @@ def fetch(
     return fetched(entry(name), progress, url)
 
 
-__all__ = ["ZOO", "Download", "Entry", "build", "entry", "fetch", "load", "nearest", "unknown"]
+__all__ = [
+    "IMAGENET_FILE",
+    "ZOO",
+    "Download",
+    "Entry",
+    "build",
+    "entry",
+    "fetch",
+    "find",
+    "folders",
+    "load",
+    "nearest",
+    "unknown",
+]
