@@ -15,6 +15,7 @@ from PIL import Image
 
 import striate as st
 from striate.cli.app import app, data_app
+from striate.cli.zoo import zoo_app
 
 HERE = Path(__file__).parent.parent
 
@@ -182,7 +183,7 @@ def test_regression_and_hinge_and_options(striate: Any, here: Path) -> None:
         (["train", "imagenet"], "DataError: there is no data set 'imagenet'"),
         (
             ["train", "digits", "--net", "lenet6"],
-            "OptionError: there is no network 'lenet6': expected linear, two-layer",
+            "OptionError: there is no network 'lenet6' in the zoo. The nearest: lenet5",
         ),
         (["train", "digits", "--net", "CONV-REUL"], "PatternError: unknown layer 'REUL'; did you mean RELU?"),
         (["train", "digits", "--optimizer", "lion"], "OptionError: there is no optimizer 'lion'"),
@@ -266,7 +267,11 @@ def test_a_folder_that_holds_a_run_is_refused_and_may_be_overwritten(striate: An
 
 def commands() -> list[list[str]]:
     plain = [[command.name or command.callback.__name__] for command in app.registered_commands]
-    return [*plain, ["data"], *(["data", command.name or ""] for command in data_app.registered_commands)]
+    groups = {"data": data_app, "zoo": zoo_app}
+    return [
+        *plain, *([name] for name in groups),
+        *([name, command.name or ""] for name, group in groups.items() for command in group.registered_commands),
+    ]  # fmt: skip
 
 
 def test_every_command_is_in_the_readme_and_has_help(striate: Any) -> None:

@@ -10,13 +10,14 @@ import pytest
 
 import striate as st
 
+from .small import SMALL
 from .test_gradients import networks
 
 L = st.layers
 
 
 def every() -> dict[str, st.Graph]:
-    return {**{name: st.zoo.build(name) for name in st.zoo.ZOO}, **networks()}
+    return {**{name: st.zoo.build(name) for name in SMALL}, **networks()}
 
 
 def ran(code: str) -> dict[str, Any]:

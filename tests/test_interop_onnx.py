@@ -15,6 +15,7 @@ import striate as st
 from striate.interop import onnx as interop
 
 from .cases import CASES, UNDRAWABLE
+from .small import LARGE, SMALL
 from .test_gradients import networks
 
 layers = st.layers
@@ -48,9 +49,21 @@ def agree(graph: st.Graph, folder: Path, count: int = 3, *, comes_back: bool = T
         np.testing.assert_array_equal(interop.load(path).predict(x), expected, strict=True)
 
 
-@pytest.mark.parametrize("name", st.zoo.ZOO)
+@pytest.mark.parametrize("name", SMALL)
 def test_the_zoo(name: str, tmp_path: Path) -> None:
     agree(st.zoo.build(name), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_the_large_networks_of_the_zoo(name: str, tmp_path: Path) -> None:
+    """(12: 5)"""
+    model, rng = st.Model(st.zoo.build(name), seed=1), np.random.default_rng(0)
+    path = interop.save(model, tmp_path / "m.onnx")
+    x = rng.standard_normal((1, *model.graph.input_shape)).astype(np.float32)
+    expected = model.predict(x)
+    np.testing.assert_allclose(session(path).run(None, {"input": x})[0], expected, atol=1e-4, rtol=1e-3)
+    np.testing.assert_array_equal(interop.load(path).predict(x), expected, strict=True)
 
 
 @pytest.mark.parametrize("name", networks())

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 
 import striate as st
 
+from .small import SMALL
 from .test_code import ran, to_keras, with_numbers
 from .test_interop_torch import architectures
 
@@ -50,7 +51,7 @@ def named(names: tuple[str, ...]) -> st.Graph:
 
 
 NETWORKS: dict[str, Callable[[], st.Graph]] = {
-    **{name: partial(st.zoo.build, name) for name in st.zoo.ZOO},
+    **{name: partial(st.zoo.build, name) for name in SMALL},
     "lenet5 of 28×28": lambda: st.zoo.build("lenet5", input_shape=(1, 28, 28), classes=7),
     "resnet20 of 2×20×20": lambda: st.zoo.build("resnet20", input_shape=(2, 20, 20), classes=3),
 }

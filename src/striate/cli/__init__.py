@@ -18,7 +18,7 @@ from io import TextIOWrapper
 def main() -> None:
     """Entry point of the `striate` command."""
     from ..errors import StriateError
-    from . import exercise, explain, interop  # noqa: F401 — its commands
+    from . import exercise, explain, interop, zoo  # noqa: F401 — its commands
     from .app import app
 
     if sys.stdout is None or sys.stderr is None:  # closed by whoever called

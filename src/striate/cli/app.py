@@ -24,6 +24,16 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file tha
 Net = Annotated[
     str, typer.Argument(metavar="NET", help="A zoo name, a pattern, a model file or a .json description.")
 ]
+Trained = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A model file, or a zoo name with published weights.")
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="For a zoo name: its weights, .safetensors or .onnx. Default: those that are found.",
+    ),
+]
 Input = Annotated[str | None, typer.Option("--input", metavar="CxHxW", help="Input shape, such as 3x32x32.")]
 Classes = Annotated[int | None, typer.Option(help="Outputs of the last layer.")]
 RoundingOption = Annotated[
@@ -197,7 +207,7 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.")],
+    model: Trained,
     data: Annotated[
         str,
         typer.Argument(
@@ -211,15 +221,16 @@ def evaluate(
             help="Evaluate on the fraction that train holds out, where the model does not say what it was."
         ),
     ] = None,
+    weights: Weights = None,
     as_json: Json = False,
 ) -> None:
     """Loss and accuracy of a model on labelled images."""
-    from ..model import load
     from .evaluate import parts_of
     from .pictures import in_order, need
     from .render import say
+    from .trained import model_of
 
-    loaded = load(model)
+    loaded = model_of(model, weights)
     if Path(data).is_dir():
         need(loaded, model)
     parts, note = parts_of(loaded, data, hold_out)
@@ -229,7 +240,7 @@ def evaluate(
         found = loaded.evaluate(in_order(part.data, loaded.class_names))
         if as_json:
             emit({
-                "event": "evaluation", "model": str(model), "data": part.data.name, "part": part.part,
+                "event": "evaluation", "model": model, "data": part.data.name, "part": part.part,
                 "trained_on": part.trained_on, "note": note, **found.to_dict(),
             })  # fmt: skip
             continue
@@ -241,19 +252,23 @@ def evaluate(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file.")],
+    model: Trained,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Pictures, or folders of pictures.")],
-    top: Annotated[int, typer.Option(help="Classes shown for each picture.")] = 3,
+    weights: Weights = None,
+    top: Annotated[int, typer.Option(help="Classes shown for each picture.")] = 5,
     as_json: Json = False,
 ) -> None:
-    """What pictures show: the most probable classes of each."""
-    from ..model import load
+    """What pictures show: the most probable classes of each.
+
+    Example: striate predict squeezenet photo.jpg --weights squeezenet1.0.safetensors
+    """
     from .pictures import need
     from .render import console, picture_files, prediction_table
+    from .trained import model_of, unnamed
 
     if top < 1:
         raise typer.BadParameter("--top must be at least 1.")
-    loaded = load(model)
+    loaded = model_of(model, weights)
     need(loaded, model)
     files = picture_files(images)
     guesses = loaded.classify(files, top=top)
@@ -265,6 +280,7 @@ def predict(
             })  # fmt: skip
         return
     console().print(prediction_table(files, guesses))
+    unnamed(loaded, model)
 
 
 @app.command("lr-find")
@@ -369,18 +385,6 @@ def bench(
         return
     say(speed_line(found))
     console().print(speed_table(found))
-
-
-@app.command("zoo")
-def zoo_list(as_json: Json = False) -> None:
-    """The named networks, with their sources."""
-    from .render import console, zoo_rows, zoo_table
-
-    if as_json:
-        for row in zoo_rows():
-            emit({"event": "network", **row})
-    else:
-        console().print(zoo_table())
 
 
 def _show_version(wanted: bool) -> None:

@@ -65,8 +65,7 @@ def network(
         return _of_classes(_from_file(path, input_shape), text, classes)
     if (text.isidentifier() and text.islower()) or ("-" in text and text.islower() and "(" not in text):
         raise OptionError(
-            f"there is no network {text!r}: expected {', '.join(zoo.ZOO)}, a pattern such as "
-            '"[(CONV-RELU)*2-POOL]*3-(FC-RELU)*1-SOFTMAX", or a model file.'
+            f'{zoo.unknown(text)} Or a pattern such as "[(CONV-RELU)*2-POOL]*3-(FC-RELU)*1-SOFTMAX", or a model file.'
         )
     if rounding is not None and rounding not in ROUNDINGS:
         raise OptionError(f"--rounding is exact, floor or ceil, got {rounding!r}.")

@@ -93,7 +93,8 @@ def stated(model: Model, mean: str | None, std: str | None, size: str | None) ->
 def told(preprocessing: Preprocessing) -> str:
     """What was understood, in numbers."""
     mean, std = (", ".join(f"{n:.4g}" for n in part) for part in (preprocessing.mean, preprocessing.std))
-    return f"pictures: {preprocessing}; x = (pixel/255 − mean)/std, mean {mean}, std {std}"
+    scale = {1.0: "pixel/255", 255.0: "pixel"}.get(preprocessing.white, f"pixel·{preprocessing.white:g}/255")
+    return f"pictures: {preprocessing}; x = ({scale} − mean)/std, mean {mean}, std {std}"
 
 
 def read_labels(path: Path, model: Model) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .. import zoo
 from ..data import SOURCES, find
 from ..data.pictures import PICTURES
 from ..errors import DataError
@@ -36,14 +35,15 @@ def say(text: str, *, stderr: bool = False, style: str | None = None) -> None:
     console(stderr=stderr).print(Text(visible(text, lines=True), style=style or ""), soft_wrap=True)
 
 
-def _table(*headers: str) -> Table:
+def table_of(*headers: str) -> Table:
+    """An empty table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for header in headers:
         table.add_column(Text(header), overflow="fold")
     return table
 
 
-def _add(table: Table, *cells: str, style: str | None = None) -> None:
+def add(table: Table, *cells: str, style: str | None = None) -> None:
     """A row of plain text."""
     table.add_row(*(Text(visible(cell, lines=True)) for cell in cells), style=style)
 
@@ -73,7 +73,7 @@ def _arithmetic(axis: WindowAxis | TransposedAxis) -> str:
 
 def shape_table(graph: Graph) -> Table:
     """shape_rows as a table."""
-    table = _table("layer", "kind", "input", "output", "arithmetic", "remarks")
+    table = table_of("layer", "kind", "input", "output", "arithmetic", "remarks")
     for row in shape_rows(graph):
         remarks = []
         if any(before != after for before, after in row["padding"]):
@@ -82,7 +82,7 @@ def shape_table(graph: Graph) -> Table:
         if any(row["unread"]):
             rows, columns = row["unread"]
             remarks.append(f"{_count(rows, 'row')} and {_count(columns, 'column')} unread")
-        _add(
+        add(
             table, visible(row["layer"]), row["kind"], " + ".join(times(tuple(s)) for s in row["input_shapes"]),
             times(tuple(row["output_shape"])), "\n".join(row["arithmetic"]), "; ".join(remarks),
         )  # fmt: skip
@@ -113,20 +113,20 @@ def speed_line(speed: Speed) -> str:
 
 def speed_table(speed: Speed) -> Table:
     """Each layer's share of a step of one thread, and of the limit."""
-    table = _table("layer", "forward", "of the limit", "backward", "of the limit")
+    table = table_of("layer", "forward", "of the limit", "backward", "of the limit")
     for row in speed.layers:
         limits = [
             "" if value is None else f"{value:.0%}" for value in (row.forward_of_peak, row.backward_of_peak)
         ]
-        _add(table, row.name, f"{row.forward_share:.1%}", limits[0], f"{row.backward_share:.1%}", limits[1])
+        add(table, row.name, f"{row.forward_share:.1%}", limits[0], f"{row.backward_share:.1%}", limits[1])
     return table
 
 
 def plan_table(rows: Sequence[PlanRow]) -> Table:
     """What the native engine does, op by op."""
-    table = _table("layer", "op", "how and why", "reads at", "writes at", "bytes", "MACs")
+    table = table_of("layer", "op", "how and why", "reads at", "writes at", "bytes", "MACs")
     for row in rows:
-        _add(
+        add(
             table, row.name, row.op, row.why, f"{row.reads:,}", f"{row.writes:,}", f"{row.bytes_an_image:,}",
             f"{row.macs_share:.1%}",
         )  # fmt: skip
@@ -158,9 +158,9 @@ def picture_files(paths: Sequence[Path]) -> list[Path]:
 
 def prediction_table(files: Sequence[Path], guesses: Sequence[Sequence[Guess]]) -> Table:
     """A picture a line, the most probable classes beside it."""
-    table = _table("picture", *(f"#{i + 1}" for i in range(max(len(row) for row in guesses))))
+    table = table_of("picture", *(f"#{i + 1}" for i in range(max(len(row) for row in guesses))))
     for file, row in zip(files, guesses, strict=True):
-        _add(table, visible(file), *(f"{visible(guess.label)} {guess.probability:.1%}" for guess in row))
+        add(table, visible(file), *(f"{visible(guess.label)} {guess.probability:.1%}" for guess in row))
     return table
 
 
@@ -178,57 +178,30 @@ def data_rows() -> list[dict[str, Any]]:
 
 def data_table() -> Table:
     """data_rows as a table."""
-    table = _table("name", "what", "where")
+    table = table_of("name", "what", "where")
     for row in data_rows():
-        _add(table, row["name"], row["title"], row["where"] or f"not here: striate data fetch {row['name']}")
+        add(table, row["name"], row["title"], row["where"] or f"not here: striate data fetch {row['name']}")
     return table
-
-
-def zoo_rows() -> list[dict[str, Any]]:
-    """The named networks and their size."""
-    rows = []
-    for entry in zoo.ZOO.values():
-        graph = zoo.build(entry.name)
-        rows.append({
-            "name": entry.name, "input": list(entry.input_shape), "parameters": graph.parameter_count,
-            "macs": graph.macs, "source": entry.source,
-        })  # fmt: skip
-    return rows
 
 
 def topic_table(rows: Sequence[dict[str, Any]]) -> Table:
     """Topics of exercises and their levels."""
-    table = _table("topic", "level 1", "level 2", "level 3")
+    table = table_of("topic", "level 1", "level 2", "level 3")
     for row in rows:
-        _add(table, row["topic"], *row["levels"])
+        add(table, row["topic"], *row["levels"])
     return table
 
 
 def grade_table(found: Sequence[Graded]) -> Table:
     """Every answer with its verdict, then each student's count."""
-    table = _table("student", "exercise", "answer", "verdict")
+    table = table_of("student", "exercise", "answer", "verdict")
     right: dict[str, list[bool]] = {}
     for one in found:
-        _add(table, visible(one.student), visible(one.exercise), visible(one.given), one.verdict.sentence)
+        add(table, visible(one.student), visible(one.exercise), visible(one.given), one.verdict.sentence)
         if one.counted:
             right.setdefault(one.student, []).append(one.verdict.right)
     for student, every in right.items():
-        _add(table, visible(student), "", "", f"{sum(every)}/{len(every)}", style="bold")
-    return table
-
-
-def zoo_table() -> Table:
-    """zoo_rows as a table."""
-    table = _table("name", "input", "parameters", "MACs", "source")
-    for row in zoo_rows():
-        _add(
-            table,
-            row["name"],
-            times(tuple(row["input"])),
-            f"{row['parameters']:,}",
-            f"{row['macs']:,}",
-            row["source"],
-        )
+        add(table, visible(student), "", "", f"{sum(every)}/{len(every)}", style="bold")
     return table
 
 

@@ -16,7 +16,7 @@ from ..files import held
 from .dataset import Dataset
 from .readers import read_cifar10, read_digits, read_folder, read_mnist, read_npz
 
-_CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _FASHION_CLASSES = (
     "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
@@ -135,8 +135,8 @@ def _read_named(which: str, folder: Path) -> tuple[Dataset, Dataset]:
         if not batches:
             raise DataError(f"{folder} holds no data_batch_1.bin … data_batch_5.bin.")
         return (
-            read_cifar10(batches, which, _CIFAR_CLASSES),
-            read_cifar10([folder / "test_batch.bin"], f"{which} (test)", _CIFAR_CLASSES),
+            read_cifar10(batches, which, CIFAR10_CLASSES),
+            read_cifar10([folder / "test_batch.bin"], f"{which} (test)", CIFAR10_CLASSES),
         )
     classes = _FASHION_CLASSES if which == "fashion-mnist" else tuple("0123456789")
     return read_mnist(folder, "train", which, classes), read_mnist(folder, "t10k", f"{which} (test)", classes)

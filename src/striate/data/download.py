@@ -1,7 +1,7 @@
 """Fetch a file: resumable, checked, and never half there.
 
 Promises: a broken transfer leaves NAME.part and the next call goes on from it; a file takes its final name
-only when its MD5 is right. Leaves out: deciding to fetch. Nothing calls this but `striate data fetch`.
+only when its checksum is right. Leaves out: deciding to fetch. Nothing calls this but `striate data fetch` and `striate zoo get`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..files import sync_folder
 _CHUNK_BYTES = 1 << 16
 _TIMEOUT_SECONDS = 30.0
 _NOTHING_LEFT = 416
+_SHA256_DIGITS = 64
 
 
 def md5_of(path: Path) -> str:
@@ -27,16 +28,24 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
+def _checksum(path: Path, expected: str) -> tuple[str, str]:
+    """A file's checksum of the kind that is expected, in hexadecimal, and the kind's name."""
+    if len(expected) != _SHA256_DIGITS:
+        return md5_of(path), "MD5"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), "SHA-256"
+
+
 def fetch(
-    url: str, target: Path, md5: str, progress: Callable[[int, int | None], None] | None = None
+    url: str, target: Path, checksum: str, progress: Callable[[int, int | None], None] | None = None
 ) -> Path:
     """Download `url` to `target` unless it is there already.
 
-    Args:     progress(bytes so far, bytes in all or None) is called after each chunk.
+    Args:     checksum, MD5 or SHA-256 in hexadecimal; progress(bytes so far, bytes in all or None) is called after each chunk.
     Raises:   DownloadError when the transfer breaks off (what came stays, for the next try) or the
               checksum is wrong (what came is removed).
     """
-    if target.exists() and md5_of(target) == md5:
+    if target.exists() and _checksum(target, checksum)[0] == checksum:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
@@ -48,10 +57,12 @@ def fetch(
             f"{url}: {getattr(error, 'reason', error)}. {have:,} bytes are kept in {part}; "
             "run the same command again to go on from there."
         ) from None
-    found = md5_of(part)
-    if found != md5:
+    found, kind = _checksum(part, checksum)
+    if found != checksum:
         part.unlink()
-        raise DownloadError(f"{url}: the MD5 is {found}, expected {md5}. What came was removed; try again.")
+        raise DownloadError(
+            f"{url}: the {kind} is {found}, expected {checksum}. What came was removed; try again."
+        )
     os.replace(part, target)
     sync_folder(target.parent)
     return target

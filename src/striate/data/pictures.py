@@ -8,6 +8,7 @@ Leaves out: size and color (preprocessing.py).
 from __future__ import annotations
 
 import struct
+from math import prod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import numpy as np
 from ..errors import DataError
 from ..foreign import visible
 from ..limits import check
+from ..memory import gibibytes, machine_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,6 +32,7 @@ _FORMATS = (
     "WEBP",
     "PPM",
 )  # of these; EPS, for one, would start Ghostscript
+_BYTES_A_PIXEL = 12  # RGBA, turned by EXIF, and laid on white
 _SIXTEEN_BITS = ("PNG", "PPM")  # formats whose wide whole numbers are of 16 bits; older Pillows call them 32
 _DAMAGE = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, MemoryError, EOFError,
@@ -52,11 +55,27 @@ def open_picture(source: str | Path | IO[bytes], name: str = "") -> Image:
     try:
         with Image.open(source, formats=_FORMATS) as image:
             check("picture_pixels", image.width * image.height, name)
+            _need_room(image.size, name)
             return eight_bits(ImageOps.exif_transpose(image), name, image.format or "")
     except (FileNotFoundError, DataError):
         raise
-    except (*_DAMAGE, Image.DecompressionBombError) as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(
+            f"{name} has more pixels than Pillow reads of a file that may be a trap: {error} Make the picture smaller first: "
+            "networks see a few hundred pixels a side. Where a program trusts it, PIL.Image.MAX_IMAGE_PIXELS = None lifts the limit."
+        ) from None
+    except _DAMAGE as error:
         raise DataError(f"{name} is not a picture that can be read: {error}.") from None
+
+
+def _need_room(size: tuple[int, int], name: str) -> None:
+    """DataError where the pixels, and the two copies that are made on the way, are more than the machine holds."""
+    needed, available = prod(size) * _BYTES_A_PIXEL, machine_bytes()
+    if available is not None and needed > available:
+        raise DataError(
+            f"{name}: {size[0]:,}×{size[1]:,} pixels take {gibibytes(needed)} to be read ({_BYTES_A_PIXEL} bytes a pixel), and the "
+            f"machine has {gibibytes(available)}. Make the picture smaller first: networks see a few hundred pixels a side."
+        )
 
 
 def eight_bits(image: Image, name: str, form: str = "") -> Image:

@@ -6,7 +6,7 @@ their batch is filled. Leaves out: threads; the native engine fills a Feed itsel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -55,7 +55,7 @@ class Feed:
         """What each of 256 pixel values becomes, (C, 256): the same numbers as normalize gives."""
         p = self.preprocessing
         pixels = np.arange(256, dtype=np.uint8)
-        plain = Preprocessing(p.channels, 1, 256, 0, p.full_scale, p.mean, p.std)
+        plain = replace(p, height=1, width=256, border=0, resize=None)
         every = plain.normalize(np.broadcast_to(pixels, (1, p.channels, 1, 256)))
         return np.ascontiguousarray(every[0, :, 0])
 
@@ -110,11 +110,16 @@ class Batches:
         if self.preprocessing is None:
             return self.data.images[chosen].astype(np.float32, copy=False), labels
         change = self.augmentation
-        if change is None or is_built_in(change):
+        as_stored = (
+            self.preprocessing.channel_order == "RGB"
+        )  # an engine that fills batches turns no channels round
+        if as_stored and (change is None or is_built_in(change)):
             return Feed(self.data.images, chosen, self.preprocessing, change, self.seed, epoch), labels
-        # An engine that fills batches itself does not know what it does.
+        # An engine that fills batches itself does not know what an augmentation of a program's own does.
         draws = Draws(self.seed, epoch, chosen, self.preprocessing.full_scale)
-        images = augmented(change, self.data.images[chosen], draws)
+        images = self.data.images[chosen]
+        if change is not None:
+            images = augmented(change, images, draws)
         return self.preprocessing.normalize(images), labels
 
     def batch(self, epoch: int, number: int) -> tuple[Array, Any]:

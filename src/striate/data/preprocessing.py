@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,18 +25,33 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 _MOST_PIXELS = 1_000_000  # along a side
+_LATER = ("white", "channel_order", "resize")  # fields that files of 2026-11 do not have
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """What happens to a picture before the network sees it.
 
-    Fields:  channels      1 (greyscale) or 3 (RGB)
+    x = (pixel·white/full_scale − mean)/std, the channels in the order that the network takes
+
+    Fields:  channels      1 (greyscale) or 3 (colors)
              height, width size in pixels before the border; pictures are resized so that the shorter side
                            fits and cropped to the middle
              border        pixels of value 0 added on every side (28×28 digits on LeNet-5's 32×32)
-             full_scale    the pixel value that means 1.0 (255; 16 for scikit-learn's digits)
-             mean, std     per channel, on the scale 0…1
+             full_scale    the pixel value that means white (255; 16 for scikit-learn's digits)
+             mean, std     per channel of the network's input, on the scale from 0 to `white`
+             white         the number that white becomes before the mean is taken: 1, or 255 for networks
+                           that were trained on pixels as they are
+             channel_order "RGB", or "BGR" for networks that were trained on what OpenCV reads; pictures and
+                           uint8 arrays are RGB everywhere, and turned round on their way into the network
+             resize        pixels of the shorter side before the middle is cropped, such as 256 for 224×224;
+                           None for the size itself
+
+    >>> caffe = Preprocessing(3, 227, 227, mean=(104, 117, 123), white=255, channel_order="BGR", resize=256)
+    >>> red = np.zeros((1, 3, 227, 227), np.uint8)
+    >>> red[:, 0] = 255
+    >>> caffe.normalize(red)[0, :, 0, 0].tolist()
+    [-104.0, -117.0, 132.0]
     """
 
     channels: int
@@ -46,6 +61,9 @@ class Preprocessing:
     full_scale: float = 255.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    white: float = 1.0
+    channel_order: Literal["RGB", "BGR"] = "RGB"
+    resize: int | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("channels", 1), ("height", 1), ("width", 1), ("border", 0)):
@@ -54,10 +72,24 @@ class Preprocessing:
             object.__setattr__(self, name, self._a_channel(name))
         if min(self.std) <= 0:
             raise OptionError(f"std must be above 0, got {self.std}.")
-        if not isinstance(self.full_scale, Real) or not 0 < self.full_scale < float("inf"):
+        for name, what in (
+            ("full_scale", "the pixel value that means white"),
+            ("white", "what white becomes"),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < float("inf"):
+                raise OptionError(f"{name} is {what}, above 0, got {value!r}.")
+        if self.channel_order not in ("RGB", "BGR") or (self.channel_order == "BGR" and self.channels != 3):
             raise OptionError(
-                f"full_scale is the pixel value that means white, above 0, got {self.full_scale!r}."
+                f'channel_order is "RGB", or "BGR" for 3 channels, got {self.channel_order!r} for {self.channels}.'
             )
+        if self.resize is not None:
+            least = max(self.height, self.width)
+            object.__setattr__(self, "resize", integer(self.resize, "resize", 1))
+            if self.resize < least:
+                raise OptionError(
+                    f"resize is the shorter side before {times((self.height, self.width))} are cropped: at least {least}, got {self.resize}."
+                )
 
     def _a_channel(self, name: str) -> tuple[float, ...]:
         value = getattr(self, name)
@@ -77,8 +109,11 @@ class Preprocessing:
         return self.channels, self.height + 2 * self.border, self.width + 2 * self.border
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
+        """Plain data; what is as it was before white, channel_order and resize is left out, so that older versions read it."""
+        usual = {name: Preprocessing.__dataclass_fields__[name].default for name in _LATER}
+        return {
+            name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]
+        }
 
     @staticmethod
     def from_dict(record: dict[str, Any]) -> Preprocessing:
@@ -91,7 +126,7 @@ class Preprocessing:
             found = Preprocessing(**record)
         except (TypeError, OptionError, OverflowError) as error:
             raise ModelFileError(f"{what}: {error}") from None
-        if max(found.channels, found.height, found.width, found.border) > _MOST_PIXELS:
+        if max(found.channels, found.height, found.width, found.border, found.resize or 0) > _MOST_PIXELS:
             raise ModelFileError(f"{what}: a picture of {brief(found.input_shape)} is no picture.")
         return found
 
@@ -135,37 +170,49 @@ class Preprocessing:
         return brought
 
     def normalize(self, images: Array) -> npt.NDArray[np.float32]:
-        """uint8 images (N, C, height, width) → float32 network input, border added.
+        """uint8 images (N, C, height, width), colors as R, G, B → float32 network input, border added.
 
-        x = (pixel/full_scale − mean)/std; the border is a pixel of value 0.
+        x = (pixel·white/full_scale − mean)/std; the border is a pixel of value 0.
         """
         if images.ndim != 4 or images.shape[1:] != (self.channels, self.height, self.width):
             raise DataError(
                 f"expected images (N, {self.channels}, {self.height}, {self.width}), got {images.shape}."
             )
+        if self.channel_order == "BGR":
+            images = images[:, ::-1]
         if self.border:
             b = self.border
             images = np.pad(images, ((0, 0), (0, 0), (b, b), (b, b)))
         mean = np.array(self.mean, np.float32)[:, None, None]
         scale = (1.0 / np.array(self.std))[:, None, None].astype(np.float32)
-        x: npt.NDArray[np.float32] = images.astype(np.float32)
-        x *= np.float32(1.0 / self.full_scale)
+        x: npt.NDArray[np.float32] = images.astype(np.float32, order="C")
+        if self.white != self.full_scale:
+            x *= np.float32(self.white / self.full_scale)
         x -= mean
         x *= scale
         return x
 
     def read(self, picture: str | Path | Image) -> npt.NDArray[np.uint8]:
-        """A file or PIL image as uint8 (C, height, width).
+        """A file or PIL image as uint8 (C, height, width), colors as R, G, B.
 
-        Raises:   DataError for a file that is no picture; FileNotFoundError.
+        Turned as its EXIF says; transparency lies on white; a grey picture is the same in every channel, and a colored one
+        becomes its brightness where the network takes one channel.
+
+        Raises:   DataError for a file that is no picture, or too large a one; FileNotFoundError.
         """
         from PIL import Image, ImageOps
 
-        name = picture if isinstance(picture, (str, Path)) else "the picture"
-        opened = open_picture(picture) if isinstance(picture, (str, Path)) else eight_bits(picture, str(name))
-        image = flat(opened, "L" if self.channels == 1 else "RGB", str(name))
-        if image.size != (self.width, self.height):
-            image = ImageOps.fit(image, (self.width, self.height), Image.Resampling.BILINEAR)
+        if isinstance(picture, (str, Path)):
+            name, opened = str(picture), open_picture(picture)
+        else:
+            name = "the picture"
+            opened = eight_bits(ImageOps.exif_transpose(picture), name)
+        image = flat(opened, "L" if self.channels == 1 else "RGB", name)
+        size = (self.width, self.height)
+        if self.resize is not None:
+            image = _middle(image, self.resize, size)
+        elif image.size != size:
+            image = ImageOps.fit(image, size, Image.Resampling.BILINEAR)
         pixels = np.asarray(image, np.uint8)
         if self.full_scale != 255.0:
             pixels = np.rint(pixels * (self.full_scale / 255.0)).astype(np.uint8)
@@ -173,7 +220,22 @@ class Preprocessing:
 
     def __str__(self) -> str:
         border = f", {self.border} pixels of border" if self.border else ""
-        return f"{times((self.height, self.width))} {'grey' if self.channels == 1 else 'RGB'}{border}"
+        resized = f" from the middle of {self.resize}" if self.resize else ""
+        color = "grey" if self.channels == 1 else self.channel_order
+        return f"{times((self.height, self.width))}{resized} {color}{border}"
+
+
+def _middle(image: Image, shorter: int, size: tuple[int, int]) -> Image:
+    """Resized until the shorter side is `shorter`, and its middle of `size` (width, height) cut out."""
+    from PIL import Image as PillowImage
+
+    small = min(image.size)
+    scaled = tuple(max(shorter, side * shorter // small) for side in image.size)
+    left, top = ((a - b) // 2 for a, b in zip(scaled, size, strict=True))
+    # Only the middle is computed: a strip of a pixel's height would otherwise be resized to millions of columns.
+    step = [side / to for side, to in zip(image.size, scaled, strict=True)]
+    box = (left * step[0], top * step[1], (left + size[0]) * step[0], (top + size[1]) * step[1])
+    return image.resize(size, PillowImage.Resampling.BILINEAR, box)
 
 
 def flat(image: Image, mode: str, name: str) -> Image:

@@ -1,161 +1,140 @@
-"""Named networks, each with its source. A name makes a Graph; weights are not shipped.
+"""Named networks, each with its source, its pictures and its classes. A name makes a Graph; no weights are shipped.
+
+zoo.build(name)                 the network
+zoo.load(name, weights=PATH)    a Model with published weights, from a file
+zoo.find(name)                  the file of weights that load would take
+zoo.fetch(name)                 weights from a public file, checked; nothing else here uses the network
 
 >>> build("convnetjs-cifar10").parameter_count
 22466
+>>> build("resnet50").parameter_count
+25557032
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..builder import GraphBuilder, Sequential
 from ..errors import GraphError
 from ..graph import Graph
-from ..layers import (
-    Add,
-    BatchNorm2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    GlobalAvgPool2d,
-    Layer,
-    Linear,
-    MaxPool2d,
-    ReLU,
-    Softmax,
-)
 from ..shapes import Shape, times
+from .entries import Download, Entry
+from .labels import IMAGENET_FILE
+from .table import ZOO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..model import Model
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A named network.
+def entry(name: str) -> Entry:
+    """What the zoo knows of a network.
 
-    Fields:  name, source
-             input_shape  the shape it was published for
-             make         (input_shape, classes) → Graph
-             classes      the published number of classes
+    Raises:   GraphError for an unknown name, with the nearest ones.
+
+    >>> entry("resnet-50")
+    Traceback (most recent call last):
+    striate.errors.GraphError: there is no network 'resnet-50' in the zoo. The nearest: resnet50, resnet56, resnet20.
+      All: zoo.ZOO in Python, `striate zoo` on the command line.
     """
-
-    name: str
-    source: str
-    input_shape: Shape
-    make: Callable[[Shape, int], Graph]
-    classes: int = 10
+    if not isinstance(name, str) or name not in ZOO:
+        raise GraphError(unknown(name))
+    return ZOO[name]
 
 
-def _linear(input_shape: Shape, classes: int) -> Graph:
-    return Sequential([Flatten(), Linear(classes), Softmax()], input_shape=input_shape)
+def unknown(name: object) -> str:
+    """What to say of a name that is none: the nearest names there are."""
+    near = nearest(str(name))
+    which = f"The nearest: {', '.join(near)}." if near else f"There are {', '.join(ZOO)}."
+    return f"there is no network {name!r} in the zoo. {which}\n  All: zoo.ZOO in Python, `striate zoo` on the command line."
 
 
-def _two_layer(input_shape: Shape, classes: int) -> Graph:
-    layers = [Flatten(), Linear(100), ReLU(), Linear(classes), Softmax()]
-    return Sequential(layers, input_shape=input_shape)
+def nearest(name: str, count: int = 3) -> list[str]:
+    """The names of the zoo that look most like one that is none, most alike first; dots, _ and capitals are no matter.
+
+    >>> nearest("MobileNet_v2"), nearest("sqeezenet"), nearest("xyz")
+    (['mobilenetv2'], ['squeezenet'], [])
+    """
+    plain = {_plain(known): known for known in ZOO}
+    return [plain[found] for found in get_close_matches(_plain(name), plain, count, 0.7)]
 
 
-def _digits(input_shape: Shape, classes: int) -> Graph:
-    layers: list[Layer] = []
-    for filters, pooled in ((24, False), (24, True), (48, True)):
-        layers += [Conv2d(filters, 3, padding=1, bias=False), BatchNorm2d(), ReLU()]
-        layers += [MaxPool2d(2)] if pooled else []
-    layers += [Flatten(), Dropout(0.25), Linear(classes), Softmax()]
-    return Sequential(layers, input_shape=input_shape, rounding="floor")
-
-
-def _lenet5(input_shape: Shape, classes: int) -> Graph:
-    """LeNet-5's shapes; ReLU, max pooling and a softmax in place of squashing, trained averages and RBF units."""
-    padding = 2 if input_shape[1] == 28 else 0
-    layers: list[Layer | tuple[str, Layer]] = [
-        ("c1", Conv2d(6, 5, padding=padding)), ReLU(), ("s2", MaxPool2d(2)),
-        ("c3", Conv2d(16, 5)), ReLU(), ("s4", MaxPool2d(2)),
-        ("c5", Conv2d(120, 5)), ReLU(), Flatten(),
-        ("f6", Linear(84)), ReLU(), ("output", Linear(classes)), Softmax(),
-    ]  # fmt: skip
-    return Sequential(layers, input_shape=input_shape, rounding="floor")
-
-
-def _convnetjs_mnist(input_shape: Shape, classes: int) -> Graph:
-    layers: list[Layer] = [
-        Conv2d(8, 5, padding=2), ReLU(), MaxPool2d(2), Conv2d(16, 5, padding=2), ReLU(), MaxPool2d(3),
-        Flatten(), Linear(classes), Softmax(),
-    ]  # fmt: skip
-    return Sequential(layers, input_shape=input_shape, rounding="floor")
-
-
-def _convnetjs_cifar10(input_shape: Shape, classes: int) -> Graph:
-    layers: list[Layer] = [
-        layer for filters in (16, 20, 20) for layer in (Conv2d(filters, 5, padding=2), ReLU(), MaxPool2d(2))
-    ]
-    return Sequential(
-        [*layers, Flatten(), Linear(classes), Softmax()], input_shape=input_shape, rounding="floor"
-    )
-
-
-def _vgg_cifar(input_shape: Shape, classes: int) -> Graph:
-    layers: list[Layer] = []
-    for filters in (64, 128, 256):
-        for _ in range(2):
-            layers += [Conv2d(filters, 3, padding=1), ReLU()]
-        layers.append(MaxPool2d(2))
-    layers += [Flatten(), Linear(256), ReLU(), Linear(classes), Softmax()]
-    return Sequential(layers, input_shape=input_shape, rounding="floor")
-
-
-def _resnet20(input_shape: Shape, classes: int) -> Graph:
-    """Three blocks a stage; where the shape changes, the skip is a 1×1 convolution (He's option B)."""
-    build = GraphBuilder(input_shape, rounding="floor")
-    at = build.chain([Conv2d(16, 3, padding=1, bias=False), BatchNorm2d(), ReLU()], build.input)
-    for filters, first_stride in ((16, 1), (32, 2), (64, 2)):
-        for block in range(3):
-            stride = first_stride if block == 0 else 1
-            main = build.chain(
-                [Conv2d(filters, 3, stride=stride, padding=1, bias=False), BatchNorm2d(), ReLU(),
-                 Conv2d(filters, 3, padding=1, bias=False), BatchNorm2d()], at,
-            )  # fmt: skip
-            if build.shape_of(main) != build.shape_of(at):
-                at = build.chain([Conv2d(filters, 1, stride=stride, bias=False), BatchNorm2d()], at)
-            at = build.add(Add(), main, at)
-            at = build.add(ReLU(), at)
-    build.chain([GlobalAvgPool2d(), Flatten(), Linear(classes), Softmax()], at)
-    return build.build()
-
-
-ZOO: dict[str, Entry] = {
-    entry.name: entry
-    for entry in (
-        Entry("linear", "the lecture's linear score function, 3072 → 10", (3, 32, 32), _linear),
-        Entry("two-layer", "the lecture's 2-layer network, 3072 → 100 → 10", (3, 32, 32), _two_layer),
-        Entry("digits", "Striate's default for 8×8 digits", (1, 8, 8), _digits),
-        Entry(
-            "lenet5",
-            "LeCun, Bottou, Bengio & Haffner 1998 (ReLU, max pooling); also 1×28×28",
-            (1, 32, 32),
-            _lenet5,
-        ),
-        Entry("convnetjs-mnist", "Karpathy, ConvNetJS MNIST demo", (1, 24, 24), _convnetjs_mnist),
-        Entry("convnetjs-cifar10", "Karpathy, ConvNetJS CIFAR-10 demo", (3, 32, 32), _convnetjs_cifar10),
-        Entry(
-            "vgg-cifar", "after Simonyan & Zisserman 2014: 3×3 filters, two a stage", (3, 32, 32), _vgg_cifar
-        ),
-        Entry("resnet20", "He, Zhang, Ren & Sun 2015, CIFAR-10 network", (3, 32, 32), _resnet20),
-    )
-}
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def build(name: str, *, input_shape: Shape | None = None, classes: int | None = None) -> Graph:
     """The network of that name.
 
     Args:     input_shape and classes, where they differ from the published ones.
-    Raises:   GraphError for an unknown name; ShapeError where it does not fit that input.
+    Raises:   GraphError for an unknown name, with the nearest ones; ShapeError where it does not fit that input.
     """
-    if name not in ZOO:
-        raise GraphError(f"there is no network {name!r}; there are {', '.join(ZOO)}.")
-    entry = ZOO[name]
-    shape = tuple(input_shape or entry.input_shape)
-    if len(shape) != len(entry.input_shape):
+    found = entry(name)
+    shape = tuple(input_shape or found.input_shape)
+    if len(shape) != len(found.input_shape):
         raise GraphError(f"{name} takes images (C, H, W), got {times(shape)}.")
-    return entry.make(shape, classes or entry.classes)
+    return found.make(shape, classes or found.classes)
 
 
-__all__ = ["ZOO", "Entry", "build"]
+def load(name: str, *, weights: str | Path | None = None, engine: str | None = None) -> Model:
+    """The network of that name with published weights, ready for pictures: `load("squeezenet").classify("photo.jpg")`.
+
+    Args:     weights, a .safetensors or .onnx file, with our names of the arrays or those that the entry knows (torchvision's,
+              say), or a model file of this network; None looks in the folder that STRIATE_DATA names (its weights/), then
+              where fetch puts them. engine as in Model.
+    Returns:  a Model with the entry's preprocessing, and class names where they are known: ImageNet's come from an
+              imagenet_classes.txt beside the weights or in one of those folders, and are numbers without it.
+    Raises:   GraphError for an unknown name; DataError where there are no weights, with where they were looked for;
+              ParameterError for weights of another network, with the first arrays that are missing or of another shape;
+              ModelFileError for a damaged file.
+    """
+    from .weights import load as loaded
+
+    return loaded(entry(name), weights, engine)
+
+
+def find(name: str) -> Path | None:
+    """The file of a network's weights on this machine, or None: what load takes where it is given none."""
+    from .weights import find as found
+
+    return found(entry(name))
+
+
+def folders() -> list[Path]:
+    """Where weights and class names are looked for, first to last."""
+    from .weights import folders as known
+
+    return known()
+
+
+def fetch(
+    name: str, progress: Callable[[int, int | None], None] | None = None, url: str | None = None
+) -> Path:
+    """Download the published weights of a network into the cache folder, and check them; their path.
+
+    Args:     progress(bytes so far, bytes in all or None); url, where the same file lies elsewhere.
+    Raises:   GraphError for an unknown name; DataError for a network without a known file; DownloadError as in
+              striate.data.download.
+    """
+    from .weights import fetch as fetched
+
+    return fetched(entry(name), progress, url)
+
+
+__all__ = [
+    "IMAGENET_FILE",
+    "ZOO",
+    "Download",
+    "Entry",
+    "build",
+    "entry",
+    "fetch",
+    "find",
+    "folders",
+    "load",
+    "nearest",
+    "unknown",
+]

@@ -3,6 +3,7 @@
 striate.interop.onnx.load(path)          a Model from an ONNX file, opsets 6 to the newest that onnx knows; Outputs for
                                          several outputs in one pass
 striate.interop.onnx.save(model, path)   an ONNX file from a Model
+striate.interop.onnx.initializers(path)  the numbers in an ONNX file, by name
 striate.interop.onnx.Backend             for onnx's own conformance suite: `make conformance`
 
 Promises: OPERATORS are read, each with every attribute; what an imported network computes has gradients, so it can be
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .load import load
+from .load import initializers, load
 from .operators import OPERATORS
 from .outputs import Outputs
 from .write import save
@@ -23,7 +24,7 @@ from .write import save
 if TYPE_CHECKING:
     from .backend import Backend
 
-__all__ = ["OPERATORS", "Backend", "Outputs", "load", "save"]
+__all__ = ["OPERATORS", "Backend", "Outputs", "initializers", "load", "save"]
 
 
 def __getattr__(name: str) -> Any:

@@ -153,6 +153,22 @@ def read(path: Path) -> Any:
     return proto
 
 
+def initializers(path: Path) -> dict[str, Array]:
+    """The numbers that a file holds, by their names there; what the graph computes is not looked at.
+
+    Raises:   ModelFileError for a damaged file, or one whose data lie outside its folder; FileNotFoundError;
+              MissingDependencyError without onnx.
+    """
+    onnx = import_onnx()
+    found = {}
+    for tensor in read(path).graph.initializer:
+        try:
+            found[tensor.name] = np.asarray(onnx.numpy_helper.to_array(tensor))
+        except _SENSELESS as error:
+            raise unreadable(path, f"the numbers of {tensor.name} make no sense: {error}.") from None
+    return found
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 

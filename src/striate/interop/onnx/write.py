@@ -112,16 +112,19 @@ class Writer:
         return name
 
     def _preprocess(self) -> tuple[int, ...]:
-        """(pixel/full_scale − mean)/std, a border of pixel 0 first."""
+        """(pixel·white/full_scale − mean)/std; the channels turned round for BGR, and a border of pixel 0, first."""
         p = self.model.preprocessing
         if p is None:
             raise OptionError("this model has no preprocessing: it was trained on arrays of floats.")
         value = self.op("Cast", ["pixels"], "pixels_float", to=self.onnx.TensorProto.FLOAT)
+        if p.channel_order == "BGR":
+            turned = self.constant("channel_order", np.array([2, 1, 0], np.int64))
+            value = self.op("Gather", [value, turned], "pixels_turned", axis=1)
         if p.border:
             sides = np.array([0, 0, p.border, p.border] * 2, np.int64)
             value = self.op("Pad", [value, self.constant("border", sides)], "pixels_bordered")
         value = self.op(
-            "Mul", [value, self.constant("full_scale", np.float32(1.0 / p.full_scale))], "pixels_scaled"
+            "Mul", [value, self.constant("full_scale", np.float32(p.white / p.full_scale))], "pixels_scaled"
         )
         mean = np.array(p.mean, np.float32)[:, None, None]
         value = self.op("Sub", [value, self.constant("mean", mean)], "pixels_centered")
