@@ -28,7 +28,7 @@ struct Job {
   Run run;
   float* packed;         // Run.packed while it is made
   bool back = false;     // the direction
-  int64_t from = 0, to = 0;  // ops of a segment
+  int64_t from = 0, to;  // ops of a segment
   int64_t op = 0;        // one that all threads do at once: in shares, by neurons, or a batch norm's sums
   int stage = 0;         // of that op
   int64_t shared = 0;    // the micro-batch that is cut into shares
@@ -82,13 +82,13 @@ void clear(const Run& run, float* slot) {
 
 // ── whole ────────────────────────────────────────────────────────────────────────────────────────
 
-// Micro-batch `index` of an inference.
+// Micro-batch `index` of a round of an inference: ops from … to.
 void predict_task(int64_t index, int64_t thread, void* context) {
   const Job& job = job_of(context);
-  const At at = at_of(job, index, thread, nullptr);
-  fill(at);
-  for (int64_t i = 0; i < job.run.program.n_ops; ++i) whole_forward(job, i, at);
-  read_outputs(at);
+  const At at = at_of(job, job.run.first + index, thread, nullptr);
+  if (job.from == 0) fill(at);
+  for (int64_t i = job.from; i < job.to; ++i) whole_forward(job, i, at);
+  if (job.to == job.run.program.n_ops) read_outputs(at);
 }
 
 // Slot `index` of a training step.
@@ -153,14 +153,14 @@ void norm_in_shares(Job& job) {
 void forward_in_shares(Job& job, int64_t micro_batch) {
   job.shared = micro_batch;
   const At at = at_of(job, micro_batch, 0, nullptr);
-  fill(at);
+  if (job.from == 0) fill(at);
   job.back = false;
-  for (job.op = 0; job.op < job.run.program.n_ops; ++job.op) {
+  for (job.op = job.from; job.op < job.to; ++job.op) {
     const Stopwatch watch(job.run, job.op, false);
     norm_in_shares(job);
     run_stages(job, job.kernels(job.op).forward_stages(job.at(job.op).fields, at.images));
   }
-  read_outputs(at);
+  if (job.to == job.run.program.n_ops) read_outputs(at);
 }
 
 void backward_in_shares(Job& job) {
@@ -171,12 +171,36 @@ void backward_in_shares(Job& job) {
   }
 }
 
-// Images that are taken one by one keep all threads busy as long as there are as many; those left over are shared.
-void predict(Job& job) {
+void together_task(int64_t index, int64_t, void* context) {
+  const Job& job = job_of(context);
+  job.run.kernels.linear.together(job.run, *static_cast<const ChannelLinear*>(job.at(job.op).fields), {index, job.run.call.threads});
+}
+
+// Ops from … to of a round. Images that are taken one by one keep all threads busy as long as there are as many; those left over are shared.
+void predict_segment(Job& job, int64_t from, int64_t to) {
   const Run& run = job.run;
-  const int64_t count = run.micro_batches, left = !divisible(job) ? 0 : run.images == 1 ? count % run.call.threads : count == 1;
+  job.from = from;
+  job.to = to;
+  const int64_t count = run.last - run.first, left = !divisible(job) ? 0 : run.images == 1 ? count % run.call.threads : count == 1;
   if (left < count) parallel(count - left, run.call.threads, predict_task, &job);
-  for (int64_t i = count - left; i < count; ++i) forward_in_shares(job, i);
+  for (int64_t i = run.last - left; i < run.last; ++i) forward_in_shares(job, i);
+}
+
+void predict(Job& job) {
+  Run& run = job.run;
+  const int64_t ops = run.program.n_ops;
+  for (run.first = 0; run.first < run.micro_batches; run.first = run.last) {
+    run.last = run.first + run.round < run.micro_batches ? run.first + run.round : run.micro_batches;
+    int64_t from = 0;
+    for (int64_t i = 0; i < ops; ++i) {
+      if (!run.apart || !together(job.at(i))) continue;
+      predict_segment(job, from, i);
+      job.op = i;
+      on_each(run.call.threads, together_task, &job);
+      from = i + 1;
+    }
+    predict_segment(job, from, ops);
+  }
 }
 
 // ── segments ─────────────────────────────────────────────────────────────────────────────────────
@@ -341,7 +365,7 @@ Job job_for(const Kernels& kernels, const Program& program, const Call& call) {
   return {{program, call, kernels, kernels.lanes, images_of_micro_batch(program, kernels.lanes), at.micro_batches, at.slots, at.segmented, at.apart,
            call.packed ? call.packed : floats(at.packed), floats(at.slot), reinterpret_cast<double*>(base + at.sums), floats(at.kept),
            floats(at.statistics), floats(at.scratch), floats(at.arena), at.widest, at.round, at.groups, 0, at.micro_batches},
-          floats(at.packed)};
+          floats(at.packed), false, 0, program.n_ops};
 }
 
 }  // namespace
@@ -364,7 +388,7 @@ void prepare(const Kernels& kernels, const Program& program, const float* parame
   call.parameters = const_cast<float*>(parameters);  // read
   call.threads = threads;
   Job job{{program, call, kernels, kernels.lanes, kernels.lanes, 0, 0, false, false, packed, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, 0, 0, 1, 0, 0},
-          packed};
+          packed, false, 0, 0};
   pack(job);
 }
 

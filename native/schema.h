@@ -201,7 +201,10 @@ struct ChannelAveragePool {
   int64_t c, h, w, p, q, r, s, stride_h, stride_w, dilation_h, dilation_w, before_h, before_w;
   int64_t counts;
 };
-struct ChannelLinear { int64_t x, y, c, k, weight, bias, relu; };
+struct ChannelLinear {
+  int64_t x, y, c, k, weight, bias, relu;
+  int64_t together;                             // all images of a round at once, so that weights are read once
+};
 struct ChannelSoftmax { int64_t x, y, c, logarithm; };
 struct ChannelResponseNorm {
   int64_t x, x_first, x_pitch, x_row, y, y_first, y_pitch, y_row, border;
@@ -257,6 +260,7 @@ constexpr int64_t RUN = 16;                     // floats that runs, and channel
 constexpr int64_t FILTERS_A_TILE = 4;           // of a convolution: packed together
 constexpr int64_t TILE_GAP = 16;                // floats between a tile's channels and the next one's, so that they do not fall into one set of a cache
 constexpr int64_t GROUP_VECTORS = 4;            // of filters, whose products of tiles are kept at once
+constexpr int64_t MOST_TOGETHER = 8;             // images of a round that is predicted one by one, with fully connected layers together
 constexpr int64_t WIDEST_FED = 1024;            // columns of an image that can be fed as bytes
 
 }  // namespace striate

@@ -219,7 +219,7 @@ void bind_schema(nb::module_& m) {
         FIELD(ChannelAveragePool, dilation_h), FIELD(ChannelAveragePool, dilation_w), FIELD(ChannelAveragePool, before_h),
         FIELD(ChannelAveragePool, before_w), FIELD(ChannelAveragePool, counts));
   bind<ChannelLinear>(m, "ChannelLinear", FIELD(ChannelLinear, x), FIELD(ChannelLinear, y), FIELD(ChannelLinear, c),
-        FIELD(ChannelLinear, k), FIELD(ChannelLinear, weight), FIELD(ChannelLinear, bias), FIELD(ChannelLinear, relu));
+        FIELD(ChannelLinear, k), FIELD(ChannelLinear, weight), FIELD(ChannelLinear, bias), FIELD(ChannelLinear, relu), FIELD(ChannelLinear, together));
   bind<ChannelSoftmax>(m, "ChannelSoftmax", FIELD(ChannelSoftmax, x), FIELD(ChannelSoftmax, y), FIELD(ChannelSoftmax, c),
         FIELD(ChannelSoftmax, logarithm));
   bind<ChannelResponseNorm>(m, "ChannelResponseNorm", FIELD(ChannelResponseNorm, x), FIELD(ChannelResponseNorm, x_first),

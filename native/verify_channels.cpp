@@ -139,6 +139,7 @@ void extents(const Check& check, const ChannelAveragePool& o) {
 void extents(const Check& check, const ChannelLinear& o) {
   check.size("c", o.c, "k", o.k);
   check.flag("relu", o.relu);
+  check.flag("together", o.together);
   check.floats("x", o.x, 0, o.c);
   check.floats("y", o.y, 0, o.k);
   check.parameters("weight", o.weight, check.times(o.k, o.c));

@@ -61,6 +61,8 @@ bool by_neurons(const Op& op) { return op.kind == Kind::LINEAR && static_cast<co
 
 int images_of_micro_batch(const Program& program, int lanes) { return program.frame.single ? 1 : lanes; }
 
+bool together(const Op& op) { return op.kind == Kind::CHANNEL_LINEAR && static_cast<const ChannelLinear*>(op.fields)->together; }
+
 Layout layout(const Program& program, int lanes, int64_t n, int64_t threads, Phase phase) {
   Layout at{};
   const bool training = program.frame.training != 0, halves = phase == Phase::FORWARD || phase == Phase::BACKWARD;
@@ -74,8 +76,9 @@ Layout layout(const Program& program, int lanes, int64_t n, int64_t threads, Pha
   const int64_t images = images_of_micro_batch(program, lanes);
   at.micro_batches = sizes.plus(n, images - 1) / images;
   at.slots = std::min(at.micro_batches, SLOTS);
-  at.round = training && !halves ? round_of(program, lanes, at.micro_batches) : at.micro_batches;
-  at.apart = at.segmented || halves;
+  const bool rounds = program.frame.single && std::any_of(program.ops, program.ops + program.n_ops, together);
+  at.round = training && !halves ? round_of(program, lanes, at.micro_batches) : rounds ? std::min(at.micro_batches, MOST_TOGETHER) : at.micro_batches;
+  at.apart = at.segmented || halves || (rounds && at.round > 1);
   // Threads take slots in training, else micro-batches; there are never more of them at work (see `parallel`).
   at.arenas = at.apart ? at.round : std::min(threads, training ? at.slots : at.micro_batches);
   const int64_t round = sizes.times(at.round, images);

@@ -28,4 +28,7 @@ int images_of_micro_batch(const Program& program, int lanes);
 // Whether threads take the neurons of a fully connected layer in turn, for all images: between two barriers.
 bool by_neurons(const Op& op);
 
+// Whether a fully connected layer is computed for all images of a round, in a program that takes them one by one.
+bool together(const Op& op);
+
 }  // namespace striate

@@ -99,7 +99,7 @@ static constexpr Kernels row_of(StructList<O...>) {
           {kernels_of<O>()...},
           gather,
           loss_gradient,
-          {KB, neurons_forward, neurons_backward, linear_weights},
+          {KB, neurons_forward, neurons_backward, linear_weights, linear_together},
           {norm_sums, norm_statistics, norm_statistics_back, norm_running},
           {reduce_slots, update_parameters, clip_gradients},
           multiply_adds};

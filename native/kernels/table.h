@@ -26,6 +26,7 @@ struct LinearKernels {
   void (*forward)(const Run&, const Linear&, Share);                      // all images of a round, by neurons
   void (*backward)(const Run&, const Linear&, Share);                     // their dx, by columns
   void (*weights)(const Run&, const Linear&, int64_t begin, int64_t end); // dw of a round, of these neurons
+  void (*together)(const Run&, const ChannelLinear&, Share);              // images that are taken one by one, all of a round
 };
 
 // Batch norm in training, between two segments. In double, but kernels for their bits: sets with fused multiply-adds use them.

@@ -8,34 +8,82 @@ namespace striate::STRIATE_ISA {
 
 // ── fully connected ──────────────────────────────────────────────────────────────────────────────
 
-// Rows of weights as they lie among the parameters: ROWS dot products at once.
-template <int ROWS>
-static inline void dots(const float* x, const float* w, int64_t count, float* y) {
-  V acc[ROWS]{};
+// Rows of weights as they lie among the parameters, and images: each pair's dot product, added up in the same order whatever else is
+// computed with it.
+template <int ROWS, int IMAGES>
+static inline void dots(const float* const* x, const float* w, int64_t count, float* const* y) {
+  V acc[IMAGES][ROWS]{};
   int64_t c = 0;
   for (; c + L <= count; c += L) {
-    const V value = load(x + c);
+    V weight[ROWS];
 #pragma GCC unroll 8
-    for (int i = 0; i < ROWS; ++i) acc[i] += load(w + i * count + c) * value;
+    for (int i = 0; i < ROWS; ++i) weight[i] = load(w + i * count + c);
+#pragma GCC unroll 2
+    for (int n = 0; n < IMAGES; ++n) {
+      const V value = load(x[n] + c);
+#pragma GCC unroll 8
+      for (int i = 0; i < ROWS; ++i) acc[n][i] += weight[i] * value;
+    }
   }
-  for (int i = 0; i < ROWS; ++i) y[i] = horizontal_sum(acc[i]);
-  for (; c < count; ++c)
-    for (int i = 0; i < ROWS; ++i) y[i] += w[i * count + c] * x[c];
+  for (int n = 0; n < IMAGES; ++n) {
+    float sums[up_to_lanes(ROWS)];
+    horizontal_sums<ROWS>(acc[n], sums);
+    for (int64_t rest = c; rest < count; ++rest)
+      for (int i = 0; i < ROWS; ++i) sums[i] += w[i * count + rest] * x[n][rest];
+    for (int i = 0; i < ROWS; ++i) y[n][i] = sums[i];
+  }
+}
+
+template <int ROWS>
+static void dots_of(const float* const* x, const float* w, int64_t count, float* const* y, int64_t images) {
+  int64_t n = 0;
+  for (; n + 2 <= images; n += 2) dots<ROWS, 2>(x + n, w, count, y + n);
+  if (n < images) dots<ROWS, 1>(x + n, w, count, y + n);
+}
+
+// Neurons of a share, for some images.
+static void linear_of(const Run& run, const ChannelLinear& o, Share share, const float* const* x, float* const* y, int64_t images) {
+  constexpr int ROWS = 4;
+  const float *w = run.call.parameters + o.weight, *bias = o.bias >= 0 ? run.call.parameters + o.bias : nullptr;
+  int64_t k = begin_of(share, o.k, L);
+  const int64_t end = end_of(share, o.k, L);
+  float* to[MOST_TOGETHER];
+  for (; k < end; k += ROWS) {
+    const int64_t rows = end - k < ROWS ? end - k : ROWS;
+    for (int64_t n = 0; n < images; ++n) to[n] = y[n] + k;
+    if (rows == ROWS) {
+      dots_of<ROWS>(x, w + k * o.c, o.c, to, images);
+    } else {
+      for (int64_t row = 0; row < rows; ++row) {
+        dots_of<1>(x, w + (k + row) * o.c, o.c, to, images);
+        for (int64_t n = 0; n < images; ++n) ++to[n];
+      }
+    }
+    for (int64_t n = 0; n < images; ++n)
+      for (int64_t i = k; i < k + rows; ++i) {
+        const float value = bias ? y[n][i] + bias[i] : y[n][i];
+        y[n][i] = o.relu && value <= 0.0f ? 0.0f : value;
+      }
+  }
 }
 
 static void forward(const At& at, const ChannelLinear& o) {
-  constexpr int ROWS = 8;
-  const float *x = floats(at, o.x), *w = at.run.call.parameters + o.weight;
-  const float* bias = o.bias >= 0 ? at.run.call.parameters + o.bias : nullptr;
+  const float* x = floats(at, o.x);
   float* y = floats(at, o.y);
-  int64_t k = begin_of(at.share, o.k, L);
-  const int64_t begin = k, end = end_of(at.share, o.k, L);
-  for (; k + ROWS <= end; k += ROWS) dots<ROWS>(x, w + k * o.c, o.c, y + k);
-  for (; k < end; ++k) dots<1>(x, w + k * o.c, o.c, y + k);
-  for (k = begin; k < end; ++k) {
-    const float value = bias ? y[k] + bias[k] : y[k];
-    y[k] = o.relu && value <= 0.0f ? 0.0f : value;
+  linear_of(at.run, o, at.share, &x, &y, 1);
+}
+
+// The same of all images of the round.
+static void linear_together(const Run& run, const ChannelLinear& o, Share share) {
+  const float* x[MOST_TOGETHER];
+  float* y[MOST_TOGETHER];
+  const int64_t images = run.last - run.first;
+  for (int64_t n = 0; n < images; ++n) {
+    float* own = arena_of(run, run.first + n, 0);
+    x[n] = own + o.x * L;
+    y[n] = own + o.y * L;
   }
+  linear_of(run, o, share, x, y, images);
 }
 
 // ── softmax of one vector ────────────────────────────────────────────────────────────────────────

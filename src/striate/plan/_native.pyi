@@ -591,6 +591,7 @@ class ChannelLinear:
     weight: int
     bias: int
     relu: int
+    together: int
 
 class ChannelSoftmax:
     x: int

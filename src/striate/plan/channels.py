@@ -29,6 +29,7 @@ _FEWEST_TILES = 12  # of a block: below, filters would be read too often
 _SHARES = 4  # blocks come in multiples of so many, so that threads get as many
 _STAGED_FLOATS = 400_000  # of filters' points, from which on they are read once
 _STAGED_TILES = 64
+_WEIGHTS_TOGETHER = 1 << 16  # of a fully connected layer, so that several images read them once
 _KERNELS = (3, 5)
 # Functions of one number that leave zeros zero, and so a frame.
 _THROUGH_ZERO = {
@@ -335,6 +336,7 @@ def fully_connected(to: Rows, op: Op, case: Any) -> None:
     struct.c = prod(to.shape(op.inputs[0]))
     struct.k = to.shape(op.output)[0]
     struct.relu = int(bool(op.fused))
+    struct.together = int(struct.c * struct.k >= _WEIGHTS_TOGETHER)
     _parameters(to, struct, op)
     to.step(op.name, struct, source, op.output)
 
