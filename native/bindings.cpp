@@ -45,4 +45,7 @@ NB_MODULE(_native, m) {
       .def("move_running", &Plan::move_running, "state"_a, "n"_a, "workspace"_a, "threads"_a)
       .def("backward", &Plan::backward, "n"_a, "x"_a.none(), "parameters"_a, "state"_a, "d_outputs"_a, "d_inputs"_a, "gradients"_a, "workspace"_a,
            "threads"_a, "seed"_a, "step"_a);
+  nb::class_<striate::Prepared>(m, "Prepared")
+      .def(nb::init<const Plan&, nb::object, nb::object, nb::object>(), "plan"_a, "parameters"_a, "state"_a, "packed"_a, nb::keep_alive<1, 2>())
+      .def("predict", &striate::Prepared::predict, "x"_a.noconvert(), "y"_a.noconvert(), "workspace"_a.noconvert(), "threads"_a);
 }

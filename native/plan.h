@@ -248,14 +248,16 @@ struct Plan {
       check(static_cast<int64_t>(one.shape(0)) == call.n && static_cast<int64_t>(one.shape(1)) == port.vectors, what);
     }
 
-    double run() {
-      const bool halves = call.phase == Phase::FORWARD || call.phase == Phase::BACKWARD;
-      check(static_cast<int64_t>(workspace.size()) >= plan.workspace_bytes(call.n, call.threads, halves), "the workspace is too small");
-      const Visit visit(call.threads);
-      warn_of(visit, call.threads);
-      return without_gil([&] { return execute(plan.kernels, plan.program, call); });
-    }
+    double run() { return plan.run(call, static_cast<int64_t>(workspace.size())); }
   };
+
+  double run(const Call& call, int64_t workspace) const {
+    const bool halves = call.phase == Phase::FORWARD || call.phase == Phase::BACKWARD;
+    check(workspace >= workspace_bytes(call.n, call.threads, halves), "the workspace is too small");
+    const Visit visit(call.threads);
+    warn_of(visit, call.threads);
+    return without_gil([&] { return execute(kernels, program, call); });
+  }
 
   Feed read_feed(nb::dict d, int64_t n) const {
     auto images = array<const uint8_t, 4>(d["images"], "images");
@@ -315,6 +317,45 @@ struct Plan {
     call.targets = vector(d, "targets", call.n * program.outputs[0].vectors);
     if (!call.labels && (call.loss == HINGE || !call.targets)) throw std::invalid_argument("this loss needs labels");
     read_optimizer(call, d, program.frame.parameters);
+  }
+};
+
+// Predictions of a program with one input and one output, whose parameters are given once for many calls.
+struct Prepared {
+  const Plan& plan;
+  Array<const float> parameters, state;
+  Array<const uint8_t> packed;
+
+  Prepared(const Plan& plan, nb::object parameters_given, nb::object state_given, nb::object packed_given)
+      : plan(plan), parameters(array<const float>(parameters_given, "parameters")), state(array<const float>(state_given, "state")),
+        packed(array<const uint8_t>(packed_given, "packed")) {
+    const Frame& frame = plan.program.frame;
+    check(!frame.training && plan.program.n_inputs == 1 && plan.program.n_outputs == 1, "it is for predictions from one input to one output");
+    check(static_cast<int64_t>(parameters.size()) == frame.parameters && static_cast<int64_t>(state.size()) == frame.states,
+          "parameters or state have the wrong size");
+    check(static_cast<int64_t>(packed.size()) >= plan.prepared_bytes(), "the memory for packed weights is too small");
+  }
+
+  // x and y in any shape: an image after another.
+  void predict(const nb::ndarray<const float, nb::c_contig, nb::device::cpu>& x, const nb::ndarray<float, nb::c_contig, nb::device::cpu>& y,
+               const Array<uint8_t>& workspace, int64_t threads) const {
+    const int64_t each = plan.program.inputs[0].vectors;
+    Call call{};
+    call.phase = Phase::PREDICT;
+    call.n = each ? static_cast<int64_t>(x.size()) / each : 0;
+    check(threads >= 1 && call.n >= 1, "a call needs at least one thread and one image");
+    check(call.n * each == static_cast<int64_t>(x.size()), "x has the wrong size");
+    check(call.n * plan.program.outputs[0].vectors == static_cast<int64_t>(y.size()), "y has the wrong size");
+    const float* images = x.data();
+    float* scores = y.data();
+    call.x = &images;
+    call.outputs = &scores;
+    call.threads = threads;
+    call.parameters = const_cast<float*>(parameters.data());  // read
+    call.state = const_cast<float*>(state.data());
+    call.packed = reinterpret_cast<const float*>(aligned(const_cast<uint8_t*>(packed.data())));
+    call.arena = workspace.data();
+    plan.run(call, static_cast<int64_t>(workspace.size()));
   }
 };
 

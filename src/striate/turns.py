@@ -45,6 +45,11 @@ class Turns:
 
     def enter(self, *, writes: bool, frame: FrameType | None = None) -> None:
         """Wait for a turn, which belongs to the function of this frame, the caller's by default."""
+        with self._lock:
+            if not self._held and not self._waiting:  # as nearly always
+                thread = threading.get_ident()
+                self._held[thread] = _Held(thread, frame or sys._getframe(1), writes)
+                return
         mine = _Held(threading.get_ident(), frame or sys._getframe(1), writes)
         try:
             interrupts = self._lock._is_owned()  # type: ignore[attr-defined]
@@ -86,8 +91,11 @@ class Turns:
     def leave(self) -> None:
         """End this thread's turn, and begin those that may follow."""
         with self._lock:
-            mine = self._held.get(threading.get_ident())
-            if mine is not None and mine.within:
+            thread = threading.get_ident()
+            mine = self._held.get(thread)
+            if mine is not None and not mine.within and not self._waiting:  # as nearly always
+                del self._held[thread]
+            elif mine is not None and mine.within:
                 mine.within -= 1
             elif mine is not None:
                 self._end(mine)

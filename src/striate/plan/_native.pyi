@@ -657,3 +657,11 @@ class Plan:
         d_inputs: list[npt.NDArray[Any] | None], gradients: npt.NDArray[Any], workspace: npt.NDArray[Any], threads: int,
         seed: int, step: int,
     ) -> None: ...  # fmt: skip
+
+class Prepared:
+    def __init__(
+        self, plan: Plan, parameters: npt.NDArray[Any], state: npt.NDArray[Any], packed: npt.NDArray[Any]
+    ) -> None: ...
+    def predict(
+        self, x: npt.NDArray[Any], y: npt.NDArray[Any], workspace: npt.NDArray[Any], threads: int
+    ) -> None: ...
