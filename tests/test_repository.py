@@ -17,9 +17,9 @@ ROOT = Path(__file__).parent.parent
 FACE = """
 Adadelta Adagrad Adam AdamW Add Augmentation AvgPool2d BatchNorm2d Batches Concat Constant Conv2d
 ConvTranspose2d Cosine CrossEntropy DataError Dataset DivergenceError DownloadError Draws Dropout
-Evaluation Fix Flatten GlobalAvgPool2d GradientReport Graph GraphBuilder GraphError Guess Hinge
+Evaluation Fix Flatten GlobalAvgPool2d GradientReport Graph GraphBuilder GraphError Group Guess Hinge
 ImageAugmentation Layer LayerError LeakyReLU Linear LocalResponseNorm Loss MaxPool2d MeanSquaredError
-Metric MissingDependencyError Model ModelFileError Node OneCycle Optimizer OptionError ParameterError
+Metric MissingDependencyError Model ModelFileError Muon Node OneCycle Optimizer OptionError ParameterError
 ParameterSpec Parameters PatternError Preprocessing RMSprop ReLU Recipe ReferenceEngineWarning
 RunFolderError SGD Schedule Sequential ShapeError Sigmoid Softmax StepDecay StriateError Tanh WarmUp
 check_gradients check_network_gradients explain initialize interop jacobian layers load load_dataset

@@ -49,7 +49,8 @@ from .training import (
     with_targets,
     write_file,
 )
-from .training.fitting import check_recipe, check_together, compare_recipes, follow
+from .training.fitting import check_recipe, check_together, compare_recipes, follow, hold_out, recipe_of
+from .training.groups import Group
 from .training.inputs import dataset_of, given_of
 from .training.metrics import metrics_of
 from .training.stored import Stored, check_made_of, check_names, describe_model, read_stored
@@ -154,14 +155,16 @@ class Model:
         data: Data,
         *,
         validation: Data | float | None = None,
-        epochs: int = 10,
-        batch_size: int = 64,
+        recipe: Recipe | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
         optimizer: Optimizer | str | None = None,
         schedule: Schedule | str | None = None,
+        groups: Sequence[Group] | None = None,
         loss: Loss | str | None = None,
         augmentation: ImageAugmentation | None = None,
-        metrics: Sequence[Metric] = (),
-        shuffle: bool = True,
+        metrics: Sequence[Metric] | None = None,
+        shuffle: bool | None = None,
         patience: int | None = None,
         keep_best: bool | None = None,
         checkpoint: str | Path | None = None,
@@ -175,8 +178,9 @@ class Model:
                   numbers, class names, or floats: (N, classes) distributions where the network ends in
                   Softmax, else targets like its output; or what a loss of your own takes, a mapping of arrays
                   too: {"boxes": (N, 4), "masks": (N, H, W)}; validation likewise, or the fraction of data to hold out;
-                  optimizer (default Adam at 0.003 under OneCycle), schedule (default constant for an
-                  optimizer that you give) and loss (default cross-entropy for classes, mean squared error for
+                  recipe, whose parts are taken where nothing else is given (its seed is the model's); epochs (default 10);
+                  batch_size (default 64); optimizer (default Adam at 0.003 under OneCycle), schedule (default constant for an
+                  optimizer that you give), groups of parameters by name with others, or frozen (see Group) and loss (default cross-entropy for classes, mean squared error for
                   other floats), each an object, of a class of your own too, or its name on the command line;
                   augmentation of uint8 images (labels are not changed by it); metrics, whose figures are told beside
                   loss and accuracy; patience ends training after so
@@ -193,18 +197,18 @@ class Model:
         dataset, chosen = with_targets(
             dataset_of(data, self.preprocessing),
             self.graph,
-            None if loss is None else loss_of(loss),
+            (recipe.loss if recipe else None) if loss is None else loss_of(loss),
             self.class_names,
             fit=True,
         )
-        recipe = Recipe.of(
-            optimizer, schedule, epochs=epochs, batch_size=batch_size, loss=chosen,
-            augmentation=augmentation, shuffle=shuffle, seed=self.seed, patience=patience,
+        recipe = recipe_of(
+            recipe, self.seed, optimizer=optimizer, schedule=schedule, epochs=epochs, batch_size=batch_size, loss=chosen,
+            augmentation=augmentation, shuffle=shuffle, patience=patience, groups=groups,
             keep_best=keep_best, checkpoint_steps=checkpoint_steps, metrics=metrics,
         )  # fmt: skip
         if checkpoint is not None:
             recipe.to_dict()  # parts that no file can name are refused before anything is done
-        dataset, held_out = self._held_out(dataset, validation)
+        dataset, held_out = hold_out(dataset, validation, self.seed, self.preprocessing)
         state = TrainingState()
         if resume and checkpoint is not None:
             state = self.restore(checkpoint, recipe, dataset, held_out, extend=True)
@@ -232,18 +236,6 @@ class Model:
                     f"saved {saved[0].path} at step {saved[0].step}; fit(…, resume=True) goes on.",
                 )
             raise
-
-    def _held_out(self, dataset: Dataset, validation: Data | float | None) -> tuple[Dataset, Dataset | None]:
-        if validation is None:
-            return dataset, None
-        if isinstance(validation, (float, np.floating)):
-            return dataset.split(float(validation), self.seed)
-        if not isinstance(validation, (Dataset, tuple, list)):
-            raise OptionError(
-                f"validation is a Dataset, a pair (images, labels) or a fraction between 0 and 1 to hold out, got {validation!r}."
-            )
-        scale = self.preprocessing.full_scale if self.preprocessing else dataset.full_scale
-        return dataset, dataset_of(validation, self.preprocessing, scale)
 
     def training(
         self,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,11 @@ from ..layers.options import options_of
 from ..memory import need_memory
 from ..plan import Engine
 from .events import Ended, EpochDone, Event, Extended, Saved, Started, Stepped
+from .groups import Stepper
 from .losses import count_right
 from .metrics import Metric, Tally, is_whole
-from .optimizers import Update, check_state
-from .parts import Loss, checked, classifies, outputs_of
+from .optimizers import check_state
+from .parts import Loss, checked, classifies, factor_at, outputs_of
 from .recipe import Recipe
 
 Array = npt.NDArray[Any]
@@ -88,7 +90,7 @@ class TrainingState:
             raise ModelFileError(
                 f"{where}: of the best epoch's arrays, there are {', '.join(self.best)} alone."
             )
-        needed = set() if recipe is None else set(recipe.optimizer.new_state(flat[:0]))
+        needed = set() if recipe is None else recipe.averages
         if recipe is not None and self.optimizer and set(self.optimizer) != needed:
             raise ModelFileError(
                 f"{where}: its optimizer's arrays are {', '.join(self.optimizer)}, of another optimizer."
@@ -177,15 +179,15 @@ def train(
     """
     state = state or TrainingState()
     parameters = engine.parameters
+    stepper = Stepper(recipe.optimizer, recipe.schedule, recipe.groups, parameters)
     if not state.optimizer:
-        copies = 2 + len(recipe.optimizer.averages)  # of the parameters: themselves and their gradients too
+        copies = 2 + stepper.copies  # of the parameters: themselves and their gradients too
         need_memory(
             copies * parameters.flat.nbytes, "training: parameters, gradients and the optimizer's averages"
         )
-        state.optimizer = recipe.optimizer.new_state(parameters.flat)
+        state.optimizer = stepper.new_state(parameters.flat)
         wanted = dict.fromkeys(state.optimizer, (parameters.flat.shape, parameters.flat.dtype))
         check_state(type(recipe.optimizer).__name__, state.optimizer, wanted)
-    decay_mask = parameters.decay_mask
     per_epoch = len(batches)
     total = recipe.epochs * per_epoch
     classify, loss = classifies(recipe.loss), checked(recipe.loss)
@@ -203,8 +205,11 @@ def train(
     while state.step < total and reason == "finished":
         epoch, number = divmod(state.step, per_epoch)
         x, targets = batches.feed(epoch, number)
-        rate = recipe.optimizer.learning_rate * recipe.factor(state.step, per_epoch)
-        update = Update(recipe.optimizer, state.optimizer, state.step + 1, rate, decay_mask)
+        update = stepper.update(
+            state.optimizer,
+            state.step + 1,
+            partial(factor_at, step=state.step, steps_per_epoch=per_epoch, total_steps=total),
+        )
         result = engine.train_step(x, targets, loss, update, state.step)
         right = count_right(result.scores, targets) if classify else 0
         tally.add(result.scores, targets, len(x))
@@ -212,7 +217,14 @@ def train(
         state.step += 1
         state.loss_sum, state.right = state.loss_sum + result.loss * len(x), state.right + right
         state.seen, images_since = state.seen + len(x), images_since + len(x)
-        yield Stepped(state.step, epoch + 1, result.loss, right / len(x) if classify else None, rate, len(x))
+        yield Stepped(
+            state.step,
+            epoch + 1,
+            result.loss,
+            right / len(x) if classify else None,
+            update.learning_rate,
+            len(x),
+        )
         if number + 1 == per_epoch:
             speed = images_since / max(1e-9, time.perf_counter() - began)
             yield _finish_epoch(engine, validation, recipe, state, epoch + 1, speed)
@@ -329,15 +341,19 @@ def find_learning_rate(
         )
     parameters = engine.parameters
     kept = parameters.flat.copy(), parameters.state.copy()
-    optimizer = replace(recipe.optimizer, learning_rate=low)
-    state, decay_mask = optimizer.new_state(parameters.flat), parameters.decay_mask
+    optimizer = recipe.optimizer
+    if not optimizer.learning_rate:
+        optimizer = replace(optimizer, learning_rate=low)
+    stepper = Stepper(optimizer, recipe.schedule, recipe.groups, parameters)
+    state = stepper.new_state(parameters.flat)
     judged = checked(recipe.loss)
     rates, losses, average = [], [], 0.0
     try:
         for step in range(steps):
             rate = low * (high / low) ** (step / (steps - 1))
             x, targets = batches.feed(*divmod(step, len(batches)))
-            update = Update(optimizer, state, step + 1, rate, decay_mask)
+            factor = rate / optimizer.learning_rate
+            update = stepper.update(state, step + 1, lambda _, factor=factor: factor)  # type: ignore[misc]
             try:
                 loss = engine.train_step(x, targets, judged, update, step).loss
             except DivergenceError:

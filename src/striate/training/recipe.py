@@ -15,6 +15,7 @@ from ..data import Augmentation, ImageAugmentation
 from ..errors import ModelFileError, OptionError
 from ..philox import checked_seed
 from ..shapes import integer
+from .groups import Group, groups_of
 from .losses import CrossEntropy
 from .metrics import Metric, metrics_of
 from .names import augmentation_of, loss_of, optimizer_of, schedule_of
@@ -24,6 +25,7 @@ from .schedules import Constant, OneCycle
 from .specs import spec_from_dict, spec_to_dict
 
 _SPECS = ("optimizer", "schedule", "loss", "augmentation")
+_LISTS = ("metrics", "groups")  # of such parts; not written where there are none
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Recipe:
               or its name on the command line; augmentation; shuffle; seed; patience: stop after that many epochs
               without a better validation; keep_best: end with the best epoch's weights by validation (None: if and
               only if there is patience); checkpoint_steps: save every so many steps; metrics:
-              figures beside loss and accuracy.
+              figures beside loss and accuracy; groups of parameters by name that another optimizer, rate or schedule changes, or none.
     Raises:   OptionError for a value out of range, or of another kind.
     """
 
@@ -50,6 +52,7 @@ class Recipe:
     keep_best: bool | None = None
     checkpoint_steps: int | None = None
     metrics: tuple[Metric, ...] = ()
+    groups: tuple[Group, ...] = ()
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -75,6 +78,7 @@ class Recipe:
         put("loss", loss_of(self.loss))
         put("augmentation", augmentation_of(self.augmentation))
         put("metrics", metrics_of(self.metrics))
+        put("groups", groups_of(self.groups))
 
     @property
     def keeps_best(self) -> bool:
@@ -91,6 +95,12 @@ class Recipe:
         chosen = Adam(0.003) if optimizer is None else optimizer_of(optimizer)
         return Recipe(optimizer=chosen, schedule=schedule_of(schedule), **rest)
 
+    @property
+    def averages(self) -> set[str]:
+        """Names of the state vectors that its optimizers keep."""
+        optimizers = [self.optimizer, *(group.optimizer for group in self.groups if group.optimizer)]
+        return {name for one in optimizers for name in one.new_state(np.zeros(0, np.float32))}
+
     def factor(self, step: int, steps_per_epoch: int, epochs: int | None = None) -> float:
         """The schedule's factor at a step, of as many epochs as there are or `epochs`."""
         return factor_at(self.schedule, step, steps_per_epoch, (epochs or self.epochs) * steps_per_epoch)
@@ -100,12 +110,13 @@ class Recipe:
 
         Raises:   OptionError for parts that no file can name: classes of a program's own without @st.register, functions.
         """
-        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*_SPECS, "metrics")}
+        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*_SPECS, *_LISTS)}
         specs: dict[str, Any] = {name: spec_to_dict(getattr(self, name)) for name in _SPECS}
         if type(self.augmentation) is Augmentation:
             del specs["augmentation"]["kind"]  # as it stood before there were others
-        if self.metrics:
-            specs["metrics"] = [spec_to_dict(metric) for metric in self.metrics]
+        for name in _LISTS:
+            if parts := getattr(self, name):
+                specs[name] = [spec_to_dict(part) for part in parts]
         return {**rest, "keep_best": self.keeps_best, **specs}
 
     def differs_from(self, record: Mapping[str, Any]) -> list[str]:
@@ -113,7 +124,7 @@ class Recipe:
         mine = self.to_dict()
         if self.keep_best is None:
             del mine["keep_best"]
-        names = (*mine, *({"metrics"} - mine.keys()))
+        names = (*mine, *(name for name in _LISTS if name not in mine))
         return [name for name in names if record.get(name) != mine.get(name)]
 
     @staticmethod
@@ -122,7 +133,7 @@ class Recipe:
         try:
             augmentation = {"kind": Augmentation.__name__, **record["augmentation"]}
             specs = {name: spec_from_dict({**record, "augmentation": augmentation}[name]) for name in _SPECS}
-            metrics = tuple(spec_from_dict(metric) for metric in record.get("metrics", ()))
-            return Recipe(**{**record, **specs, "metrics": metrics})
+            lists = {name: tuple(map(spec_from_dict, record.get(name, ()))) for name in _LISTS}
+            return Recipe(**{**record, **specs, **lists})
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"this is no training recipe: {error}") from None
