@@ -203,10 +203,10 @@ def test_resuming_with_groups_is_exact(stop_after: int, tmp_path: Path) -> None:
         ),
     )
     assert Recipe.from_dict(mixed.to_dict()).groups == mixed.groups
-    path, steps = tmp_path / "c.safetensors", 0
+    path, steps = tmp_path / "c.safetensors", [0]
     model = st.Model(network(), seed=4)
-    for event in model.training(DATA, mixed, checkpoint=path, stop=lambda: steps >= stop_after):
-        steps += isinstance(event, Stepped)
+    for event in model.training(DATA, mixed, checkpoint=path, stop=lambda: steps[0] >= stop_after):
+        steps[0] += isinstance(event, Stepped)
     again = st.Model(network(), seed=9)
     state = again.restore(path, mixed)
     assert sorted(state.optimizer) == ["mean", "squares", "velocity"]

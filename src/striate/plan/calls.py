@@ -55,7 +55,7 @@ def fillable(feed: Feed, plan: Any) -> bool:
         and feed.images.dtype == np.uint8
         and feed.images.flags.c_contiguous
         and feed.preprocessing.input_shape[2] <= schema.WIDEST_FED
-        and not (changes and (changes.brightness or changes.contrast))
+        and not (changes and (changes.brightness or changes.contrast or changes.reflect or changes.alternate))
     )
 
 

@@ -49,7 +49,7 @@ def recipe_of(
         return Recipe.of(optimizer, schedule, seed=seed, **said)
     if not isinstance(recipe, Recipe):
         raise OptionError(f'recipe is a Recipe, such as recipes.get("fast").recipe, got {brief(recipe)}.')
-    named = {"optimizer": optimizer, "schedule": schedule}
+    named: dict[str, Any] = {"optimizer": optimizer, "schedule": schedule}
     return replace(
         recipe, seed=seed, **said, **{name: part for name, part in named.items() if part is not None}
     )

@@ -37,7 +37,7 @@ def orthogonal(direction: Array, steps: int) -> Array:
     >>> bool((abs(values - 1) < 0.35).all())
     True
     """
-    x = direction / (np.sqrt((direction.astype(np.float64) ** 2).sum()) + 1e-7).astype(direction.dtype)
+    x: Array = direction / (np.sqrt((direction.astype(np.float64) ** 2).sum()) + 1e-7).astype(direction.dtype)
     x = x.T if len(x) > x.shape[1] else x
     a, b, c = (x.dtype.type(factor) for factor in _FACTORS)
     for _ in range(steps):

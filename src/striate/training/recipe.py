@@ -15,7 +15,9 @@ from ..data import Augmentation, ImageAugmentation
 from ..errors import ModelFileError, OptionError
 from ..philox import checked_seed
 from ..shapes import integer
+from .average import WeightAverage, average_of
 from .groups import Group, groups_of
+from .initial import Initializer, initial_of
 from .losses import CrossEntropy
 from .metrics import Metric, metrics_of
 from .names import augmentation_of, loss_of, optimizer_of, schedule_of
@@ -25,7 +27,7 @@ from .schedules import Constant, OneCycle
 from .specs import spec_from_dict, spec_to_dict
 
 _SPECS = ("optimizer", "schedule", "loss", "augmentation")
-_LISTS = ("metrics", "groups")  # of such parts; not written where there are none
+_LISTS = ("metrics", "groups", "initial")  # of such parts; not written where there are none
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Recipe:
               or its name on the command line; augmentation; shuffle; seed; patience: stop after that many epochs
               without a better validation; keep_best: end with the best epoch's weights by validation (None: if and
               only if there is patience); checkpoint_steps: save every so many steps; metrics:
-              figures beside loss and accuracy; groups of parameters by name that another optimizer, rate or schedule changes, or none.
+              figures beside loss and accuracy; groups of parameters by name that another optimizer, rate or schedule changes, or none;
+              initial, what some parameters start from; average, of the weights, which is judged and kept in their place.
     Raises:   OptionError for a value out of range, or of another kind.
     """
 
@@ -53,6 +56,8 @@ class Recipe:
     checkpoint_steps: int | None = None
     metrics: tuple[Metric, ...] = ()
     groups: tuple[Group, ...] = ()
+    initial: tuple[Initializer, ...] = ()
+    average: WeightAverage | None = None
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -79,6 +84,8 @@ class Recipe:
         put("augmentation", augmentation_of(self.augmentation))
         put("metrics", metrics_of(self.metrics))
         put("groups", groups_of(self.groups))
+        put("initial", initial_of(self.initial))
+        put("average", average_of(self.average))
 
     @property
     def keeps_best(self) -> bool:
@@ -110,13 +117,20 @@ class Recipe:
 
         Raises:   OptionError for parts that no file can name: classes of a program's own without @st.register, functions.
         """
-        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*_SPECS, *_LISTS)}
+        rest = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*_SPECS, *_LISTS, "average")
+        }
         specs: dict[str, Any] = {name: spec_to_dict(getattr(self, name)) for name in _SPECS}
         if type(self.augmentation) is Augmentation:
             del specs["augmentation"]["kind"]  # as it stood before there were others
+            for name in ("reflect", "alternate"):  # and before these were
+                if not specs["augmentation"][name]:
+                    del specs["augmentation"][name]
         for name in _LISTS:
             if parts := getattr(self, name):
                 specs[name] = [spec_to_dict(part) for part in parts]
+        if self.average is not None:
+            specs["average"] = spec_to_dict(self.average)
         return {**rest, "keep_best": self.keeps_best, **specs}
 
     def differs_from(self, record: Mapping[str, Any]) -> list[str]:
@@ -124,7 +138,7 @@ class Recipe:
         mine = self.to_dict()
         if self.keep_best is None:
             del mine["keep_best"]
-        names = (*mine, *(name for name in _LISTS if name not in mine))
+        names = (*mine, *(name for name in (*_LISTS, "average") if name not in mine))
         return [name for name in names if record.get(name) != mine.get(name)]
 
     @staticmethod
@@ -134,6 +148,7 @@ class Recipe:
             augmentation = {"kind": Augmentation.__name__, **record["augmentation"]}
             specs = {name: spec_from_dict({**record, "augmentation": augmentation}[name]) for name in _SPECS}
             lists = {name: tuple(map(spec_from_dict, record.get(name, ()))) for name in _LISTS}
-            return Recipe(**{**record, **specs, **lists})
+            average = spec_from_dict(record["average"]) if "average" in record else None
+            return Recipe(**{**record, **specs, **lists, "average": average})
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"this is no training recipe: {error}") from None
