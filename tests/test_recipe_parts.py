@@ -70,7 +70,7 @@ def test_straight_lines_go_where_interpolation_does(
         (lambda: st.Augmentation(reflect=True), "reflect says how to shift, and there is no shift"),
         (lambda: st.Augmentation(alternate=True), "alternate says how to flip"),
         (lambda: st.Augmentation(shift=1, reflect=1), "reflect must be True or False"),
-        (lambda: st.Views(), "Views needs mirror=True, a shift, or both"),
+        (st.Views, "Views needs mirror=True, a shift, or both"),
         (lambda: st.Views(mirror=2), "mirror must be True or False"),
         (lambda: st.Views(shift=-1), "shift"),
         (lambda: st.WeightAverage(1.0), "decay must be at least 0 and below 1"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import layers, recipes, reference, shapes, zoo
+from . import layers, reference, shapes, zoo
 from .builder import GraphBuilder, Sequential
 from .data import Augmentation, Batches, Dataset, Draws, ImageAugmentation, Preprocessing, Views, load_dataset
 from .errors import (
@@ -104,12 +104,12 @@ __all__ = [
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from . import explain, interop
+    from . import explain, interop, recipes
 
 
 def __getattr__(name: str) -> Any:
     """Rooms that are imported when they are first asked for."""
-    if name in ("explain", "interop"):
+    if name in ("explain", "interop", "recipes"):
         from importlib import import_module
 
         return import_module(f".{name}", __name__)

@@ -85,8 +85,9 @@ class NamedRecipe:
 
 
 def _fast(input_shape: Shape, classes: int) -> Graph:
+    # Published with the pool before the ReLU, which is the same function; this way the native engine takes both into the convolution.
     layers: list[Layer] = [
-        Conv2d(24, 5), MaxPool2d(2), ReLU(), Conv2d(32, 3), MaxPool2d(2), ReLU(), Flatten(), Linear(256), ReLU(),
+        Conv2d(24, 5), ReLU(), MaxPool2d(2), Conv2d(32, 3), ReLU(), MaxPool2d(2), Flatten(), Linear(256), ReLU(),
         Linear(classes), Softmax(),
     ]  # fmt: skip
     return Sequential(layers, input_shape=input_shape, rounding="floor")

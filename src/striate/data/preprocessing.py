@@ -103,7 +103,7 @@ class Preprocessing:
         levels = np.arange(256, dtype=np.float64)
         mean, std = [], []
         for c in range(channels):
-            histogram = np.bincount(images[:, c].ravel(), minlength=256)
+            histogram = _histogram(images[:, c])
             average = float(histogram @ levels) / count
             variance = float(histogram @ (levels - average) ** 2) / count
             mean.append(average / full_scale)
@@ -174,6 +174,16 @@ class Preprocessing:
     def __str__(self) -> str:
         border = f", {self.border} pixels of border" if self.border else ""
         return f"{times((self.height, self.width))} {'grey' if self.channels == 1 else 'RGB'}{border}"
+
+
+def _histogram(pixels: Array) -> Array:
+    """How often each of 256 values occurs; counted in pairs, which takes half the time."""
+    bytes_ = np.ascontiguousarray(pixels).ravel()
+    pairs = np.bincount(bytes_[: len(bytes_) // 2 * 2].view(np.uint16), minlength=1 << 16).reshape(256, 256)
+    found: Array = pairs.sum(axis=0) + pairs.sum(axis=1)
+    if len(bytes_) % 2:
+        found[bytes_[-1]] += 1
+    return found
 
 
 def flat(image: Image, mode: str, name: str) -> Image:
