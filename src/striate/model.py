@@ -199,7 +199,7 @@ class Model:
                   other, and for parts of your own that give back nonsense, or with a checkpoint are not registered; DivergenceError when the loss is not finite; what the program's own signal handlers
                   raise (KeyboardInterrupt at Ctrl-C), with a checkpoint after it was saved between two steps.
         """
-        check_together(validation, patience, keep_best, checkpoint, checkpoint_steps, resume=resume)
+        check_together(validation, patience, keep_best, checkpoint, checkpoint_steps, recipe, resume=resume)
         dataset, chosen = with_targets(
             dataset_of(data, self.preprocessing),
             self.graph,

@@ -96,6 +96,8 @@ def _fast(input_shape: Shape, classes: int) -> Graph:
 _FAST = NamedRecipe(
     "fast", "99 % on MNIST in one epoch", "published: 99.04 ± 0.07 %", (1, 28, 28), _fast,
     Recipe(epochs=1, batch_size=256, optimizer=Adam(0.01, beta1=0.7, beta2=0.9), schedule=OneCycle()),
+    # Scores begin small by this rule, as by PyTorch's, which was used there; by He's the loss begins at 6.7, and five seeds end at 98.91 %.
+    initialization="glorot",
 )  # fmt: skip
 
 

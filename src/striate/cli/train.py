@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from . import options as words
 from .app import emit
 from .folder import RUN, RunFolder, claim
 from .log import losses
+from .plot import prepare
 from .render import console, say
 from .resume import going_on
 
@@ -139,6 +141,7 @@ def _train(
     options: TrainOptions, folder: RunFolder, *, begun: TrainOptions | None, as_json: bool, holds_out: bool
 ) -> None:
     recipe, named = options.to_recipe(), options.named
+    prepare()
     train_data, test = load_for(options.data, None, options.image_size)
     if named is None:
         network, rule = choose_network(options.net, train_data, options.stages), options.initialization
@@ -170,13 +173,14 @@ def _train(
         with contextlib.suppress(OSError):  # a closed terminal
             _say_how_to_go_on(options.data, folder.path, ended, as_json=as_json)
         raise SystemExit(130)
-    with _advice(folder):
-        model.save(folder.model)
     views, tested = named.views if named else None, None
+    title = options.recipe or options.net or "default network"
+    with _advice(folder), ThreadPoolExecutor(1) as beside:  # drawing waits for no disk
+        saved = beside.submit(model.save, folder.model)
+        curve = _draw(folder, state, f"{options.data}: {title}", as_json=as_json)
+        saved.result()
     if test is not None and (validation is not test or views is not None):
         tested = model.evaluate(test, loss=recipe.loss, views=views)
-    title = options.recipe or options.net or "default network"
-    curve = _draw(folder, state, f"{options.data}: {title}", as_json=as_json)
     _report(ended, tested, folder, curve, time.perf_counter() - began, views, as_json=as_json)
 
 

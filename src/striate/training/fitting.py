@@ -23,9 +23,11 @@ from .specs import unknown_kinds
 
 
 def check_together(
-    validation: Any, patience: int | None, keep_best: bool | None, checkpoint: Any, checkpoint_steps: int | None, *, resume: bool
+    validation: Any, patience: int | None, keep_best: bool | None, checkpoint: Any, checkpoint_steps: int | None, recipe: Any, *, resume: bool
 ) -> None:  # fmt: skip
     """Options of fit that mean nothing without another one."""
+    if recipe is not None and not isinstance(recipe, Recipe):
+        raise OptionError(f'recipe is a Recipe, such as recipes.get("fast").recipe, got {brief(recipe)}.')
     if resume and checkpoint is None:
         raise OptionError("resume=True needs the file to go on from: checkpoint=PATH.")
     if checkpoint_steps is not None and checkpoint is None:
@@ -47,8 +49,6 @@ def recipe_of(
     said = {name: value for name, value in given.items() if value is not None}
     if recipe is None:
         return Recipe.of(optimizer, schedule, seed=seed, **said)
-    if not isinstance(recipe, Recipe):
-        raise OptionError(f'recipe is a Recipe, such as recipes.get("fast").recipe, got {brief(recipe)}.')
     named: dict[str, Any] = {"optimizer": optimizer, "schedule": schedule}
     return replace(
         recipe, seed=seed, **said, **{name: part for name, part in named.items() if part is not None}
