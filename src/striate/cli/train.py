@@ -173,14 +173,13 @@ def _train(
         with contextlib.suppress(OSError):  # a closed terminal
             _say_how_to_go_on(options.data, folder.path, ended, as_json=as_json)
         raise SystemExit(130)
-    views, tested = named.views if named else None, None
-    title = options.recipe or options.net or "default network"
+    views, title = named.views if named else None, options.recipe or options.net or "default network"
     with _advice(folder), ThreadPoolExecutor(1) as beside:  # drawing waits for no disk
         saved = beside.submit(model.save, folder.model)
         curve = _draw(folder, state, f"{options.data}: {title}", as_json=as_json)
         saved.result()
-    if test is not None and (validation is not test or views is not None):
-        tested = model.evaluate(test, loss=recipe.loss, views=views)
+    again = test if validation is not test or views is not None else None
+    tested = None if again is None else model.evaluate(again, loss=recipe.loss, views=views)
     _report(ended, tested, folder, curve, time.perf_counter() - began, views, as_json=as_json)
 
 
@@ -397,8 +396,8 @@ def _describe(model: Model, data: Dataset, validation: Dataset, recipe: Recipe, 
 
 
 def _say_how_to_go_on(data: str, folder: Path, ended: Ended, *, as_json: bool) -> None:
-    command = f"striate train {data} --out {folder} --resume"
     if not as_json:
+        command = f"striate train {data} --out {folder} --resume"
         say(f"stopped after step {ended.step}, and saved. Go on exactly there with:\n  {command}")
 
 
