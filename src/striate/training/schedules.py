@@ -96,8 +96,8 @@ class LinearDecay:
 
     >>> [LinearDecay().factor(step, 10, 40) for step in (0, 10, 20, 30)]
     [1.0, 0.75, 0.5, 0.25]
-    >>> [LinearDecay(rise=0.5, start=0.2, epochs=2).factor(step, 10, 40) for step in (0, 5, 10, 15, 20, 30)]
-    [0.2, 0.6, 1.0, 0.5, 0.0, 0.0]
+    >>> [LinearDecay(rise=0.5, epochs=2).factor(step, 10, 40) for step in (0, 5, 10, 15, 20, 30)]
+    [0.0, 0.5, 1.0, 0.5, 0.0, 0.0]
     """
 
     rise: float = 0.0
