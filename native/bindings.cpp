@@ -3,6 +3,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "muon_binding.h"
 #include "plan.h"
 
 namespace nb = nanobind;
@@ -26,6 +27,7 @@ NB_MODULE(_native, m) {
   }, "isa"_a, "count"_a);
   m.def("lanes", [](const std::string& isa) { return striate::kernels_of(isa).lanes; }, "isa"_a);
   m.def("update", &striate::update, "isa"_a, "parameters"_a, "gradients"_a, "threads"_a, "optimizer"_a);
+  m.def("muon", &striate::muon, "isa"_a, "parameters"_a, "gradients"_a, "velocity"_a, "threads"_a, "optimizer"_a);
   nb::class_<Plan>(m, "Plan")
       .def(nb::init<const std::string&, nb::list, std::vector<std::string>, nb::object, const striate::Frame&, nb::list,
                     nb::list>(),

@@ -305,7 +305,7 @@ def kinds(folder: Path) -> list[Kind]:
     def resumed(path: Path) -> None:
         path.replace(folder / "run.json")
         (folder / "checkpoint.safetensors").touch()
-        _stored_options(RunFolder(folder)).recipe()
+        _stored_options(RunFolder(folder)).to_recipe()
 
     def loaded(path: Path) -> None:
         found = st.load(path)

@@ -187,7 +187,7 @@ def test_regression_and_hinge_and_options(striate: Any, here: Path) -> None:
         ),
         (["train", "digits", "--net", "CONV-REUL"], "PatternError: unknown layer 'REUL'; did you mean RELU?"),
         (["train", "digits", "--optimizer", "lion"], "OptionError: there is no optimizer 'lion'"),
-        (["train", "digits", "--schedule", "linear"], "OptionError: there is no schedule 'linear'"),
+        (["train", "digits", "--schedule", "square"], "OptionError: there is no schedule 'square'"),
         (
             ["train", "digits", "--loss", "l1"],
             "OptionError: there is no loss 'l1'; there are cross-entropy, hinge, mse.",

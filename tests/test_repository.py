@@ -16,14 +16,15 @@ import striate as st
 ROOT = Path(__file__).parent.parent
 FACE = """
 Adadelta Adagrad Adam AdamW Add Augmentation AvgPool2d BatchNorm2d Batches Concat Constant Conv2d
-ConvTranspose2d Cosine CrossEntropy DataError Dataset DivergenceError DownloadError Draws Dropout
-Evaluation Fix Flatten GlobalAvgPool2d GradientReport Graph GraphBuilder GraphError Guess Hinge
-ImageAugmentation Layer LayerError LeakyReLU Linear LocalResponseNorm Loss MaxPool2d MeanSquaredError
-Metric MissingDependencyError Model ModelFileError Node OneCycle Optimizer OptionError ParameterError
+ConvTranspose2d Cosine CrossEntropy DataError Dataset Deviation Dirac DivergenceError DownloadError Draws Dropout
+Evaluation Fix Flatten GlobalAvgPool2d GradientReport Graph GraphBuilder GraphError Group Guess Hinge
+ImageAugmentation Initializer Layer LayerError LeakyReLU Linear LinearDecay LocalResponseNorm Loss MaxPool2d MeanSquaredError
+Metric MissingDependencyError Model ModelFileError Muon Node OneCycle Optimizer OptionError ParameterError
 ParameterSpec Parameters PatternError Preprocessing RMSprop ReLU Recipe ReferenceEngineWarning
-RunFolderError SGD Schedule Sequential ShapeError Sigmoid Softmax StepDecay StriateError Tanh WarmUp
+RunFolderError SGD Schedule Sequential ShapeError Sigmoid Softmax StepDecay StriateError Tanh Views WarmUp
+WeightAverage Whitening
 check_gradients check_network_gradients explain initialize interop jacobian layers load load_dataset
-lower pattern pattern_of reference register shapes zoo
+lower pattern pattern_of recipes reference register shapes zoo
 """
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 

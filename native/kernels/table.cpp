@@ -21,6 +21,7 @@
 #include "lanes/norm.h"
 #include "lanes/pointwise.h"
 #include "lanes/pool.h"
+#include "muon.h"
 #include "simd.h"
 #include "update.h"
 
@@ -102,6 +103,7 @@ static constexpr Kernels row_of(StructList<O...>) {
           {KB, neurons_forward, neurons_backward, linear_weights, linear_together},
           {norm_sums, norm_statistics, norm_statistics_back, norm_running},
           {reduce_slots, update_parameters, clip_gradients},
+          {muon_square, muon_product},
           multiply_adds};
 }
 

@@ -44,6 +44,14 @@ struct UpdateKernels {
   void (*clip)(const Run&);                                               // all gradients
 };
 
+// Of Muon's step: see muon.h.
+struct MuonKernels {
+  void (*square)(const float* a, int64_t rows, int64_t pitch, const float* own, float alpha, float beta, float* out, int64_t out_pitch,
+                 int64_t begin, int64_t end);
+  void (*product)(const float* b, int64_t b_pitch, const float* x, int64_t rows, int64_t pitch, float alpha, float* out, int64_t begin,
+                  int64_t end);
+};
+
 struct Kernels {
   const char* name;
   int lanes;
@@ -53,6 +61,7 @@ struct Kernels {
   LinearKernels linear;
   NormKernels norm;
   UpdateKernels update;
+  MuonKernels muon;
   double (*multiply_adds)(int64_t);    // so many independent vector multiply-adds, in registers: their sum
 };
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import layers, reference, shapes, zoo
 from .builder import GraphBuilder, Sequential
-from .data import Augmentation, Batches, Dataset, Draws, ImageAugmentation, Preprocessing, load_dataset
+from .data import Augmentation, Batches, Dataset, Draws, ImageAugmentation, Preprocessing, Views, load_dataset
 from .errors import (
     DataError,
     DivergenceError,
@@ -65,11 +65,17 @@ from .training import (
     Constant,
     Cosine,
     CrossEntropy,
+    Deviation,
+    Dirac,
     Evaluation,
+    Group,
     Hinge,
+    Initializer,
+    LinearDecay,
     Loss,
     MeanSquaredError,
     Metric,
+    Muon,
     OneCycle,
     Optimizer,
     Recipe,
@@ -77,6 +83,8 @@ from .training import (
     Schedule,
     StepDecay,
     WarmUp,
+    WeightAverage,
+    Whitening,
 )
 
 __version__ = "0.1.0"
@@ -84,24 +92,24 @@ __version__ = "0.1.0"
 __all__ = [
     "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Add", "Augmentation", "AvgPool2d", "BatchNorm2d", "Batches",
     "Concat", "Constant", "Conv2d", "ConvTranspose2d", "Cosine", "CrossEntropy", "DataError", "Dataset",
-    "DivergenceError", "DownloadError", "Draws", "Dropout", "Evaluation", "Fix", "Flatten", "GlobalAvgPool2d",
-    "GradientReport", "Graph", "GraphBuilder", "GraphError", "Guess", "Hinge", "ImageAugmentation", "Layer",
-    "LayerError", "LeakyReLU", "Linear", "LocalResponseNorm", "Loss", "MaxPool2d", "MeanSquaredError", "Metric",
-    "MissingDependencyError", "Model", "ModelFileError", "Node", "OneCycle", "Optimizer", "OptionError",
+    "Deviation", "Dirac", "DivergenceError", "DownloadError", "Draws", "Dropout", "Evaluation", "Fix", "Flatten", "GlobalAvgPool2d",
+    "GradientReport", "Graph", "GraphBuilder", "GraphError", "Group", "Guess", "Hinge", "ImageAugmentation", "Initializer", "Layer",
+    "LayerError", "LeakyReLU", "Linear", "LinearDecay", "LocalResponseNorm", "Loss", "MaxPool2d", "MeanSquaredError", "Metric",
+    "MissingDependencyError", "Model", "ModelFileError", "Muon", "Node", "OneCycle", "Optimizer", "OptionError",
     "ParameterError", "ParameterSpec", "Parameters", "PatternError", "Preprocessing", "RMSprop", "ReLU",
     "Recipe", "ReferenceEngineWarning", "RunFolderError", "Schedule", "Sequential", "ShapeError", "Sigmoid",
-    "Softmax", "StepDecay", "StriateError", "Tanh", "WarmUp", "check_gradients", "check_network_gradients",
+    "Softmax", "StepDecay", "StriateError", "Tanh", "Views", "WarmUp", "WeightAverage", "Whitening", "check_gradients", "check_network_gradients",
     "explain", "initialize", "interop", "jacobian", "layers", "load", "load_dataset", "lower", "pattern",
-    "pattern_of", "reference", "register", "shapes", "zoo",
+    "pattern_of", "recipes", "reference", "register", "shapes", "zoo",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from . import explain, interop
+    from . import explain, interop, recipes
 
 
 def __getattr__(name: str) -> Any:
     """Rooms that are imported when they are first asked for."""
-    if name in ("explain", "interop"):
+    if name in ("explain", "interop", "recipes"):
         from importlib import import_module
 
         return import_module(f".{name}", __name__)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .data import Batches, Dataset, ImageAugmentation, Preprocessing, TrainedOn
+from .data import Batches, Dataset, ImageAugmentation, Preprocessing, TrainedOn, Views
 from .errors import ModelFileError, OptionError, ParameterError
 from .graph import Graph
 from .parameters import Edit, Parameters, Rule, initialize
@@ -49,8 +49,12 @@ from .training import (
     with_targets,
     write_file,
 )
-from .training.fitting import check_recipe, check_together, compare_recipes, follow
+from .training.average import WeightAverage
+from .training.fitting import check_recipe, check_together, compare_recipes, follow, hold_out, recipe_of
+from .training.groups import Group
+from .training.initial import Initializer
 from .training.inputs import dataset_of, given_of
+from .training.loop import predict_viewed
 from .training.metrics import metrics_of
 from .training.stored import Stored, check_made_of, check_names, describe_model, read_stored
 
@@ -154,14 +158,18 @@ class Model:
         data: Data,
         *,
         validation: Data | float | None = None,
-        epochs: int = 10,
-        batch_size: int = 64,
+        recipe: Recipe | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
         optimizer: Optimizer | str | None = None,
         schedule: Schedule | str | None = None,
+        groups: Sequence[Group] | None = None,
+        initial: Sequence[Initializer] | None = None,
+        average: WeightAverage | None = None,
         loss: Loss | str | None = None,
         augmentation: ImageAugmentation | None = None,
-        metrics: Sequence[Metric] = (),
-        shuffle: bool = True,
+        metrics: Sequence[Metric] | None = None,
+        shuffle: bool | None = None,
         patience: int | None = None,
         keep_best: bool | None = None,
         checkpoint: str | Path | None = None,
@@ -175,8 +183,10 @@ class Model:
                   numbers, class names, or floats: (N, classes) distributions where the network ends in
                   Softmax, else targets like its output; or what a loss of your own takes, a mapping of arrays
                   too: {"boxes": (N, 4), "masks": (N, H, W)}; validation likewise, or the fraction of data to hold out;
-                  optimizer (default Adam at 0.003 under OneCycle), schedule (default constant for an
-                  optimizer that you give) and loss (default cross-entropy for classes, mean squared error for
+                  recipe, whose parts are taken where nothing else is given (its seed is the model's); epochs (default 10);
+                  batch_size (default 64); optimizer (default Adam at 0.003 under OneCycle), schedule (default constant for an
+                  optimizer that you give), groups of parameters by name with others, or frozen (see Group), initial, what some start from (see
+                  Whitening, Dirac), average of the weights, to be judged and kept in their place (see WeightAverage), and loss (default cross-entropy for classes, mean squared error for
                   other floats), each an object, of a class of your own too, or its name on the command line;
                   augmentation of uint8 images (labels are not changed by it); metrics, whose figures are told beside
                   loss and accuracy; patience ends training after so
@@ -189,22 +199,22 @@ class Model:
                   other, and for parts of your own that give back nonsense, or with a checkpoint are not registered; DivergenceError when the loss is not finite; what the program's own signal handlers
                   raise (KeyboardInterrupt at Ctrl-C), with a checkpoint after it was saved between two steps.
         """
-        check_together(validation, patience, keep_best, checkpoint, checkpoint_steps, resume=resume)
+        check_together(validation, patience, keep_best, checkpoint, checkpoint_steps, recipe, resume=resume)
         dataset, chosen = with_targets(
             dataset_of(data, self.preprocessing),
             self.graph,
-            None if loss is None else loss_of(loss),
+            (recipe.loss if recipe else None) if loss is None else loss_of(loss),
             self.class_names,
             fit=True,
         )
-        recipe = Recipe.of(
-            optimizer, schedule, epochs=epochs, batch_size=batch_size, loss=chosen,
-            augmentation=augmentation, shuffle=shuffle, seed=self.seed, patience=patience,
+        recipe = recipe_of(
+            recipe, self.seed, optimizer=optimizer, schedule=schedule, epochs=epochs, batch_size=batch_size, loss=chosen,
+            augmentation=augmentation, shuffle=shuffle, patience=patience, groups=groups, initial=initial, average=average,
             keep_best=keep_best, checkpoint_steps=checkpoint_steps, metrics=metrics,
         )  # fmt: skip
         if checkpoint is not None:
             recipe.to_dict()  # parts that no file can name are refused before anything is done
-        dataset, held_out = self._held_out(dataset, validation)
+        dataset, held_out = hold_out(dataset, validation, self.seed, self.preprocessing)
         state = TrainingState()
         if resume and checkpoint is not None:
             state = self.restore(checkpoint, recipe, dataset, held_out, extend=True)
@@ -232,18 +242,6 @@ class Model:
                     f"saved {saved[0].path} at step {saved[0].step}; fit(…, resume=True) goes on.",
                 )
             raise
-
-    def _held_out(self, dataset: Dataset, validation: Data | float | None) -> tuple[Dataset, Dataset | None]:
-        if validation is None:
-            return dataset, None
-        if isinstance(validation, (float, np.floating)):
-            return dataset.split(float(validation), self.seed)
-        if not isinstance(validation, (Dataset, tuple, list)):
-            raise OptionError(
-                f"validation is a Dataset, a pair (images, labels) or a fraction between 0 and 1 to hold out, got {validation!r}."
-            )
-        scale = self.preprocessing.full_scale if self.preprocessing else dataset.full_scale
-        return dataset, dataset_of(validation, self.preprocessing, scale)
 
     def training(
         self,
@@ -303,23 +301,23 @@ class Model:
 
     # ── prediction ───────────────────────────────────────────────────────────────────────────────
 
-    def predict(self, images: Any) -> Any:
+    def predict(self, images: Any, *, views: Views | None = None) -> Any:
         """The network's output for each image: probabilities where it ends in Softmax.
 
         Args:     images (N, C, H, W): uint8 pixels, preprocessed as in training, or floats taken as they
                   are; or a picture file, a PIL image, or a list of those or of arrays (C, H, W). For several inputs a
-                  tuple of float arrays, one each.
+                  tuple of float arrays, one each; views of each, whose mean is taken (of scores, before a final Softmax).
         Returns:  (N, outputs) float32; a tuple where the network has several outputs.
         Raises:   DataError for pictures or shapes that do not fit.
         """
         x = given_of(images, self.graph, self.preprocessing)
         if len(x[0] if isinstance(x, tuple) else x):
-            return self.engine.predict(x)
+            return self.engine.predict(x) if views is None else predict_viewed(self.engine, views, x)
         found = [np.zeros((0, *self.graph.shape_of(name)), np.float32) for name in self.graph.outputs]
         return tuple(found) if len(found) > 1 else found[0]
 
-    def classify(self, images: Any, *, top: int = 5) -> list[list[Guess]]:
-        """The `top` most probable classes of each image, most probable first.
+    def classify(self, images: Any, *, top: int = 5, views: Views | None = None) -> list[list[Guess]]:
+        """The `top` most probable classes of each image, most probable first; views as for predict.
 
         Where class_names are known and the network ends in scores, probabilities are their softmax, as in training.
 
@@ -340,7 +338,7 @@ class Model:
                 f"classify needs a network that ends in Softmax, or in scores of the classes in class_names; this one ends in {last}. "
                 "predict gives the raw outputs; striate import FILE --labels FILE names its classes."
             )
-        rows = self.predict(images).reshape(-1, shape[0])
+        rows = self.predict(images, views=views).reshape(-1, shape[0])
         if last != "Softmax":
             raised = np.exp(rows.astype(np.float64) - rows.max(axis=1, keepdims=True))
             rows = raised / raised.sum(axis=1, keepdims=True)
@@ -355,18 +353,19 @@ class Model:
         return self.class_names[index] if self.class_names else str(index)
 
     def evaluate(
-        self, data: Data, *, loss: Loss | str | None = None, batch_size: int = _PREDICT_BATCH, metrics: Sequence[Metric] = ()
+        self, data: Data, *, loss: Loss | str | None = None, batch_size: int = _PREDICT_BATCH, metrics: Sequence[Metric] = (),
+        views: Views | None = None,
     ) -> Evaluation:  # fmt: skip
         """Mean loss, accuracy and metrics over labelled images; the model learns nothing from them.
 
-        Args:     data, loss, metrics as for fit.
+        Args:     data, loss, metrics as for fit; views of each image, whose mean scores are judged (test-time augmentation).
         Raises:   DataError for data that do not fit the network, or whose classes are others than the model's, or for
                   pixels where the model has no preprocessing.
         """
         asked, chosen = None if loss is None else loss_of(loss), metrics_of(metrics)
         taken = self._take_in(dataset_of(data, self.preprocessing), asked, fit=False)
         recipe = Recipe(batch_size=batch_size, loss=taken.loss)
-        return evaluate(self.engine, _batches(taken, recipe, training=False), taken.loss, chosen)
+        return evaluate(self.engine, _batches(taken, recipe, training=False), taken.loss, chosen, views)
 
     def session(self, outputs: Sequence[str] = ()) -> Session:
         """Forward and backward in separate calls, with a loss of one's own in between: see Session.

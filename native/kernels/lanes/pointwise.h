@@ -27,14 +27,14 @@ static void backward(const At& at, const LeakyRelu& o) {
 }
 
 static void forward(const At& at, const Sigmoid& o) {
-  each(at, o, [](V x) { return by_lane(x, stable_sigmoid); });
+  each(at, o, [](V x) { return stable_sigmoid(x); });
 }
 static void backward(const At& at, const Sigmoid& o) {
   each_back(at, o, [](V, V y, V dy) { return dy * y * (1.0f - y); });
 }
 
 static void forward(const At& at, const Tanh& o) {
-  each(at, o, [](V x) { return by_lane(x, tanhf); });
+  each(at, o, [](V x) { return hyperbolic_tangent(x); });
 }
 static void backward(const At& at, const Tanh& o) {
   each_back(at, o, [](V, V y, V dy) { return dy * (1.0f - y * y); });
@@ -46,14 +46,14 @@ static void forward(const At& at, const Curve& o) {
   const auto a = static_cast<float>(o.a), b = static_cast<float>(o.b);
   for_curve(o.function, [&](auto which) {
     constexpr int64_t n = decltype(which)::number;
-    each(at, o, [a, b](V x) { return by_lane(x, [a, b](float v) { return curve_value<n>(v, a, b); }); });
+    each(at, o, [a, b](V x) { return curve_value<n>(x, a, b); });
   });
 }
 static void backward(const At& at, const Curve& o) {
   const auto a = static_cast<float>(o.a), b = static_cast<float>(o.b);
   for_curve(o.function, [&](auto which) {
     constexpr int64_t n = decltype(which)::number;
-    each_back(at, o, [a, b](V x, V, V dy) { return dy * by_lane(x, [a, b](float v) { return curve_slope<n>(v, a, b); }); });
+    each_back(at, o, [a, b](V x, V, V dy) { return dy * curve_slope<n>(x, a, b); });
   });
 }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from .. import zoo
-from ..data import Augmentation
+from .. import recipes, zoo
+from ..data import Augmentation, Views
 from ..errors import OptionError
 from ..graph import Graph
 from ..pattern import pattern
@@ -15,6 +16,16 @@ from ..shapes import ROUNDINGS, Shape, times
 from ..training import Constant, Loss, Optimizer, Schedule, WarmUp, loss_of, optimizer_of, schedule_of
 
 _MOST_DIGITS = 18
+WORDS = {
+    "learning_rate": "lr",
+    "initialization": "init",
+    "kernel_size": "kernel",
+    "pool": "no-pool",
+}  # of the command line, by options' names
+_SAID_BY_RECIPE = (
+    "net", "filters", "kernel", "stride", "padding", "hidden", "pool", "repeat", "optimizer", "learning_rate", "schedule", "warm_up",
+    "weight_decay", "clip_norm", "loss", "initialization", "image_size",
+)  # fmt: skip
 
 
 def parse_shape(text: str) -> Shape:
@@ -147,7 +158,7 @@ def augmentation(text: str | None) -> Augmentation | None:
     """Turn "shift=2,flip,brightness=0.1" into an Augmentation; "none" as one that does nothing.
 
     >>> augmentation("shift=2,flip")
-    Augmentation(shift=2, flip=True, brightness=0.0, contrast=0.0)
+    Augmentation(shift=2, flip=True, brightness=0.0, contrast=0.0, reflect=False, alternate=False)
     """
     if text is None:
         return None
@@ -155,7 +166,7 @@ def augmentation(text: str | None) -> Augmentation | None:
     arguments: dict[str, Any] = {}
     for part in text.split(","):
         name, _, value = part.strip().partition("=")
-        if name == "flip":
+        if name in ("flip", "reflect", "alternate"):
             arguments[name] = value.lower() not in ("0", "false", "no")
         elif name in convert:
             try:
@@ -164,6 +175,41 @@ def augmentation(text: str | None) -> Augmentation | None:
                 raise OptionError(f"augmentation {name} needs a number, got {value!r}.") from None
         elif name != "none":
             raise OptionError(
-                f"unknown augmentation {name!r}: expected shift=N, flip, brightness=X, contrast=X or none."
+                f"unknown augmentation {name!r}: expected shift=N, reflect, flip, alternate, brightness=X, contrast=X or none."
             )
     return Augmentation(**arguments)
+
+
+def views(text: str | None) -> Views | None:
+    """Turn "mirror,shift=1" into Views.
+
+    >>> views("mirror,shift=1")
+    Views(mirror=True, shift=1)
+    """
+    if text is None:
+        return None
+    mirror, shift = False, 0
+    for part in text.split(","):
+        name, _, value = part.strip().partition("=")
+        if name == "mirror" and not value:
+            mirror = True
+        elif name == "shift" and _is_whole(value):
+            shift = int(value)
+        else:
+            raise OptionError(f"unknown view {part.strip()!r}: expected mirror, shift=N or both.")
+    return Views(mirror, shift)
+
+
+def check_beside_recipe(recipe: str | None, given: Collection[str]) -> None:
+    """OptionError for options that a named recipe would have to ignore, and for a recipe that there is not."""
+    if recipe is None:
+        return
+    recipes.get(recipe)
+    if against := [
+        f"--{WORDS.get(name, name).replace('_', '-')}" for name in _SAID_BY_RECIPE if name in given
+    ]:
+        raise OptionError(
+            f"--recipe {recipe} names network, optimizer, schedule and loss, and {', '.join(against)} would contradict it: leave "
+            f"{'it' if len(against) == 1 else 'them'} out, or --recipe. Beside it go --epochs, --batch-size, --augment, --patience, --hold-out, "
+            "--seed, --engine, --checkpoint-steps."
+        )

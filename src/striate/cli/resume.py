@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .train import TrainOptions
 
 # Of what is not in the recipe; the words of the command line by the names of TrainOptions.
-_BESIDE = ("net", "initialization", "hold_out", "engine", "image_size")
+_BESIDE = ("recipe", "net", "initialization", "hold_out", "engine", "image_size")
 _RECIPE = (
     "batch_size", "optimizer", "learning_rate", "schedule", "warm_up", "weight_decay", "clip_norm", "loss", "augment",
     "patience", "seed", "checkpoint_steps",
@@ -57,7 +57,7 @@ def going_on(
             said.append(_said(name, before, now))
     if "repeat" in given and _letters(stored.stages) != _letters(asked.stages):
         said.append(_said("repeat", _letters(stored.stages), _letters(asked.stages)))
-    planned, wanted = stored.recipe().epochs, asked.epochs
+    planned, wanted = stored.to_recipe().epochs, asked.epochs
     extended = "epochs" in given and wanted is not None and wanted > planned
     if "epochs" in given and wanted is not None and wanted < planned:
         said.append(f"--epochs {planned}, not {wanted} (a run can be extended, not cut short)")
@@ -71,7 +71,7 @@ def going_on(
 
 def _changes(stored: TrainOptions, asked: TrainOptions, name: str) -> bool:
     # A default that is written out is no contradiction, so recipes are compared and not words.
-    return replace(stored, **{name: getattr(asked, name)}).recipe() != stored.recipe()
+    return replace(stored, **{name: getattr(asked, name)}).to_recipe() != stored.to_recipe()
 
 
 def _said(name: str, before: Any, now: Any) -> str:

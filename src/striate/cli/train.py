@@ -11,16 +11,18 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..data import SOURCES, Augmentation, Dataset, Preprocessing, TrainedOn, load_dataset
+from .. import __version__, recipes
+from ..data import SOURCES, Augmentation, Dataset, Preprocessing, TrainedOn, Views, load_dataset
 from ..errors import MissingDependencyError, ModelFileError, OptionError, RunFolderError
 from ..graph import Graph
 from ..layers.options import options_of
 from ..model import Model
+from ..recipes import NamedRecipe
 from ..shapes import times
 from ..training import (
     Ended,
@@ -38,6 +40,7 @@ from . import options as words
 from .app import emit
 from .folder import RUN, RunFolder, claim
 from .log import losses
+from .plot import prepare
 from .render import console, say
 from .resume import going_on
 
@@ -45,6 +48,7 @@ _DEFAULT_NETS = {"digits": "digits", "mnist": "lenet5", "fashion-mnist": "lenet5
 _DEFAULT_EPOCHS = {"digits": 20, "mnist": 5}
 _DEFAULT_BATCH_SIZES = {"digits": 32}
 _DEFAULT_AUGMENTATION = {"cifar10": Augmentation(flip=True)}
+_MADE_OF = "made_of"  # in run.json, for the reader
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,25 @@ class TrainOptions:
     image_size: str | None
     checkpoint_steps: int
     stages: dict[str, Any] = field(default_factory=dict)
+    recipe: str | None = None
 
-    def recipe(self) -> Recipe:
+    @property
+    def named(self) -> NamedRecipe | None:
+        """The named recipe, with the number of epochs and so on that these options give instead."""
+        if self.recipe is None:
+            return None
+        given = {
+            "epochs": self.epochs, "batch_size": self.batch_size, "augmentation": words.augmentation(self.augment),
+            "patience": self.patience, "seed": self.seed, "checkpoint_steps": self.checkpoint_steps,
+        }  # fmt: skip
+        return recipes.get(self.recipe).changed(
+            **{name: value for name, value in given.items() if value is not None}
+        )
+
+    def to_recipe(self) -> Recipe:
         """The training recipe that these options describe."""
+        if self.named is not None:
+            return self.named.recipe
         augment = words.augmentation(self.augment)
         return Recipe.of(
             words.optimizer(self.optimizer, self.learning_rate, self.weight_decay, self.clip_norm),
@@ -104,10 +124,13 @@ def run(
         raise OptionError(
             "--resume goes on with the run in --out and --overwrite replaces it: name one of them."
         )
+    if not resume:
+        words.check_beside_recipe(options.recipe, given)
     with claim(out, Path(options.data).stem or "run", resume=resume, overwrite=overwrite) as folder:
         begun = _stored_options(folder) if resume else None
         if begun is not None:
-            options = going_on(begun, options, given, folder.path, _DEFAULT_NETS.get(begun.data))
+            default = None if begun.recipe else _DEFAULT_NETS.get(begun.data)
+            options = going_on(begun, options, given, folder.path, default)
         if not as_json:
             verb = "going on with" if resume else "training on"
             say(f"Striate {__version__}: {verb} {options.data}, in {folder.path}")
@@ -117,12 +140,15 @@ def run(
 def _train(
     options: TrainOptions, folder: RunFolder, *, begun: TrainOptions | None, as_json: bool, holds_out: bool
 ) -> None:
-    recipe = options.recipe()
+    recipe, named = options.to_recipe(), options.named
+    prepare()
     train_data, test = load_for(options.data, None, options.image_size)
-    model = Model(
-        choose_network(options.net, train_data, options.stages), seed=options.seed, engine=options.engine,
-        initialization=options.initialization,  # type: ignore[arg-type]
-    )  # fmt: skip
+    if named is None:
+        network, rule = choose_network(options.net, train_data, options.stages), options.initialization
+    else:
+        shape = tuple(int(n) for n in train_data.images.shape[1:])
+        network, rule = named.network(shape, len(train_data.class_names) or None), named.initialization
+    model = Model(network, seed=options.seed, engine=options.engine, initialization=rule)  # type: ignore[arg-type]
     whole, held_out = train_data, None
     if recipe.patience is not None or test is None:
         held_out = options.hold_out
@@ -138,7 +164,7 @@ def _train(
         state = _restored(model, folder, recipe, train_data, validation)
         folder.go_on(state.step)
         if options != begun:
-            folder.keep_options(asdict(options))
+            folder.keep_options(_stored(options))
     model.trained_on = TrainedOn(options.data, whole.digest(), held_out, options.seed)
     _describe(model, train_data, validation, recipe, as_json=as_json)
     began = time.perf_counter()
@@ -147,11 +173,14 @@ def _train(
         with contextlib.suppress(OSError):  # a closed terminal
             _say_how_to_go_on(options.data, folder.path, ended, as_json=as_json)
         raise SystemExit(130)
-    with _advice(folder):
-        model.save(folder.model)
-    tested = model.evaluate(test, loss=recipe.loss) if test is not None and validation is not test else None
-    curve = _draw(folder, state, f"{options.data}: {options.net or 'default network'}", as_json=as_json)
-    _report(ended, tested, folder, curve, time.perf_counter() - began, as_json=as_json)
+    views, title = named.views if named else None, options.recipe or options.net or "default network"
+    with _advice(folder), ThreadPoolExecutor(1) as beside:  # drawing waits for no disk
+        saved = beside.submit(model.save, folder.model)
+        curve = _draw(folder, state, f"{options.data}: {title}", as_json=as_json)
+        saved.result()
+    again = test if validation is not test or views is not None else None
+    tested = None if again is None else model.evaluate(again, loss=recipe.loss, views=views)
+    _report(ended, tested, folder, curve, time.perf_counter() - began, views, as_json=as_json)
 
 
 def load_for(
@@ -206,9 +235,18 @@ def choose_network(net: str | None, data: Dataset, stages: dict[str, Any]) -> Gr
 # ── the run's folder ─────────────────────────────────────────────────────────────────────────────
 
 
+def _stored(options: TrainOptions) -> dict[str, Any]:
+    """The options as run.json holds them; beside a named recipe, what it was made of."""
+    named = options.named
+    if named is None:
+        return {name: value for name, value in asdict(options).items() if name != "recipe"}
+    return {**asdict(options), _MADE_OF: named.to_dict()}
+
+
 def _stored_options(folder: RunFolder) -> TrainOptions:
     try:
-        stored = TrainOptions(**options_of(TrainOptions, folder.options()))
+        kept = {name: value for name, value in folder.options().items() if name != _MADE_OF}
+        stored = TrainOptions(**options_of(TrainOptions, kept))
     except (OptionError, TypeError, AttributeError) as error:
         raise RunFolderError(f"{folder.path / RUN} is damaged: {error}.") from None
     return replace(
@@ -290,7 +328,7 @@ def _follow(
 def _log(folder: RunFolder, waiting: list[dict[str, Any]], options: TrainOptions) -> None:
     with _advice(folder):
         if not folder.begun:
-            folder.begin(asdict(options))
+            folder.begin(_stored(options))
         while waiting:
             folder.add(waiting.pop(0))
 
@@ -358,8 +396,8 @@ def _describe(model: Model, data: Dataset, validation: Dataset, recipe: Recipe, 
 
 
 def _say_how_to_go_on(data: str, folder: Path, ended: Ended, *, as_json: bool) -> None:
-    command = f"striate train {data} --out {folder} --resume"
     if not as_json:
+        command = f"striate train {data} --out {folder} --resume"
         say(f"stopped after step {ended.step}, and saved. Go on exactly there with:\n  {command}")
 
 
@@ -369,6 +407,7 @@ def _report(
     folder: RunFolder,
     curve: Path | None,
     seconds: float,
+    views: Views | None,
     *,
     as_json: bool,
 ) -> None:
@@ -381,12 +420,13 @@ def _report(
     accuracy = (
         "" if ended.validation_accuracy is None else f"held-out accuracy {ended.validation_accuracy:.2%}, "
     )
-    best = f" (best, of epoch {ended.best_epoch})" if tested else ""
+    best = f" (best, of epoch {ended.best_epoch})" if tested and views is None else ""
     say(
         f"{ended.reason} after {ended.epochs} epochs and {seconds:.1f} s: {accuracy}loss {ended.validation_loss or 0:.4f}{best}"
     )
     if tested and tested.accuracy is not None:
-        say(f"test accuracy {tested.accuracy:.2%} over {tested.images:,} images")
+        how = "" if views is None else f", each in {views.count} views"
+        say(f"test accuracy {tested.accuracy:.2%} over {tested.images:,} images{how}")
     say(f"model  {folder.model}" + (f"\ncurve  {curve}" if curve else ""))
 
 

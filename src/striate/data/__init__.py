@@ -7,8 +7,9 @@ from .catalog import SOURCES, cache_folder, fetch_dataset, find, load_dataset, v
 from .dataset import Dataset, TrainedOn
 from .pipeline import Batches, Feed
 from .preprocessing import Preprocessing
+from .views import Views
 
 __all__ = [
-    "SOURCES", "Augmentation", "Batches", "Dataset", "Draws", "Feed", "ImageAugmentation", "Preprocessing", "TrainedOn", "cache_folder", "fetch_dataset",
+    "SOURCES", "Augmentation", "Batches", "Dataset", "Draws", "Feed", "ImageAugmentation", "Preprocessing", "TrainedOn", "Views", "cache_folder", "fetch_dataset",
     "find", "load_dataset", "verify",
 ]  # fmt: skip

@@ -86,16 +86,29 @@ class Augmentation:
               flip        whether to mirror half of the images left to right
               brightness  add up to ± this much of full scale
               contrast    stretch about the image's mean by a factor in 1 ± contrast
+              reflect     what comes in at a shift is the image mirrored at its edge (the edge's own pixels once), not 0
+              alternate   images are mirrored in turns: half of them in the first epoch, the others in the second, and so on, so
+                          that two epochs show every image both ways
+    Raises:   OptionError for numbers out of range; for reflect without shift and alternate without flip.
+    Source:   Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU", for alternate.
+
+    >>> images = np.arange(4, dtype=np.uint8).reshape(1, 1, 1, 4)
+    >>> turns = Augmentation(flip=True, alternate=True)
+    >>> [turns.apply(images, Draws(0, epoch, np.array([5])))[0, 0, 0].tolist() for epoch in range(3)]
+    [[3, 2, 1, 0], [0, 1, 2, 3], [3, 2, 1, 0]]
     """
 
     shift: int = 0
     flip: bool = False
     brightness: float = 0.0
     contrast: float = 0.0
+    reflect: bool = False
+    alternate: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.flip, (bool, np.bool_)):
-            raise OptionError(f"augmentation: flip must be True or False, got {self.flip!r}.")
+        for name in ("flip", "reflect", "alternate"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise OptionError(f"augmentation: {name} must be True or False, got {getattr(self, name)!r}.")
         for name, kind in (("shift", Integral), ("brightness", Real), ("contrast", Real)):
             value = getattr(self, name)
             if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind):
@@ -103,6 +116,11 @@ class Augmentation:
                 raise OptionError(f"augmentation: {name} must be a {whole}number, got {value!r}.")
         if self.shift < 0 or not 0.0 <= self.brightness <= 1.0 or not 0.0 <= self.contrast < 1.0:
             raise OptionError("augmentation needs shift ≥ 0, brightness in [0, 1] and contrast in [0, 1).")
+        for name, what in (("reflect", "shift"), ("alternate", "flip")):
+            if getattr(self, name) and not getattr(self, what):
+                raise OptionError(
+                    f"augmentation: {name} says how to {what}, and there is no {what}: give both, or neither."
+                )
 
     def __bool__(self) -> bool:
         return type(self).apply is not Augmentation.apply or any(getattr(self, f.name) for f in fields(self))
@@ -112,9 +130,14 @@ class Augmentation:
         out, full_scale = images, draws.full_scale
         seed, epoch, indices = draws.seed, draws.epoch, draws.indices
         if self.shift:
-            out = _shifted(out, self.shift, uniform(seed, Purpose.SHIFT, epoch, indices, 2))
+            out = _shifted(
+                out, self.shift, uniform(seed, Purpose.SHIFT, epoch, indices, 2), reflect=self.reflect
+            )
         if self.flip:
-            mirrored = uniform(seed, Purpose.FLIP, epoch, indices, 1)[:, 0] < 0.5
+            drawn_in = 0 if self.alternate else epoch
+            mirrored = uniform(seed, Purpose.FLIP, drawn_in, indices, 1)[:, 0] < 0.5
+            if self.alternate and epoch % 2:
+                mirrored = ~mirrored
             out = np.where(mirrored[:, None, None, None], out[..., ::-1], out)
         if self.brightness or self.contrast:
             by = 2 * uniform(seed, Purpose.BRIGHTNESS, epoch, indices, 1)[:, :1, None, None] - 1
@@ -127,11 +150,16 @@ class Augmentation:
         return out
 
 
-def _shifted(images: Array, most: int, draws: Array) -> Array:
-    """Each image moved by its own offsets in −most…most, zeros coming in."""
+def _shifted(images: Array, most: int, draws: Array, *, reflect: bool) -> Array:
+    """Each image moved by its own offsets in −most…most; zeros come in, or the image mirrored at its edge."""
     offsets = np.minimum((draws * (2 * most + 1)).astype(np.int64), 2 * most)
     n, _, height, width = images.shape
-    padded = np.pad(images, ((0, 0), (0, 0), (most, most), (most, most)))
+    if reflect and most >= min(height, width):
+        raise OptionError(
+            f"augmentation: images of {height}×{width} reflect at most {min(height, width) - 1} pixels, and shift is {most}."
+        )
+    mode: Any = "reflect" if reflect else "constant"
+    padded = np.pad(images, ((0, 0), (0, 0), (most, most), (most, most)), mode=mode)
     rows = offsets[:, :1] + np.arange(height)
     cols = offsets[:, 1:] + np.arange(width)
     moved = padded[np.arange(n)[:, None, None], :, rows[:, :, None], cols[:, None, :]]

@@ -138,7 +138,7 @@ class Preprocessing:
         levels = np.arange(256, dtype=np.float64)
         mean, std = [], []
         for c in range(channels):
-            histogram = np.bincount(images[:, c].ravel(), minlength=256)
+            histogram = _histogram(images[:, c])
             average = float(histogram @ levels) / count
             variance = float(histogram @ (levels - average) ** 2) / count
             mean.append(average / full_scale)
@@ -236,6 +236,16 @@ def _middle(image: Image, shorter: int, size: tuple[int, int]) -> Image:
     step = [side / to for side, to in zip(image.size, scaled, strict=True)]
     box = (left * step[0], top * step[1], (left + size[0]) * step[0], (top + size[1]) * step[1])
     return image.resize(size, PillowImage.Resampling.BILINEAR, box)
+
+
+def _histogram(pixels: Array) -> Array:
+    """How often each of 256 values occurs; counted in pairs, which takes half the time."""
+    bytes_ = np.ascontiguousarray(pixels).ravel()
+    pairs = np.bincount(bytes_[: len(bytes_) // 2 * 2].view(np.uint16), minlength=1 << 16).reshape(256, 256)
+    found: Array = pairs.sum(axis=0) + pairs.sum(axis=1)
+    if len(bytes_) % 2:
+        found[bytes_[-1]] += 1
+    return found
 
 
 def flat(image: Image, mode: str, name: str) -> Image:

@@ -32,6 +32,14 @@ def update(
     threads: int,
     optimizer: dict[str, Any],
 ) -> None: ...
+def muon(
+    isa: str,
+    parameters: npt.NDArray[Any],
+    gradients: npt.NDArray[Any],
+    velocity: npt.NDArray[Any],
+    threads: int,
+    optimizer: dict[str, Any],
+) -> None: ...
 
 class Pairing(IntEnum):
     PRODUCT = 0

@@ -5,6 +5,7 @@ Leaves out: when what is called, and on which memory (native.py).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
@@ -54,7 +55,7 @@ def fillable(feed: Feed, plan: Any) -> bool:
         and feed.images.dtype == np.uint8
         and feed.images.flags.c_contiguous
         and feed.preprocessing.input_shape[2] <= schema.WIDEST_FED
-        and not (changes and (changes.brightness or changes.contrast))
+        and not (changes and (changes.brightness or changes.contrast or changes.reflect or changes.alternate))
     )
 
 
@@ -97,6 +98,29 @@ def update_of(update: Update) -> dict[str, Any]:
         "nesterov": int(getattr(update.optimizer, "nesterov", False)), "first": first, "second": second,
         "decay_mask": update.decay_mask.view(np.uint8),
     }  # fmt: skip
+
+
+def parts_of(update: Update) -> bool:
+    """Whether several optimizers share the parameters, or some are frozen: then no one call is the whole update."""
+    return bool(getattr(update, "parts", ()) or getattr(update, "frozen", ()))
+
+
+def muon_step(
+    matrix: Array, gradients: Array, update: Update, formula: Mapping[str, Any], *, threads: int, isa: str
+) -> None:
+    """Muon's step on one parameter, as the matrix that its first axis and the others make."""
+    shape = (len(matrix), prod(matrix.shape[1:]))
+    own, slopes, velocity, mask = (
+        array.reshape(shape) for array in (matrix, gradients, update.state["velocity"], update.decay_mask)
+    )
+    schema.muon(
+        isa,
+        own,
+        slopes,
+        velocity,
+        threads,
+        {**formula, "rate": update.learning_rate, "decay_mask": mask.view(np.uint8)},
+    )
 
 
 def rows_of(program: Program, x: Given | Feed, plan: schema.Plan) -> tuple[int, Any]:

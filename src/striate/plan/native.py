@@ -23,7 +23,18 @@ from ..memory import need_memory
 from ..parameters import Edit, Parameters
 from .algorithms import forced_singly
 from .batching import one_by_one
-from .calls import LOSSES, allocate, as_buffers, check_some, empty_rows, rows_of, targets_of, update_of
+from .calls import (
+    LOSSES,
+    allocate,
+    as_buffers,
+    check_some,
+    empty_rows,
+    muon_step,
+    parts_of,
+    rows_of,
+    targets_of,
+    update_of,
+)
 from .coverage import places
 from .engine import Given, Loss, Pass, ReferenceEngine, StepResult, Update, train_apart
 from .extension import schema
@@ -237,7 +248,7 @@ class NativeEngine:
             "losses": np.empty(count), "gradients": self.gradients, "seed": self.seed, "step": step, "formula": int(schema.Formula.NO_UPDATE),
             "seconds": seconds,
         }  # fmt: skip
-        computed = update is not None and update.optimizer.formula is not None
+        computed = update is not None and update.optimizer.formula is not None and not parts_of(update)
         if update is not None and computed:
             training |= update_of(update)
         limit = self.threads if seconds is None else 1
@@ -250,7 +261,7 @@ class NativeEngine:
             if not np.isfinite(value):
                 self.explain_divergence(x, value, step, outputs)
             if update is not None and not computed:
-                update(own.flat, self.gradients)
+                self._apply(own.flat, self.gradients, update)
         return StepResult(value, as_buffers(self.program, outputs, scores)[0])
 
     def begin(self, outputs: tuple[int, ...], *, input_gradients: bool = True) -> Pass:
@@ -259,11 +270,24 @@ class NativeEngine:
 
     def update(self, own: Edit, gradients: Array, update: Update) -> None:
         """One step of an optimizer on these gradients, which it may overwrite."""
-        if update.optimizer.formula is None:
-            update(own.flat, gradients)
-            return
+        self._apply(own.flat, gradients, update)
+
+    def _apply(self, flat: Array, gradients: Array, update: Update) -> None:
+        if parts_of(update):
+            update(flat, gradients, self._compute)  # type: ignore[call-arg]  # of those that have parts
+        elif not self._compute(flat, gradients, update):
+            update(flat, gradients)
+
+    def _compute(self, flat: Array, gradients: Array, update: Update) -> bool:
+        """Do an update of one optimizer, if the executor knows its formula."""
         threads = threads_for(gradients.size * _MACS_A_PARAMETER, self.threads, training=True)
-        schema.update(chosen_isa(), own.flat, gradients, threads, update_of(update))
+        if matrix := getattr(update.optimizer, "matrix_formula", None):
+            muon_step(flat, gradients, update, matrix, threads=min(SLOTS, self.threads), isa=chosen_isa())
+        elif update.optimizer.formula is None:
+            return False
+        else:
+            schema.update(chosen_isa(), flat.ravel(), gradients.ravel(), threads, update_of(update))
+        return True
 
     def _infer(self, x: Given | Feed, targets: tuple[int, ...]) -> tuple[Array, ...]:
         ready = self._prediction(targets, _length(x))

@@ -7,6 +7,7 @@ threads. Leaves out: losses, which are the caller's; what engines compute (engin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -43,8 +44,24 @@ class _Step:
         self.state, self.step, self.decay_mask = state, step, parameters.decay_mask
         self.learning_rate = optimizer.learning_rate
 
-    def __call__(self, flat: Array, gradients: Array) -> None:
-        self.optimizer.update(flat, gradients, self.state, step=self.step, decay_mask=self.decay_mask)
+        self._parameters = parameters
+        self.parts = bool(getattr(optimizer, "by_parameter", False))
+
+    def __call__(
+        self, flat: Array, gradients: Array, compute: Callable[[Array, Array, Any], bool] | None = None
+    ) -> None:
+        if not self.parts:
+            self.optimizer.update(flat, gradients, self.state, step=self.step, decay_mask=self.decay_mask)
+            return
+        views = self._parameters.views_of
+        own, slopes, mask = views(flat), views(gradients), views(self.decay_mask)
+        states = {key: views(array) for key, array in self.state.items()}
+        for name, array in own.items():
+            one = copy(self)
+            one.parts, one.decay_mask = False, mask[name]
+            one.state = {key: named[name] for key, named in states.items()}
+            if compute is None or not compute(array, slopes[name], one):
+                one(array, slopes[name])
 
 
 class Session:
@@ -167,6 +184,10 @@ class Session:
         fresh = optimizer.new_state(parameters.flat[:0])
         if fresh.keys() != self._state.keys():
             self._state = optimizer.new_state(parameters.flat)
+        for name in self.gradients:
+            check: Any = getattr(optimizer, "check_parameter", None)
+            if check is not None:
+                check(name, parameters.specs[name].shape)
         self.steps += 1
         with parameters.edit() as own:
             self._engine.update(

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..data import Dataset, Preprocessing
 from ..errors import ModelFileError, OptionError
 from ..foreign import brief
 from .events import EpochDone, Event, Extended, Saved
+from .inputs import dataset_of
 from .loop import TrainingState
 from .metrics import is_whole, title_of
+from .optimizers import Optimizer
+from .parts import Schedule
 from .recipe import Recipe
 from .specs import unknown_kinds
 
 
 def check_together(
-    validation: Any, patience: int | None, keep_best: bool | None, checkpoint: Any, checkpoint_steps: int | None, *, resume: bool
+    validation: Any, patience: int | None, keep_best: bool | None, checkpoint: Any, checkpoint_steps: int | None, recipe: Any, *, resume: bool
 ) -> None:  # fmt: skip
     """Options of fit that mean nothing without another one."""
+    if recipe is not None and not isinstance(recipe, Recipe):
+        raise OptionError(f'recipe is a Recipe, such as recipes.get("fast").recipe, got {brief(recipe)}.')
     if resume and checkpoint is None:
         raise OptionError("resume=True needs the file to go on from: checkpoint=PATH.")
     if checkpoint_steps is not None and checkpoint is None:
@@ -28,6 +37,38 @@ def check_together(
             raise OptionError(
                 f"{name}={value} needs validation data to choose by: validation=0.2, or a Dataset."
             )
+
+
+def recipe_of(
+    recipe: Recipe | None, seed: int, *, optimizer: Optimizer | str | None, schedule: Schedule | str | None, **given: Any
+) -> Recipe:  # fmt: skip
+    """The recipe that fit's arguments describe: what is given, of `recipe` what is not, and defaults where there is none.
+
+    Args:     given, fields of a Recipe; None is not given.
+    """
+    said = {name: value for name, value in given.items() if value is not None}
+    if recipe is None:
+        return Recipe.of(optimizer, schedule, seed=seed, **said)
+    named: dict[str, Any] = {"optimizer": optimizer, "schedule": schedule}
+    return replace(
+        recipe, seed=seed, **said, **{name: part for name, part in named.items() if part is not None}
+    )
+
+
+def hold_out(
+    dataset: Dataset, validation: Any, seed: int, preprocessing: Preprocessing | None
+) -> tuple[Dataset, Dataset | None]:
+    """Data to train on, and to validate with: other data, a fraction of them, or none."""
+    if validation is None:
+        return dataset, None
+    if isinstance(validation, (float, np.floating)):
+        return dataset.split(float(validation), seed)
+    if not isinstance(validation, (Dataset, tuple, list)):
+        raise OptionError(
+            f"validation is a Dataset, a pair (images, labels) or a fraction between 0 and 1 to hold out, got {validation!r}."
+        )
+    scale = preprocessing.full_scale if preprocessing else dataset.full_scale
+    return dataset, dataset_of(validation, preprocessing, scale)
 
 
 def check_recipe(recipe: Recipe, validation: Any, checkpoint: Any) -> None:

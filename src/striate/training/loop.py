@@ -10,22 +10,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..data import Batches
+from ..data import Batches, Feed, Views
 from ..errors import ModelFileError, OptionError
 from ..foreign import brief
 from ..layers.options import options_of
 from ..memory import need_memory
 from ..plan import Engine
+from .average import in_place_of
 from .events import Ended, EpochDone, Event, Extended, Saved, Started, Stepped
+from .groups import Stepper
+from .initial import start
 from .losses import count_right
 from .metrics import Metric, Tally, is_whole
-from .optimizers import Update, check_state
-from .parts import Loss, checked, classifies, outputs_of
+from .optimizers import check_state
+from .parts import Loss, checked, classifies, factor_at, outputs_of
 from .recipe import Recipe
 
 Array = npt.NDArray[Any]
@@ -41,6 +45,7 @@ class TrainingState:
              best_epoch, since_best
              optimizer        the optimizer's state vectors
              best             "flat" and "state" of the best epoch
+             average          the same of the averaged weights, where the recipe averages
              planned_epochs   what the run was begun with, where it is being extended; not stored here
              keep_best        what the checkpoint's recipe said; not stored here
     """
@@ -55,6 +60,7 @@ class TrainingState:
     since_best: int = 0
     optimizer: dict[str, Array] = field(default_factory=dict)
     best: dict[str, Array] = field(default_factory=dict)
+    average: dict[str, Array] = field(default_factory=dict)
     planned_epochs: int | None = None
     keep_best: bool | None = None
 
@@ -63,11 +69,12 @@ class TrainingState:
         return {
             **{f"optimizer.{name}": array for name, array in self.optimizer.items()},
             **{f"best.{name}": array for name, array in self.best.items()},
+            **{f"average.{name}": array for name, array in self.average.items()},
         }
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the arrays, as plain data."""
-        left_out = ("optimizer", "best", "planned_epochs", "keep_best")
+        left_out = ("optimizer", "best", "average", "planned_epochs", "keep_best")
         record = {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in left_out}
         if not self.metric_sums:
             del record["metric_sums"]
@@ -79,16 +86,19 @@ class TrainingState:
         Raises:   ModelFileError, with the array.
         """
         for name, array in self.arrays().items():
-            wanted = own if name == "best.state" else flat
+            wanted = own if name in ("best.state", "average.state") else flat
             if array.shape != wanted.shape or array.dtype != wanted.dtype:
                 raise ModelFileError(
                     f"{where}: {name} is {array.dtype} {array.shape}, expected {wanted.dtype} {wanted.shape}."
                 )
-        if set(self.best) not in (set(), {"flat", "state"}):
+        for what, arrays in (("the best epoch's", self.best), ("the average's", self.average)):
+            if set(arrays) not in (set(), {"flat", "state"}):
+                raise ModelFileError(f"{where}: of {what} arrays, there are {', '.join(arrays)} alone.")
+        if recipe is not None and self.step and bool(self.average) != (recipe.average is not None):
             raise ModelFileError(
-                f"{where}: of the best epoch's arrays, there are {', '.join(self.best)} alone."
+                f"{where}: {'an' if self.average else 'no'} average of the weights, unlike its recipe."
             )
-        needed = set() if recipe is None else set(recipe.optimizer.new_state(flat[:0]))
+        needed = set() if recipe is None else recipe.averages
         if recipe is not None and self.optimizer and set(self.optimizer) != needed:
             raise ModelFileError(
                 f"{where}: its optimizer's arrays are {', '.join(self.optimizer)}, of another optimizer."
@@ -115,7 +125,7 @@ class TrainingState:
             raise ModelFileError(f"this checkpoint's position cannot be read: {brief(state.metric_sums)}.")
         for name, array in arrays.items():
             group, _, short = name.partition(".")
-            if group in ("optimizer", "best"):
+            if group in ("optimizer", "best", "average"):
                 getattr(state, group)[short] = array.copy()
         return state
 
@@ -144,18 +154,53 @@ class Evaluation:
         return {k: v for k, v in vars(self).items() if k != "metrics" or v}
 
 
-def evaluate(engine: Engine, batches: Batches, loss: Loss, metrics: Sequence[Metric] = ()) -> Evaluation:
-    """Loss, accuracy and metrics in inference mode, batch by batch."""
+def evaluate(
+    engine: Engine, batches: Batches, loss: Loss, metrics: Sequence[Metric] = (), views: Views | None = None
+) -> Evaluation:
+    """Loss, accuracy and metrics in inference mode, batch by batch; of the mean scores of several views, where they are given."""
     total, right, seen = 0.0, 0, 0
     classify, outputs, judged, tally = classifies(loss), outputs_of(loss), checked(loss), Tally(metrics)
     for number in range(len(batches)):
         x, targets = batches.feed(0, number)
-        scores = engine.scores(x, outputs)
+        scores = engine.scores(x, outputs) if views is None else viewed(engine, views, x, outputs)
         total += judged(scores, targets)[0] * len(x)
         right += count_right(scores, targets) if classify else 0
         seen += len(x)
         tally.add(scores, targets, len(x))
     return Evaluation(total / seen, right / seen if classify else None, seen, tally.figures(seen))
+
+
+def viewed(engine: Engine, views: Views, x: Any, outputs: tuple[str, ...] | None = None) -> Array:
+    """Mean scores of several views of each image.
+
+    Raises:   OptionError where a loss reads several outputs.
+    """
+    program = engine.program
+    if outputs is not None or len(program.outputs) > 1 or len(program.inputs) > 1:
+        raise OptionError(
+            "views are of one input and for one output, and this network, or its loss, has several."
+        )
+    given = x.array() if isinstance(x, Feed) else x
+    total: Any = 0.0
+    for weight, images in views.of(given):
+        scores = engine.scores(images)
+        total = total + scores * scores.dtype.type(weight)
+    return np.asarray(total)
+
+
+def predict_viewed(engine: Engine, views: Views, x: Any) -> Array:
+    """What a network makes of the mean scores of several views: their softmax, where it ends in one."""
+    scores, program = viewed(engine, views, x), engine.program
+    if program.scores == program.outputs[0]:
+        return scores
+    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+def _first(batches: Batches, count: int) -> Array:
+    """The first images of a data set as a network reads them, unchanged by augmentation."""
+    images: Array = batches.data.images[:count]
+    return images if batches.preprocessing is None else batches.preprocessing.normalize(images)
 
 
 def train(
@@ -177,15 +222,21 @@ def train(
     """
     state = state or TrainingState()
     parameters = engine.parameters
+    stepper = Stepper(recipe.optimizer, recipe.schedule, recipe.groups, parameters)
     if not state.optimizer:
-        copies = 2 + len(recipe.optimizer.averages)  # of the parameters: themselves and their gradients too
+        copies = (
+            2 + stepper.copies + (recipe.average is not None)
+        )  # of the parameters: themselves and their gradients too
         need_memory(
             copies * parameters.flat.nbytes, "training: parameters, gradients and the optimizer's averages"
         )
-        state.optimizer = recipe.optimizer.new_state(parameters.flat)
+        state.optimizer = stepper.new_state(parameters.flat)
         wanted = dict.fromkeys(state.optimizer, (parameters.flat.shape, parameters.flat.dtype))
         check_state(type(recipe.optimizer).__name__, state.optimizer, wanted)
-    decay_mask = parameters.decay_mask
+    if state.step == 0 and recipe.initial:
+        start(parameters, recipe.initial, partial(_first, batches))
+    if recipe.average and not state.average:
+        state.average = recipe.average.begin(parameters)
     per_epoch = len(batches)
     total = recipe.epochs * per_epoch
     classify, loss = classifies(recipe.loss), checked(recipe.loss)
@@ -203,16 +254,28 @@ def train(
     while state.step < total and reason == "finished":
         epoch, number = divmod(state.step, per_epoch)
         x, targets = batches.feed(epoch, number)
-        rate = recipe.optimizer.learning_rate * recipe.factor(state.step, per_epoch)
-        update = Update(recipe.optimizer, state.optimizer, state.step + 1, rate, decay_mask)
+        update = stepper.update(
+            state.optimizer,
+            state.step + 1,
+            partial(factor_at, step=state.step, steps_per_epoch=per_epoch, total_steps=total),
+        )
         result = engine.train_step(x, targets, loss, update, state.step)
         right = count_right(result.scores, targets) if classify else 0
         tally.add(result.scores, targets, len(x))
         state.metric_sums = tally.sums
         state.step += 1
+        if recipe.average:
+            recipe.average.move(state.average, parameters, state.step)
         state.loss_sum, state.right = state.loss_sum + result.loss * len(x), state.right + right
         state.seen, images_since = state.seen + len(x), images_since + len(x)
-        yield Stepped(state.step, epoch + 1, result.loss, right / len(x) if classify else None, rate, len(x))
+        yield Stepped(
+            state.step,
+            epoch + 1,
+            result.loss,
+            right / len(x) if classify else None,
+            update.learning_rate,
+            len(x),
+        )
         if number + 1 == per_epoch:
             speed = images_since / max(1e-9, time.perf_counter() - began)
             yield _finish_epoch(engine, validation, recipe, state, epoch + 1, speed)
@@ -246,13 +309,14 @@ def _finish_epoch(
     epoch: int,
     speed: float,
 ) -> EpochDone:
-    found = evaluate(engine, validation, recipe.loss, recipe.metrics) if validation else None
-    best = found is not None and _is_better(found, state)
-    if best:
-        state.best_epoch, state.since_best = epoch, 0
-        state.best = {"flat": engine.parameters.flat.copy(), "state": engine.parameters.state.copy()}
-    else:
-        state.since_best += 1
+    with in_place_of(engine.parameters, state.average if validation else {}):
+        found = evaluate(engine, validation, recipe.loss, recipe.metrics) if validation else None
+        best = found is not None and _is_better(found, state)
+        if best:
+            state.best_epoch, state.since_best = epoch, 0
+            state.best = {"flat": engine.parameters.flat.copy(), "state": engine.parameters.state.copy()}
+        else:
+            state.since_best += 1
     event = EpochDone(
         epoch, state.loss_sum / state.seen, state.right / state.seen if classifies(recipe.loss) else None,
         found.loss if found else None, found.accuracy if found else None, best, speed,
@@ -282,6 +346,8 @@ def _end(
             save(state)
         if recipe.keeps_best and state.best:
             engine.parameters.put(state.best["flat"], state.best["state"])
+        elif state.average:
+            engine.parameters.put(state.average["flat"], state.average["state"])
     shown = state.best_epoch if recipe.keeps_best and state.best_epoch else len(state.epochs)
     figures = state.epochs[shown - 1] if shown else {}
     return Ended(
@@ -329,15 +395,19 @@ def find_learning_rate(
         )
     parameters = engine.parameters
     kept = parameters.flat.copy(), parameters.state.copy()
-    optimizer = replace(recipe.optimizer, learning_rate=low)
-    state, decay_mask = optimizer.new_state(parameters.flat), parameters.decay_mask
+    optimizer = recipe.optimizer
+    if not optimizer.learning_rate:
+        optimizer = replace(optimizer, learning_rate=low)
+    stepper = Stepper(optimizer, recipe.schedule, recipe.groups, parameters)
+    state = stepper.new_state(parameters.flat)
     judged = checked(recipe.loss)
     rates, losses, average = [], [], 0.0
     try:
         for step in range(steps):
             rate = low * (high / low) ** (step / (steps - 1))
             x, targets = batches.feed(*divmod(step, len(batches)))
-            update = Update(optimizer, state, step + 1, rate, decay_mask)
+            factor = rate / optimizer.learning_rate
+            update = stepper.update(state, step + 1, lambda _, factor=factor: factor)  # type: ignore[misc]
             try:
                 loss = engine.train_step(x, targets, judged, update, step).loss
             except DivergenceError:

@@ -15,7 +15,7 @@ from ..errors import OptionError
 from .losses import CrossEntropy, Hinge, MeanSquaredError
 from .optimizers import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop, check_optimizer
 from .parts import Loss, Schedule, check_call, check_loss
-from .schedules import Constant, Cosine, OneCycle, StepDecay
+from .schedules import Constant, Cosine, LinearDecay, OneCycle, StepDecay
 
 OPTIMIZER_NAMES: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
     "sgd": (SGD, {}), "momentum": (SGD, {"momentum": 0.9}), "nesterov": (SGD, {"momentum": 0.9, "nesterov": True}),
@@ -23,6 +23,7 @@ OPTIMIZER_NAMES: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
 }  # fmt: skip
 SCHEDULE_NAMES: dict[str, Callable[[], Schedule]] = {
     "constant": Constant, "step": lambda: StepDecay(epochs=5), "cosine": Cosine, "one-cycle": OneCycle,
+    "linear": LinearDecay,
 }  # fmt: skip
 LOSS_NAMES: dict[str, Callable[[], Loss]] = {
     "cross-entropy": CrossEntropy, "hinge": Hinge, "mse": MeanSquaredError,

@@ -2,11 +2,12 @@
 
 Promises: SGD (plain, momentum, Nesterov), Adagrad, RMSprop, Adadelta, Adam, AdamW; L2 and decoupled weight
 decay; clipping by value and by norm. Definitions are PyTorch's, so that recipes carry over.
-Leaves out: parameter groups. Weight decay applies to weights alone (Parameters.decay_mask).
+Leaves out: which parameters an optimizer takes (groups.py). Weight decay applies to weights alone (Parameters.decay_mask).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, fields
 from math import sqrt
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OptionError
+from ..shapes import Shape
 from .derived import Formulated
 from .numbers import check_number
 from .parts import check_call
@@ -32,6 +34,7 @@ class Optimizer(Formulated):
               that its Euclidean norm is at most clip_norm. Clipping comes before weight decay.
     Class fields:  averages   names of the state vectors, each as long as the parameters
                    decoupled  whether weight_decay shrinks the weights directly instead (AdamW)
+                   by_parameter  whether `step` is called for each parameter by itself, in its shape, not for all end to end
     Raises:   OptionError for a number out of range, and in training where a `step` gives back something or changes a shape.
 
     >>> from dataclasses import dataclass
@@ -53,6 +56,7 @@ class Optimizer(Formulated):
 
     averages: ClassVar[tuple[str, ...]] = ()
     decoupled: ClassVar[bool] = False
+    by_parameter: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         limits = {"momentum": 1.0, "decay": 1.0, "beta1": 1.0, "beta2": 1.0}
@@ -72,6 +76,9 @@ class Optimizer(Formulated):
     def formula(self) -> tuple[str, float, float, float] | None:
         """Name and constants (two factors and epsilon), for engines that compute the step themselves; None where they call it."""
         return None
+
+    def check_parameter(self, name: str, shape: Shape) -> None:
+        """Raise OptionError where it cannot take a parameter of this shape."""
 
     def new_state(self, like: Array) -> State:
         """State vectors of zeros for a flat parameter buffer."""
@@ -113,7 +120,8 @@ class Optimizer(Formulated):
 
         Args:     flat, gradients (P,) float32, all trained parameters end to end and dL/dw, clipped and decayed already;
                   gradients may be overwritten; state the vectors that `averages` names, (P,) each, zeros at first; step
-                  counts from 1; learning_rate of this step.
+                  counts from 1; learning_rate of this step. Where groups are given, those of its group end to end; with
+                  by_parameter, one parameter in its shape, and gradients and state like it.
         """
         raise OptionError(
             f"{type(self).__name__} has no update rule: write step(self, flat, gradients, state, *, step, learning_rate)."
@@ -271,11 +279,39 @@ class AdamW(Adam):
     decoupled: ClassVar[bool] = True
 
 
+@dataclass(frozen=True)
+class Span:
+    """Numbers of the flat buffer that are updated together: begin … end, which are a parameter of that name and shape, or several."""
+
+    name: str
+    begin: int
+    end: int
+    shape: Shape
+
+    def of(self, buffer: Array) -> Array:
+        """Its numbers in any buffer laid out like the parameters."""
+        return buffer[self.begin : self.end].reshape(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What one optimizer does in a step: its learning rate, its spans, and where its weight decay applies."""
+
+    optimizer: Optimizer
+    learning_rate: float
+    spans: tuple[Span, ...]
+    decay_mask: Array
+
+
+Compute = Callable[[Array, Array, "Update"], bool]
+
+
 @dataclass(frozen=True, eq=False)
 class Update:
     """One step of an optimizer, ready to be applied: what an engine is given.
 
-    Fields:  optimizer, its state (changed in place), step counted from 1, learning_rate of this step, decay_mask
+    Fields:  optimizer, its state (changed in place), step counted from 1, learning_rate of this step, decay_mask;
+             parts, where several optimizers or rates share the parameters, and frozen, the spans that none of them takes
     """
 
     optimizer: Optimizer
@@ -283,12 +319,49 @@ class Update:
     step: int
     learning_rate: float
     decay_mask: Array
+    parts: tuple[Part, ...] = ()
+    frozen: tuple[Span, ...] = ()
 
-    def __call__(self, flat: Array, gradients: Array) -> None:
+    def __call__(self, flat: Array, gradients: Array, compute: Compute | None = None) -> None:
         """Change `flat` and the state.
 
+        Args:     compute, of an engine: does an update without parts itself and says so, or says that it cannot.
         Raises:   OptionError where a rule of a program's own changes a shape, or what the state holds.
         """
+        if not self.parts and not self.frozen:
+            self._whole(flat, gradients)
+            return
+        for span in self.frozen:
+            span.of(gradients)[...] = 0  # so that clipping does not count them
+        self.optimizer._clip(gradients)
+        for part in self.parts:
+            together = (
+                part.optimizer.formula is not None or part.optimizer.by_parameter or len(part.spans) == 1
+            )
+            if not together:
+                self._gathered(part, flat, gradients)
+                continue
+            for span in part.spans:
+                state = {name: span.of(self.state[name]) for name in part.optimizer.new_state(flat[:0])}
+                update = Update(
+                    part.optimizer, state, self.step, part.learning_rate, span.of(part.decay_mask)
+                )
+                if compute is None or not compute(span.of(flat), span.of(gradients), update):
+                    update._whole(span.of(flat), span.of(gradients))
+
+    def _gathered(self, part: Part, flat: Array, gradients: Array) -> None:
+        """A rule that may look at all its numbers gets them end to end, in copies."""
+        chosen = np.concatenate([np.arange(span.begin, span.end) for span in part.spans])
+        state = {name: self.state[name][chosen] for name in part.optimizer.new_state(flat[:0])}
+        own = flat[chosen]
+        Update(part.optimizer, state, self.step, part.learning_rate, part.decay_mask[chosen])._whole(
+            own, gradients[chosen]
+        )
+        flat[chosen] = own
+        for name, array in state.items():
+            self.state[name][chosen] = array
+
+    def _whole(self, flat: Array, gradients: Array) -> None:
         own, slopes = flat[:], gradients[:]  # views, so that no rule can reshape what an engine holds
         before = {name: (array.shape, array.dtype) for name, array in self.state.items()}
         self.optimizer.update(

@@ -15,6 +15,9 @@ from ..data import Augmentation, ImageAugmentation
 from ..errors import ModelFileError, OptionError
 from ..philox import checked_seed
 from ..shapes import integer
+from .average import WeightAverage, average_of
+from .groups import Group, groups_of
+from .initial import Initializer, initial_of
 from .losses import CrossEntropy
 from .metrics import Metric, metrics_of
 from .names import augmentation_of, loss_of, optimizer_of, schedule_of
@@ -24,6 +27,7 @@ from .schedules import Constant, OneCycle
 from .specs import spec_from_dict, spec_to_dict
 
 _SPECS = ("optimizer", "schedule", "loss", "augmentation")
+_LISTS = ("metrics", "groups", "initial")  # of such parts; not written where there are none
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class Recipe:
               or its name on the command line; augmentation; shuffle; seed; patience: stop after that many epochs
               without a better validation; keep_best: end with the best epoch's weights by validation (None: if and
               only if there is patience); checkpoint_steps: save every so many steps; metrics:
-              figures beside loss and accuracy.
+              figures beside loss and accuracy; groups of parameters by name that another optimizer, rate or schedule changes, or none;
+              initial, what some parameters start from; average, of the weights, which is judged and kept in their place.
     Raises:   OptionError for a value out of range, or of another kind.
     """
 
@@ -50,6 +55,9 @@ class Recipe:
     keep_best: bool | None = None
     checkpoint_steps: int | None = None
     metrics: tuple[Metric, ...] = ()
+    groups: tuple[Group, ...] = ()
+    initial: tuple[Initializer, ...] = ()
+    average: WeightAverage | None = None
 
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
@@ -75,6 +83,9 @@ class Recipe:
         put("loss", loss_of(self.loss))
         put("augmentation", augmentation_of(self.augmentation))
         put("metrics", metrics_of(self.metrics))
+        put("groups", groups_of(self.groups))
+        put("initial", initial_of(self.initial))
+        put("average", average_of(self.average))
 
     @property
     def keeps_best(self) -> bool:
@@ -91,6 +102,12 @@ class Recipe:
         chosen = Adam(0.003) if optimizer is None else optimizer_of(optimizer)
         return Recipe(optimizer=chosen, schedule=schedule_of(schedule), **rest)
 
+    @property
+    def averages(self) -> set[str]:
+        """Names of the state vectors that its optimizers keep."""
+        optimizers = [self.optimizer, *(group.optimizer for group in self.groups if group.optimizer)]
+        return {name for one in optimizers for name in one.new_state(np.zeros(0, np.float32))}
+
     def factor(self, step: int, steps_per_epoch: int, epochs: int | None = None) -> float:
         """The schedule's factor at a step, of as many epochs as there are or `epochs`."""
         return factor_at(self.schedule, step, steps_per_epoch, (epochs or self.epochs) * steps_per_epoch)
@@ -100,12 +117,20 @@ class Recipe:
 
         Raises:   OptionError for parts that no file can name: classes of a program's own without @st.register, functions.
         """
-        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*_SPECS, "metrics")}
+        rest = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*_SPECS, *_LISTS, "average")
+        }
         specs: dict[str, Any] = {name: spec_to_dict(getattr(self, name)) for name in _SPECS}
         if type(self.augmentation) is Augmentation:
             del specs["augmentation"]["kind"]  # as it stood before there were others
-        if self.metrics:
-            specs["metrics"] = [spec_to_dict(metric) for metric in self.metrics]
+            for name in ("reflect", "alternate"):  # and before these were
+                if not specs["augmentation"][name]:
+                    del specs["augmentation"][name]
+        for name in _LISTS:
+            if parts := getattr(self, name):
+                specs[name] = [spec_to_dict(part) for part in parts]
+        if self.average is not None:
+            specs["average"] = spec_to_dict(self.average)
         return {**rest, "keep_best": self.keeps_best, **specs}
 
     def differs_from(self, record: Mapping[str, Any]) -> list[str]:
@@ -113,7 +138,7 @@ class Recipe:
         mine = self.to_dict()
         if self.keep_best is None:
             del mine["keep_best"]
-        names = (*mine, *({"metrics"} - mine.keys()))
+        names = (*mine, *(name for name in (*_LISTS, "average") if name not in mine))
         return [name for name in names if record.get(name) != mine.get(name)]
 
     @staticmethod
@@ -122,7 +147,8 @@ class Recipe:
         try:
             augmentation = {"kind": Augmentation.__name__, **record["augmentation"]}
             specs = {name: spec_from_dict({**record, "augmentation": augmentation}[name]) for name in _SPECS}
-            metrics = tuple(spec_from_dict(metric) for metric in record.get("metrics", ()))
-            return Recipe(**{**record, **specs, "metrics": metrics})
+            lists = {name: tuple(map(spec_from_dict, record.get(name, ()))) for name in _LISTS}
+            average = spec_from_dict(record["average"]) if "average" in record else None
+            return Recipe(**{**record, **specs, **lists, "average": average})
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"this is no training recipe: {error}") from None

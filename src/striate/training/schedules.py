@@ -1,6 +1,6 @@
 """Schedules: the factor on the learning rate as a function of the step. No state, so resuming is exact.
 
-Promises: constant, step, cosine, one-cycle, and a linear warm-up before any of them.
+Promises: constant, step, cosine, one-cycle, straight lines up and down, and a linear warm-up before any of them.
 Leaves out: schedules that watch the loss.
 """
 
@@ -88,6 +88,44 @@ class OneCycle:
 
 
 @dataclass(frozen=True)
+class LinearDecay:
+    """A straight line from 1 down to `end`; with `rise`, a triangle: from `start` up to 1 over that part of the steps, then down.
+
+    Args:     rise in [0, 1); start, end; epochs, over which it goes, and from when on it stays at `end` (None: all of them).
+    Source:   Smith & Topin 2017 for the triangle.
+
+    >>> [LinearDecay().factor(step, 10, 40) for step in (0, 10, 20, 30)]
+    [1.0, 0.75, 0.5, 0.25]
+    >>> [LinearDecay(rise=0.5, epochs=2).factor(step, 10, 40) for step in (0, 5, 10, 15, 20, 30)]
+    [0.0, 0.5, 1.0, 0.5, 0.0, 0.0]
+    """
+
+    rise: float = 0.0
+    start: float = 0.0
+    end: float = 0.0
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        check_number(self.rise, "LinearDecay: rise", below=1.0)
+        for name in ("start", "end"):
+            check_number(getattr(self, name), f"LinearDecay: {name}")
+        if self.epochs is not None:
+            check_whole(self.epochs, "LinearDecay: epochs")
+            if self.epochs < 1:
+                raise OptionError(f"LinearDecay: epochs must be at least 1, got {self.epochs}.")
+
+    def factor(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
+        """The factor at `step`, counted from 0."""
+        whole = max(1, total_steps if self.epochs is None else self.epochs * steps_per_epoch)
+        if step >= whole:
+            return self.end
+        part, rise = step / whole, self.rise
+        if part < rise:
+            return self.start + (1.0 - self.start) * part / rise
+        return self.end + (1.0 - self.end) * (1.0 - part) / (1.0 - rise)
+
+
+@dataclass(frozen=True)
 class WarmUp:
     """A straight line from 1/steps to 1 over the first `steps` steps, on top of `then`.
 
@@ -117,4 +155,6 @@ def _half_cosine(start: float, end: float, part: float) -> float:
     return end + (start - end) / 2.0 * (1.0 + cos(pi * part))
 
 
-SCHEDULES: dict[str, type[Any]] = {c.__name__: c for c in (Constant, StepDecay, Cosine, OneCycle, WarmUp)}
+SCHEDULES: dict[str, type[Any]] = {
+    c.__name__: c for c in (Constant, StepDecay, Cosine, OneCycle, LinearDecay, WarmUp)
+}

@@ -16,12 +16,18 @@ from ..data import Augmentation
 from ..errors import OptionError
 from ..foreign import brief
 from ..registry import built_in, is_registered, registered
+from .average import WeightAverage
+from .groups import Group
+from .initial import INITIALIZERS
 from .losses import LOSSES
+from .muon import Muon
 from .optimizers import OPTIMIZERS
 from .parts import name_of
 from .schedules import SCHEDULES
 
-SPECS: Mapping[str, type[Any]] = {**LOSSES, **OPTIMIZERS, **SCHEDULES, Augmentation.__name__: Augmentation}
+SPECS: Mapping[str, type[Any]] = {
+    **LOSSES, **OPTIMIZERS, **SCHEDULES, **{cls.__name__: cls for cls in (Muon, Augmentation, Group, WeightAverage, *INITIALIZERS)},
+}  # fmt: skip
 
 built_in(*SPECS)
 

@@ -26,7 +26,7 @@ from .intake import check_preprocessing
 
 Array = npt.NDArray[np.float32]
 
-_TRAINING = ("optimizer.", "best.")  # arrays of a checkpoint that are not parameters
+_TRAINING = ("optimizer.", "best.", "average.")  # arrays of a checkpoint that are not parameters
 
 
 @dataclass(frozen=True, eq=False)
