@@ -54,6 +54,17 @@ def test_the_zoo(name: str, tmp_path: Path) -> None:
     agree(st.zoo.build(name), tmp_path)
 
 
+@pytest.mark.parametrize("alpha", [5e-4, 3e-4, 1e-4])
+def test_a_decimal_comes_back_as_it_was_written(alpha: float, tmp_path: Path) -> None:
+    """alpha/size rounds as before: a float32 attribute is read as the shortest decimal that is this number. (12: 5)"""
+    norm = st.LocalResponseNorm(5, alpha=alpha, k=2.0)
+    model = st.Model(st.Sequential([st.Conv2d(8, 3), norm], input_shape=(3, 8, 8)), seed=1)
+    again = interop.load(interop.save(model, tmp_path / "m.onnx"))
+    assert again.graph.nodes[1].layer == norm
+    x = 30 * np.random.default_rng(0).standard_normal((3, 3, 8, 8)).astype(np.float32)
+    np.testing.assert_array_equal(again.predict(x), model.predict(x))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_the_large_networks_of_the_zoo(name: str, tmp_path: Path) -> None:

@@ -125,6 +125,12 @@ def same(way: Any, graph: st.Graph, folder: Path) -> None:
 @pytest.mark.parametrize("way", [*FILES, MODULE, *CODE], ids=lambda way: way.__name__)
 def test_every_network_goes_every_way_out(way: Any, name: str, tmp_path: Path) -> None:
     """What stands there computes what the network does (10: 4.11)."""
+    if (way, name) == (as_keras_code, "resnet20-a"):  # Keras has no layer that pads channels with zeros
+        with pytest.raises(
+            st.OptionError, match=r"Keras has no counterpart for slice1 \(Slice\).*pad2 \(Pad\)"
+        ):
+            same(way, NETWORKS[name](), tmp_path)
+        return
     same(way, NETWORKS[name](), tmp_path)
 
 

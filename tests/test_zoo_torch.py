@@ -54,6 +54,20 @@ def alexnet(t: Named, x: Any) -> Any:
     ).softmax(1)
 
 
+def alexnet_2012(t: Named, x: Any) -> Any:
+    """By our names. The paper's norm, x/(2 + 1e-4·Σ over 5 channels)^0.75, as PyTorch counts it: alpha/5·Σ."""
+
+    def norm(x: Any) -> Any:
+        return t.F.local_response_norm(x, 5, alpha=5e-4, beta=0.75, k=2.0)
+
+    x = t.F.max_pool2d(norm(t.conv(x, "conv1", stride=4).relu()), 3, 2)
+    x = t.F.max_pool2d(norm(t.conv(x, "conv2", padding=2, groups=2).relu()), 3, 2)
+    x = t.conv(x, "conv3", padding=1).relu()
+    x = t.conv(x, "conv4", padding=1, groups=2).relu()
+    x = t.F.max_pool2d(t.conv(x, "conv5", padding=1, groups=2).relu(), 3, 2).flatten(1)
+    return t.linear(t.linear(t.linear(x, "fc6").relu(), "fc7").relu(), "fc8").softmax(1)
+
+
 def vgg(t: Named, x: Any, plan: str) -> Any:
     """Plan: c a convolution, b with batch norm, p a pool."""
     at = 0
@@ -222,6 +236,7 @@ def mobilenetv2(t: Named, x: Any) -> Any:
 CASES: dict[
     str, tuple[Any, int, int]
 ] = {  # the forward pass, which naming, and the side of a smaller picture
+    "alexnet": (alexnet_2012, None, 227),
     "alexnet-one": (alexnet, 0, 96),
     "vgg11": (lambda t, x: vgg(t, x, "cpcpccpccpccp"), 0, 64),
     "vgg13-bn": (lambda t, x: vgg(t, x, "bbpbbpbbpbbpbbp"), 0, 64),
@@ -246,7 +261,7 @@ def test_the_network_computes_what_pytorch_s_functions_do(name: str) -> None:
     forward, naming, side = CASES[name]
     net = st.zoo.build(name, input_shape=(3, side, side), classes=10)
     rng = np.random.default_rng(5)
-    names = ZOO[name].names[naming](net)
+    names = {node.name: node.name for node in net.nodes} if naming is None else ZOO[name].names[naming](net)
     theirs = {}
     for full, spec in net.parameter_specs.items():
         layer, _, role = full.rpartition(".")

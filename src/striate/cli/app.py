@@ -268,6 +268,8 @@ def predict(
 ) -> None:
     """What pictures show: the most probable classes of each.
 
+    Pictures are turned as their EXIF says, and what is transparent lies on white.
+
     Example: striate predict squeezenet photo.jpg --weights squeezenet1.0.safetensors
     """
     from . import options

@@ -25,6 +25,8 @@ def import_(
     mean: Annotated[str | None, typer.Option(metavar="R,G,B", help="What its pictures were made less of: (pixel/255 − mean)/std; numbers above 1 are of pixels 0…255.")] = None,
     std: Annotated[str | None, typer.Option(metavar="R,G,B", help="What they were divided by; goes with --mean.")] = None,
     size: Annotated[str | None, typer.Option(metavar="HxW", help="The pictures' size, by default the network's.")] = None,
+    bgr: Annotated[bool, typer.Option("--bgr", help="It takes channels as B,G,R, and so are --mean and --std: Caffe's and OpenCV's networks.")] = False,
+    resize: Annotated[int | None, typer.Option(metavar="PIXELS", help="The shorter side that pictures are brought to before the middle is cropped, such as 256. Default: the size.")] = None,
     labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Class names, one a line, in the order of the outputs.")] = None,
     overwrite: Overwrite = False, as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -42,7 +44,7 @@ def import_(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model = _read(source, parse_shape(input) if input else None, output, input_shape_of(mean, size))
-    model.preprocessing = stated(model, mean, std, size)
+    model.preprocessing = stated(model, mean, std, size, bgr=bgr, resize=resize)
     if labels is not None:
         model.class_names = read_labels(labels, model)
     notes = [str(warning.message) for warning in caught]

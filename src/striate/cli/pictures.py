@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -58,14 +58,16 @@ def input_shape_of(mean: str | None, size: str | None) -> tuple[int, ...] | None
     return len(a_channel(mean, "--mean")), *size_of(size)
 
 
-def stated(model: Model, mean: str | None, std: str | None, size: str | None) -> Preprocessing | None:
+def stated(
+    model: Model, mean: str | None, std: str | None, size: str | None, *, bgr: bool = False, resize: int | None = None
+) -> Preprocessing | None:  # fmt: skip
     """The preprocessing that the options describe, or None where there are none.
 
     Raises:   OptionError where they contradict each other or the network.
     """
     from ..data import Preprocessing
 
-    if mean is None and std is None and size is None:
+    if mean is None and std is None and size is None and not bgr and resize is None:
         return None
     if mean is None or std is None:
         raise OptionError(
@@ -87,7 +89,8 @@ def stated(model: Model, mean: str | None, std: str | None, size: str | None) ->
     # Nothing on 0…1 has a mean or a deviation above 1, so these are of pixels on 0…255.
     scale = _WHITE if max(*means, *deviations) > 1 else 1.0
     every = [tuple(n / scale for n in (found * shape[0])[: shape[0]]) for found in (means, deviations)]
-    return Preprocessing(*shape, mean=every[0], std=every[1])
+    order: Literal["RGB", "BGR"] = "BGR" if bgr else "RGB"
+    return Preprocessing(*shape, mean=every[0], std=every[1], channel_order=order, resize=resize)
 
 
 def told(preprocessing: Preprocessing) -> str:

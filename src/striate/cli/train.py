@@ -189,8 +189,8 @@ def load_for(
     """A data set by name or path, its pictures brought to what a model takes."""
     if preprocessing is not None:
         return load_dataset(
-            data, size=(preprocessing.height, preprocessing.width), channels=preprocessing.channels
-        )
+            data, size=(preprocessing.height, preprocessing.width), channels=preprocessing.channels, resize=preprocessing.resize
+        )  # fmt: skip
     size = None
     if image_size:
         height, _, width = image_size.lower().partition("x")

@@ -75,14 +75,16 @@ def rows() -> list[dict[str, Any]]:
 
 
 def table() -> Table:
-    """Rows as a table."""
+    """Rows as a table; names are never broken, and MACs are in millions."""
     from ..shapes import times
     from .render import add, table_of
 
     made = table_of("name", "input", "parameters", "MACs", "weights", "source")
+    for column in made.columns[:-1]:
+        column.no_wrap = True
     for row in rows():
         weights = "here" if row["weights"] else "zoo get" if row["download"] else ""
         add(
-            made, row["name"], times(tuple(row["input"])), f"{row['parameters']:,}", f"{row['macs']:,}", weights, row["source"]
+            made, row["name"], times(tuple(row["input"])), f"{row['parameters']:,}", f"{row['macs'] / 1e6:,.1f} M", weights, row["source"]
         )  # fmt: skip
     return made

@@ -94,11 +94,11 @@ def find(name: str) -> Path | None:
 
 
 def load_dataset(
-    which: str, *, size: tuple[int, int] | None = None, channels: int | None = None
+    which: str, *, size: tuple[int, int] | None = None, channels: int | None = None, resize: int | None = None
 ) -> tuple[Dataset, Dataset | None]:
     """(training data, test data or None) of a named data set, a folder of class folders, or an .npz.
 
-    Args:     which a name in SOURCES, or a path; size and channels for folders (see read_folder).
+    Args:     which a name in SOURCES, or a path; size, channels and resize for folders (see read_folder).
     Raises:   DataError when it is not here, with the command that fetches it.
 
     >>> train, test = load_dataset("digits")
@@ -118,12 +118,12 @@ def load_dataset(
     path = Path(which)
     if path.is_dir():
         packed = path / _CIFAR_JPEG
-        return read_npz(packed) if packed.exists() else (read_folder(path, size, channels), None)
+        return read_npz(packed) if packed.exists() else (read_folder(path, size, channels, resize), None)
     if path.suffix == ".npz" and path.exists():
         return read_npz(path)
     local = os.environ.get("STRIATE_DATA")
     if local and (Path(local) / which).is_dir():
-        return load_dataset(str(Path(local) / which), size=size, channels=channels)
+        return load_dataset(str(Path(local) / which), size=size, channels=channels, resize=resize)
     raise DataError(
         f"there is no data set {which!r}: expected {', '.join(SOURCES)}, a folder of class folders, or an .npz file."
     )

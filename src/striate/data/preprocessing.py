@@ -7,7 +7,7 @@ which training alone does.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from math import isfinite
+from math import isfinite, prod
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 _MOST_PIXELS = 1_000_000  # along a side
+_MOST_RESIZED = 16_000_000  # pixels of a whole picture that is resized for its middle's sake
 _LATER = ("white", "channel_order", "resize")  # fields that files of 2026-11 do not have
 
 
@@ -230,12 +231,16 @@ def _middle(image: Image, shorter: int, size: tuple[int, int]) -> Image:
     from PIL import Image as PillowImage
 
     small = min(image.size)
-    scaled = tuple(max(shorter, side * shorter // small) for side in image.size)
+    width, height = (max(shorter, side * shorter // small) for side in image.size)
+    scaled = (width, height)
     left, top = ((a - b) // 2 for a, b in zip(scaled, size, strict=True))
-    # Only the middle is computed: a strip of a pixel's height would otherwise be resized to millions of columns.
+    bilinear = PillowImage.Resampling.BILINEAR
+    if prod(scaled) <= _MOST_RESIZED:  # as others do it, to the last bit
+        return image.resize(scaled, bilinear).crop((left, top, left + size[0], top + size[1]))
+    # A strip of a pixel's height would become millions of columns: only its middle is computed.
     step = [side / to for side, to in zip(image.size, scaled, strict=True)]
     box = (left * step[0], top * step[1], (left + size[0]) * step[0], (top + size[1]) * step[1])
-    return image.resize(size, PillowImage.Resampling.BILINEAR, box)
+    return image.resize(size, bilinear, box)
 
 
 def _histogram(pixels: Array) -> Array:

@@ -100,11 +100,14 @@ def read_digits() -> Dataset:
     return Dataset("digits", images, bundle.target.astype(np.int64), tuple("0123456789"), 16.0)
 
 
-def read_folder(folder: Path, size: tuple[int, int] | None = None, channels: int | None = None) -> Dataset:
+def read_folder(
+    folder: Path, size: tuple[int, int] | None = None, channels: int | None = None, resize: int | None = None
+) -> Dataset:
     """A folder of class folders of pictures; class names are the folders' names, sorted.
 
     Args:     size (height, width), channels 1 or 3: what to bring pictures to. By default the first
-              picture decides, its size limited to 64 pixels.
+              picture decides, its size limited to 64 pixels. resize, the shorter side before the middle of that
+              size is cut out (see Preprocessing).
     Raises:   DataError for an empty class folder, or a file that is no picture.
     """
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
@@ -120,7 +123,7 @@ def read_folder(folder: Path, size: tuple[int, int] | None = None, channels: int
         files += found
         labels += [label] * len(found)
     (height, width), channels = _guess(files[0], size, channels)
-    reader = Preprocessing(channels, height, width)
+    reader = Preprocessing(channels, height, width, resize=resize)
     images = np.stack([reader.read(path) for path in files])
     return Dataset(folder.name, images, np.array(labels, np.int64), tuple(entry.name for entry in classes))
 

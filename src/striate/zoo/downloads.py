@@ -19,7 +19,7 @@ def _timm(name: str, revision: str, sha256: str, megabytes: float, license_name:
 
 # The files' pages, …/blob/main/model.safetensors, gave revisions and checksums in 2026-11.
 DOWNLOADS: dict[str, Download] = {
-    "vgg11": _timm("vgg11", "main", "682c023808812148d4e60c76d80ad83dbeaf5d50eb1a952a0b836895003151e5", 531),
+    "vgg11": _timm("vgg11", "38b46049b490ec2bdb6d4d32b8354c74977f3347", "682c023808812148d4e60c76d80ad83dbeaf5d50eb1a952a0b836895003151e5", 531),
     "vgg16": _timm(
         "vgg16", "3394518cba29aee1ea82a49d971be90d2dd1dab7",
         "57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8", 553,

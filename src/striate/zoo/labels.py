@@ -35,9 +35,10 @@ def read_names(path: Path, classes: int) -> tuple[str, ...]:
     r"""A line a class, with or without its WordNet id before it; _ in a name is a space.
 
     >>> from tempfile import TemporaryDirectory
+    >>> from striate.files import write_file_whole
     >>> with TemporaryDirectory() as folder:
     ...     file = Path(folder) / "names.txt"
-    ...     _ = file.write_text("n01440764 tench\nn01484850 great_white_shark\n")
+    ...     _ = write_file_whole(file, "n01440764 tench\nn01484850 great_white_shark\n")
     ...     read_names(file, 2)
     ('tench', 'great white shark')
     """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 _UNSET: Any = object()
 
 
@@ -36,6 +38,19 @@ class NodeView:
         value = self._value(self._attributes[name])
         if isinstance(value, bytes):
             return value.decode("utf-8", "replace")
-        return (
-            value if isinstance(value, (int, float, str)) or not hasattr(value, "__iter__") else list(value)
-        )
+        if isinstance(value, float):
+            return _decimal(value)
+        if isinstance(value, (int, str)) or not hasattr(value, "__iter__"):
+            return value
+        return [_decimal(part) if isinstance(part, float) else part for part in value]
+
+
+def _decimal(value: float) -> float:
+    """A float32 attribute as whoever wrote it meant it: the shortest decimal that is this float32.
+
+    What is computed from it (an alpha divided by a size) then rounds as it did before the file was written.
+
+    >>> _decimal(0.0005000000237487257)
+    0.0005
+    """
+    return float(str(np.float32(value)))
