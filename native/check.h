@@ -104,7 +104,8 @@ class Check {
   const std::string& where_;
 };
 
-// Extents of a convolution: verify_conv.cpp. Those of all other kinds are in verify.cpp.
+// Extents of convolutions: verify_conv.cpp and verify_winograd.cpp. Those of all other kinds are in verify.cpp.
 void extents(const Check& check, const Conv& o);
+void extents(const Check& check, const Winograd& o);
 
 }  // namespace striate

@@ -14,6 +14,7 @@
 #include "lanes/norm.h"
 #include "lanes/pointwise.h"
 #include "lanes/pool.h"
+#include "lanes/winograd.h"
 #include "simd.h"
 #include "update.h"
 

@@ -30,7 +30,8 @@ class Purpose:
 
     Fields:  targets, the buffers wanted; backward, whether it has a backward pass for the gradients of the parameters;
              input_gradients, and of the inputs; frozen: with a backward pass, layers behave as in prediction all the same;
-             forced, candidates by the names of ops, which are otherwise chosen by cost
+             forced, candidates by the names of ops, which are otherwise chosen by cost; winograd, whether Winograd's tiles may
+             be among them; few, whether calls hold so few images that a lane an image would leave most lanes empty
     """
 
     targets: tuple[int, ...]
@@ -38,6 +39,8 @@ class Purpose:
     input_gradients: bool = False
     frozen: bool = False
     forced: tuple[tuple[str, str], ...] = ()
+    winograd: bool = True
+    few: bool = False
 
     @property
     def as_in_training(self) -> bool:

@@ -167,7 +167,8 @@ def not_covering(to: Rows, op: Op, filters: Filters) -> str:
     return "it shares its filters" if shares else ""
 
 
-def _pooled(op: Op) -> bool:
+def pooled_with(op: Op) -> bool:
+    """Whether the 2×2 pool after a convolution is fused with it."""
     return any(other.kind == "MaxPool2d" for other in op.fused)
 
 
@@ -181,7 +182,7 @@ def not_few(to: Rows, op: Op, filters: Filters) -> str:
 def not_in_registers(to: Rows, op: Op, filters: Filters) -> str:
     """Why the pool after a convolution is not made in registers; "" where it may be."""
     columns = filters.axes[1].output_size
-    if not _pooled(op):
+    if not pooled_with(op):
         return "no 2×2 pool is fused with it"
     if to.training:
         return "backward reads the map before the pool"
@@ -198,7 +199,7 @@ def not_few_in_registers(to: Rows, op: Op, filters: Filters) -> str:
 def not_by_winners(to: Rows, op: Op, filters: Filters) -> str:
     """Why backward does not go through the winners of the pool after it alone; "" where it may."""
     pooled = to.shape(op.output)
-    if not _pooled(op):
+    if not pooled_with(op):
         return "no 2×2 pool is fused with it"
     if not to.training:
         return "it has no backward pass"
@@ -224,7 +225,7 @@ def dense_cost(to: Rows, op: Op, filters: Filters) -> float:
 
 def mapped_cost(to: Rows, op: Op, filters: Filters) -> float:
     """The same, and what it takes to write four outputs of a map and read them again for the pool, in prediction."""
-    return dense_cost(to, op, filters) + (_MAP_CYCLES if _pooled(op) and not to.training else 0.0)
+    return dense_cost(to, op, filters) + (_MAP_CYCLES if pooled_with(op) and not to.training else 0.0)
 
 
 def convolution(
@@ -238,7 +239,7 @@ def convolution(
     struct.stride_h, struct.stride_w = filters.strides
     struct.groups, struct.relu = filters.groups, int(any(other.kind == "ReLU" for other in op.fused))
     struct.weight, struct.bias = to.weights[names["weight"]], to.bias(names)
-    struct.winners, struct.pooled, struct.in_registers = int(winners), int(_pooled(op)), int(registers)
+    struct.winners, struct.pooled, struct.in_registers = int(winners), int(pooled_with(op)), int(registers)
     row = to.row(op, struct)
     _forward(to, row, filters)
     if few:
