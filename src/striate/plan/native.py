@@ -25,10 +25,10 @@ from .calls import LOSSES, allocate, as_buffers, check_some, empty_rows, rows_of
 from .coverage import places
 from .engine import Given, Loss, Pass, ReferenceEngine, StepResult, Update, train_apart
 from .extension import schema
-from .lanes import to_lanes
+from .lanes import Lanes, to_lanes
 from .program import Program
 from .rewrite import fold_batch_norm
-from .rows import Purpose
+from .rows import Purpose, winograd_allowed
 from .threads import SLOTS, thread_limit, threads_for
 
 Array = npt.NDArray[Any]
@@ -37,6 +37,7 @@ _IMAGES_A_CALL = 1024  # of a prediction: one call must not keep an interrupt wa
 _FLOATS_UNASKED = 2**24  # of an output, that are made without a look at the machine
 _MANY_MICRO_BATCHES = 1024  # more than any round that holds a part of the batch
 _MOST = 2**63 - 1
+_LANES_FILLED = 3  # of so many lanes, one must hold an image for Winograd's tiles, which compute them all
 _MACS_A_PARAMETER = 4  # what an update of one is worth, beside a multiply-add of a layer
 
 
@@ -128,12 +129,13 @@ class NativeEngine:
     """Runs a Program in float32.
 
     Args:     program; parameters, float32; seed for Dropout; macs of one image, from which threads are chosen; forced,
-              candidates by the names of layers (algorithms.py), in place of those that cost least.
+              candidates by the names of layers (algorithms.py), in place of those that cost least; winograd, whether Winograd's
+              tiles may be among them, where STRIATE_WINOGRAD does not say 0.
     """
 
     def __init__(
         self, program: Program, parameters: Parameters, seed: int = 0, *, macs: int = 0,
-        forced: Mapping[str, str] | None = None,
+        forced: Mapping[str, str] | None = None, winograd: bool = True,
     ) -> None:  # fmt: skip
         if parameters.flat.dtype != np.float32:
             raise OptionError(
@@ -144,6 +146,7 @@ class NativeEngine:
         chosen_isa()  # raises for one that is not offered
         self.threads = thread_limit()
         self._forced = tuple((forced or {}).items())
+        self.winograd = winograd and winograd_allowed()
         self._plans: dict[Purpose, Any] = {}  # of what has a backward pass
         self._stepping: Any = None  # the plan of training steps
         # Work memory that no call is using: of predictions, of training steps. A call takes one out and puts it back, so
@@ -151,7 +154,7 @@ class NativeEngine:
         self._workspaces: dict[bool, list[Array]] = {False: [], True: []}
         # threads and their workspace's bytes, by plan, images, limit, and whether in halves
         self._needed: dict[tuple[Any, int, int, bool], tuple[int, int]] = {}
-        self._predictions: dict[tuple[int, ...], _Prediction] = {}
+        self._predictions: dict[tuple[tuple[int, ...], bool], _Prediction] = {}
 
     def predict(self, x: Given) -> Any:
         """The network's output for a batch, in inference mode; a tuple where it has several."""
@@ -236,6 +239,8 @@ class NativeEngine:
     def _infer(self, x: Given | Feed, targets: tuple[int, ...]) -> tuple[Array, ...]:
         ready = self._prediction(targets)
         count, given = ready.read(x)
+        if ready.wants_many and _LANES_FILLED * count <= ready.plan.lanes:
+            ready = self._prediction(targets, few=True)
         rows = ready.empty(count)
         with self.parameters.turns.reading:
             if ready.version != self.parameters.version:
@@ -248,21 +253,21 @@ class NativeEngine:
                 ready.run(some, into)
         return ready.shaped(count, rows)
 
-    def _prediction(self, targets: tuple[int, ...]) -> _Prediction:
-        ready = self._predictions.get(targets)
+    def _prediction(self, targets: tuple[int, ...], *, few: bool = False) -> _Prediction:
+        ready = self._predictions.get((targets, few))
         if ready is None:
-            ready = self._predictions[targets] = _Prediction(self, targets)
+            ready = self._predictions[targets, few] = _Prediction(self, targets, few=few)
         return ready
 
     def _plan(self, purpose: Purpose) -> Any:
         if not purpose.backward:
             return self._prediction(purpose.targets).plan
         if purpose not in self._plans:
-            self._plans[purpose] = self._planned(self.program, purpose)
+            self._plans[purpose] = self._lowered(self.program, purpose).plan(chosen_isa())
         return self._plans[purpose]
 
-    def _planned(self, program: Program, purpose: Purpose) -> Any:
-        return to_lanes(program, replace(purpose, forced=self._forced)).plan(chosen_isa())
+    def _lowered(self, program: Program, purpose: Purpose) -> Lanes:
+        return to_lanes(program, replace(purpose, forced=self._forced, winograd=self.winograd))
 
     def _need(self, plan: Any, count: int, limit: int, *, halves: bool = False) -> tuple[int, int]:
         """Threads for so many images, and the bytes of work memory."""
@@ -290,13 +295,19 @@ class NativeEngine:
 class _Prediction:
     """What predicting some buffers takes beside the images: the plan, and the parameters, norms folded and filters packed, which
     are made once for a version of them.
+
+    Args:     few, for calls of few images, whose tiles are not Winograd's; wants_many says whether those would be better off so.
     """
 
-    def __init__(self, engine: NativeEngine, targets: tuple[int, ...]) -> None:
+    def __init__(self, engine: NativeEngine, targets: tuple[int, ...], *, few: bool = False) -> None:
         program = engine.program
         self._engine = engine
         self._folding = fold_batch_norm(program, targets)
-        self.plan = engine._planned(self._folding.program if self._folding else program, Purpose(targets))
+        folded = self._folding.program if self._folding else program
+        lanes = engine._lowered(folded, Purpose(targets, few=few))
+        self.plan = lanes.plan(chosen_isa())
+        tiled = any(isinstance(op, schema.Winograd) for op in lanes.ops)
+        self.wants_many = tiled and not few and not engine._forced
         self._shapes = [program.buffers[number].shape for number in targets]
         self._sizes = [prod(shape) for shape in self._shapes]
         self._whole = [number in places(program) for number in targets]

@@ -6,9 +6,10 @@ bits. Leaves out: where arrays lie, which is known once all ops are (arena.py).
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -22,6 +23,17 @@ from .extension import schema
 from .program import Op, Program
 
 NONE = schema.NONE
+
+
+def winograd_allowed() -> bool:
+    """Whether STRIATE_WINOGRAD allows Winograd's tiles: 1, or not set; 0 does not.
+
+    Raises:   OptionError for anything else.
+    """
+    text = os.environ.get("STRIATE_WINOGRAD", "1")
+    if text not in ("0", "1"):
+        raise OptionError(f"STRIATE_WINOGRAD must be 0 or 1, got {text!r}.")
+    return text == "1"
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,7 @@ class Purpose:
     input_gradients: bool = False
     frozen: bool = False
     forced: tuple[tuple[str, str], ...] = ()
-    winograd: bool = True
+    winograd: bool = field(default_factory=winograd_allowed)
     few: bool = False
 
     @property

@@ -20,6 +20,7 @@ from .images import (
     ImageLayout,
     dense_cycles,
     few_index,
+    forward_cycles,
     image_layout,
     order_floats,
     output_columns,
@@ -211,16 +212,17 @@ def not_by_winners(to: Rows, op: Op, filters: Filters) -> str:
 
 def winners_cost(to: Rows, op: Op, filters: Filters) -> float:
     """Cycles a filter and pooled output, backward through winners."""
-    _, channels, *kernel = filters.index.shape
-    return winners_cycles(channels, (kernel[0], kernel[1]), to.trains[op.inputs[0]])
+    _, channels, rows, columns = filters.index.shape
+    kernel = rows, columns
+    return forward_cycles(channels, kernel) + winners_cycles(channels, kernel, to.trains[op.inputs[0]])
 
 
 def dense_cost(to: Rows, op: Op, filters: Filters) -> float:
-    """Cycles a filter and pooled output of the dense products that candidates do not share: backward, in training."""
-    _, channels, *kernel = filters.index.shape
-    if not to.training:
-        return 0.0
-    return dense_cycles(channels, (kernel[0], kernel[1]), to.trains[op.inputs[0]])
+    """Cycles a filter and four outputs of dense products: forward, and backward in training."""
+    _, channels, rows, columns = filters.index.shape
+    kernel = rows, columns
+    back = dense_cycles(channels, kernel, to.trains[op.inputs[0]]) if to.training else 0.0
+    return forward_cycles(channels, kernel) + back
 
 
 def mapped_cost(to: Rows, op: Op, filters: Filters) -> float:

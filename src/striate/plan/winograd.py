@@ -6,29 +6,28 @@ or Model(winograd=False). Leaves out: the arithmetic (native/kernels/winograd.h,
 
 from __future__ import annotations
 
-import os
+from math import ceil, prod
 
-from ..errors import OptionError
 from .arena import BACKWARD, FORWARD, FORWARD_ALONE, scratch
 from .extension import schema
+from .images import RUN
 from .program import Op
 from .rows import Rows
 from .windows import Filters, pooled_with
 
 _POINTS = 36  # of a tile of 6×6
 _TURNED = 32  # channels that a turned row of them may be longer
-_BLOCK, _BACK_BLOCK = 4, 8  # tiles of a block: as many as stay in registers; so that dw is added up seldom enough
+_BLOCK, _BACK_BLOCK = (
+    4,
+    8,
+)  # tiles of a block: as many as stay in registers; so that dw is added up seldom enough
 
-
-def switched_on() -> bool:
-    """Whether STRIATE_WINOGRAD allows it: 1 (or not set) or 0.
-
-    Raises:   OptionError for anything else.
-    """
-    text = os.environ.get("STRIATE_WINOGRAD", "1")
-    if text not in ("0", "1"):
-        raise OptionError(f"STRIATE_WINOGRAD must be 0 or 1, got {text!r}.")
-    return text == "1"
+# Cycles of a tile on a core with two vector multiply-adds a cycle, as measured (docs/decisions/0005-winograd.md): of each point's
+# product of a filter and a channel, half a cycle at this share of the peak; of each channel and filter, its transforms and what
+# begins and ends its products; of each filter's weights of a channel, from 36 points to dw, once a block.
+_FORWARD_SHARE, _BACK_SHARE = 0.75, 0.6
+_INPUT_CYCLES, _OUTPUT_CYCLES = 200, 320
+_TURNED_CYCLES, _UPSTREAM_CYCLES, _DX_CYCLES, _WEIGHT_CYCLES = 324, 130, 300, 14
 
 
 def not_winograd(to: Rows, op: Op, filters: Filters) -> str:
@@ -52,8 +51,26 @@ def not_winograd(to: Rows, op: Op, filters: Filters) -> str:
 
 
 def winograd_cost(to: Rows, op: Op, filters: Filters) -> float:
-    """Cycles a filter and four outputs, of the products and of the transforms."""
-    return 0.0
+    """Cycles a filter and four outputs, an image: forward, and in training dw, and dx where it is wanted."""
+    outputs = tuple(axis.output_size for axis in filters.axes)
+    dx = to.trains[op.inputs[0]]
+    return sum(_cycles(filters.index.shape, outputs, training=to.training, wants_dx=dx))
+
+
+def _cycles(
+    weight: tuple[int, ...], outputs: tuple[int, ...], *, training: bool, wants_dx: bool
+) -> tuple[float, float]:
+    """Forward and backward, of a filter and four outputs."""
+    filters, channels, kernel, _ = weight
+    side = 7 - kernel
+    tiles = prod(ceil(size / side) for size in outputs)
+    pairs, laned = filters * channels, filters * ceil(channels / RUN) * RUN
+    forward = _POINTS / 2 * pairs / _FORWARD_SHARE + _INPUT_CYCLES * channels + _OUTPUT_CYCLES * filters
+    dw = _POINTS / 2 * laned / _BACK_SHARE + _TURNED_CYCLES * channels + _UPSTREAM_CYCLES * filters
+    dw += _WEIGHT_CYCLES * laned / min(tiles, _BACK_BLOCK)
+    dx = (_POINTS / 2 * pairs / _BACK_SHARE + _DX_CYCLES * channels) * wants_dx
+    each = 4 * tiles / prod(outputs) / filters / RUN
+    return forward * each, (dw + dx) * each * training
 
 
 def winograd(to: Rows, op: Op, filters: Filters) -> None:
