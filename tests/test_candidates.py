@@ -122,7 +122,11 @@ def test_what_is_forced_and_does_not_apply_says_why() -> None:
         ),
         ("conv1", "fully connected", "its filters are smaller than its input"),
         ("fc1", "by neurons", "its 288 weights stay in every core's cache"),
-        ("conv1", "fastest", r"conv1 \(Conv2d\) has no candidate 'fastest'; it has fully connected, winners"),
+        (
+            "conv1",
+            "fastest",
+            r"conv1 \(Conv2d\) has no candidate 'fastest'; it has fully connected, winograd, winners",
+        ),
     ):
         engine = NativeEngine(program, st.initialize(st.Sequential([st.Conv2d(4, 3), st.ReLU(), st.Flatten(), st.Linear(2)], input_shape=(1, 8, 8))), forced={name: candidate})  # fmt: skip
         with pytest.raises(st.OptionError, match=says):

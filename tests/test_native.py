@@ -545,7 +545,8 @@ for name, graph in zoo.items():
             engine.parameters._hold(*(guarded(buffer, at_end) for buffer in engine.parameters._buffers))
             engine.gradients = guarded(engine.gradients, at_end)
             for target, training in ((engine.program.scores, True), (engine.program.output, False)):
-                needed = engine._plan(Purpose((target,), backward=training)).workspace_bytes(count, engine.threads)
+                plan = engine._plan(Purpose((target,), True)) if training else engine._for_so_many(engine._prediction((target,)), count).plan
+                needed = plan.workspace_bytes(count, engine.threads)
                 engine._workspaces[training] = [guarded(np.full(needed, 255, np.uint8), at_end)]
                 if training:
                     assert np.isfinite(engine.train_step(x, np.arange(count) % graph.output_shape[0], st.CrossEntropy(), None, 0).loss)
@@ -724,14 +725,16 @@ def test_work_memory_is_what_a_step_takes_and_does_not_grow_with_the_batch() -> 
 
 
 @pytest.mark.parametrize("name", ["convnetjs-cifar10", "resnet20"])
-def test_what_predictions_keep_is_told(name: str) -> None:
+@pytest.mark.parametrize("count", [1, 40])
+def test_what_predictions_keep_is_told(name: str, count: int) -> None:
     """Packed filters, and where norms are folded a copy of the parameters without them. (11: 4)"""
     graph = st.zoo.build(name)
     _, native = engines(graph)
-    native.predict(np.zeros((1, *graph.input_shape), np.float32))
-    flat, state, packed = native._predictions[native.program.outputs]._made
+    native.predict(np.zeros((count, *graph.input_shape), np.float32))
+    used = native._for_so_many(native._prediction(native.program.outputs), count)
+    flat, state, packed = used._made
     copied = 0 if flat is native.parameters.flat else flat.nbytes + state.nbytes
-    assert work_memory(lower(graph), 1, macs=graph.macs).prepared_bytes == packed.nbytes + copied
+    assert work_memory(lower(graph), count, macs=graph.macs).prepared_bytes == packed.nbytes + copied
 
 
 def test_filters_as_large_as_their_input_become_fully_connected() -> None:

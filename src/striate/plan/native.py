@@ -74,7 +74,7 @@ class WorkMemory:
     Fields:  images a step; lanes, images of a micro-batch; threads, and the most_threads that such a step can keep busy;
              bytes of work memory; bytes_an_image, what each further image adds to them in a large batch: its activations
              where a norm of the whole batch keeps them, the statistics of its group, else 0; isa; prepared_bytes, what
-             predictions keep of the parameters from call to call: filters packed, norms folded
+             predictions of so many images keep of the parameters from call to call: filters packed, norms folded
     """
 
     images: int
@@ -100,14 +100,22 @@ def work_memory(program: Program, images: int, *, macs: int, training: bool = Tr
     few, more = (workspace_bytes(plan, count, threads) for count in (many, 2 * many))
     return WorkMemory(
         images, plan.lanes, threads, SLOTS if training else limit,
-        workspace_bytes(plan, images, threads), (more - few) // many, plan.isa, _prepared_bytes(program),
+        workspace_bytes(plan, images, threads), (more - few) // many, plan.isa, _prepared_bytes(program, images),
     )  # fmt: skip
 
 
-def _prepared_bytes(program: Program) -> int:
+def _by_tiles(lanes: Lanes) -> bool:
+    """Whether there are Winograd's tiles, which compute all lanes, however few images they hold."""
+    return any(isinstance(op, schema.Winograd) for op in lanes.ops)
+
+
+def _prepared_bytes(program: Program, images: int) -> int:
     folding = fold_batch_norm(program, program.outputs)
     folded = program if folding is None else folding.program
-    plan = to_lanes(folded, Purpose(program.outputs)).plan(chosen_isa())
+    lanes = to_lanes(folded, Purpose(program.outputs))
+    plan = lanes.plan(chosen_isa())
+    if _by_tiles(lanes) and _LANES_FILLED * images <= plan.lanes:
+        plan = to_lanes(folded, Purpose(program.outputs, few=True)).plan(chosen_isa())
     copied = 0 if folding is None else 4 * sum(prod(spec.shape) for spec in folded.parameter_specs.values())
     packed: int = plan.prepared_bytes
     return packed + copied
@@ -239,8 +247,7 @@ class NativeEngine:
     def _infer(self, x: Given | Feed, targets: tuple[int, ...]) -> tuple[Array, ...]:
         ready = self._prediction(targets)
         count, given = ready.read(x)
-        if ready.wants_many and _LANES_FILLED * count <= ready.plan.lanes:
-            ready = self._prediction(targets, few=True)
+        ready = self._for_so_many(ready, count)
         rows = ready.empty(count)
         with self.parameters.turns.reading:
             if ready.version != self.parameters.version:
@@ -258,6 +265,11 @@ class NativeEngine:
         if ready is None:
             ready = self._predictions[targets, few] = _Prediction(self, targets, few=few)
         return ready
+
+    def _for_so_many(self, ready: _Prediction, count: int) -> _Prediction:
+        """The one for calls of few images, where it is another and there are few."""
+        few = ready.wants_many and _LANES_FILLED * count <= ready.plan.lanes
+        return self._prediction(ready.targets, few=True) if few else ready
 
     def _plan(self, purpose: Purpose) -> Any:
         if not purpose.backward:
@@ -301,13 +313,14 @@ class _Prediction:
 
     def __init__(self, engine: NativeEngine, targets: tuple[int, ...], *, few: bool = False) -> None:
         program = engine.program
-        self._engine = engine
+        self._engine, self.targets = engine, targets
         self._folding = fold_batch_norm(program, targets)
         folded = self._folding.program if self._folding else program
         lanes = engine._lowered(folded, Purpose(targets, few=few))
-        self.plan = lanes.plan(chosen_isa())
-        tiled = any(isinstance(op, schema.Winograd) for op in lanes.ops)
-        self.wants_many = tiled and not few and not engine._forced
+        self.plan, self.wants_many = (
+            lanes.plan(chosen_isa()),
+            _by_tiles(lanes) and not few and not engine._forced,
+        )
         self._shapes = [program.buffers[number].shape for number in targets]
         self._sizes = [prod(shape) for shape in self._shapes]
         self._whole = [number in places(program) for number in targets]
