@@ -112,8 +112,9 @@ class Check {
   const std::string& where_;
 };
 
-// Extents of a convolution over lanes: verify_conv.cpp. Those of other kinds over lanes are in verify.cpp.
+// Extents of convolutions over lanes: verify_conv.cpp and verify_winograd.cpp. Those of other kinds over lanes are in verify.cpp.
 void extents(const Check& check, const Conv& o);
+void extents(const Check& check, const Winograd& o);
 
 // Of ops over channels: verify_channels.cpp.
 void extents(const Check& check, const Relayout& o);

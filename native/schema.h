@@ -15,7 +15,7 @@ constexpr int64_t NONE = -1;
 
 // What the kinds are; KINDS is their number. The order is that of the structs below.
 enum class Kind : int64_t {
-  CONV, LINEAR, MAX_POOL, AVERAGE_POOL, POWER_POOL, RELU, LEAKY_RELU, SIGMOID, TANH, CURVE, SOFTMAX, DROPOUT, BATCH_NORM,
+  CONV, WINOGRAD, LINEAR, MAX_POOL, AVERAGE_POOL, POWER_POOL, RELU, LEAKY_RELU, SIGMOID, TANH, CURVE, SOFTMAX, DROPOUT, BATCH_NORM,
   INSTANCE_NORM, RESPONSE_NORM, PRELU, COPY, MOVE, PAIR, REDUCE, MATMUL, RESAMPLE, VALUE,
   RELAYOUT, CHANNEL_CONV, CHANNEL_WINOGRAD, CHANNEL_DEPTHWISE, CHANNEL_MAX_POOL, CHANNEL_AVERAGE_POOL, CHANNEL_LINEAR,
   CHANNEL_SOFTMAX, CHANNEL_RESPONSE_NORM, KINDS
@@ -59,6 +59,20 @@ struct Conv {
   // A micro-batch of few images (kernels/images.h): index and place of its weights; x and y image by image; y's map. few_index
   // NONE: never.
   int64_t few_index, few_packed, few_lanes, few_run, few_x, few_y, few_col_map;
+};
+
+// A convolution of r×r filters, 3 or 5, at stride 1, by Winograd's tiles, its ReLU and its pool (kernels/lanes/winograd.h).
+//   x (c, h, w) inside a border of zeros; y (k, p, q), or (k, pool_p, pool_q)
+struct Winograd {
+  int64_t x, y, dx, dy, accumulate;
+  int64_t c, h, w, k, p, q, r, top, left;       // top and left: of the border
+  int64_t weight, bias, relu;
+  int64_t packed;                               // (36, k / WINOGRAD_PANEL, c, WINOGRAD_PANEL) floats
+  int64_t tiles, back_tiles;                    // of a block, at most: forward, and backward
+  int64_t points, products;                     // scratch of a block: of its inputs, and of its outputs
+  int64_t turned, upstream;                     // backward: of its inputs, channels in the lanes; of dy
+  int64_t d_filters, d_products;                // of dw and of dx
+  int64_t pooled, pool_p, pool_q, map, d_map;   // as in Conv; without a backward pass there is no map
 };
 
 // y (k) = w (k, c) · x (c) + bias.
@@ -217,7 +231,7 @@ template <class... T>
 struct StructList {
   static_assert(sizeof...(T) == static_cast<int64_t>(Kind::KINDS), "a struct a kind");
 };
-using Structs = StructList<Conv, Linear, MaxPool, AveragePool, PowerPool, Relu, LeakyRelu, Sigmoid, Tanh, Curve, Softmax, Dropout,
+using Structs = StructList<Conv, Winograd, Linear, MaxPool, AveragePool, PowerPool, Relu, LeakyRelu, Sigmoid, Tanh, Curve, Softmax, Dropout,
                            BatchNorm, InstanceNorm, ResponseNorm, Prelu, Copy, Move, Pair, Reduce, MatMul, Resample, Value,
                            Relayout, ChannelConv, ChannelWinograd, ChannelDepthwise, ChannelMaxPool, ChannelAveragePool, ChannelLinear,
                            ChannelSoftmax, ChannelResponseNorm>;
@@ -261,6 +275,9 @@ constexpr int64_t FILTERS_A_TILE = 4;           // of a convolution: packed toge
 constexpr int64_t TILE_GAP = 16;                // floats between a tile's channels and the next one's, so that they do not fall into one set of a cache
 constexpr int64_t GROUP_VECTORS = 4;            // of filters, whose products of tiles are kept at once
 constexpr int64_t MOST_TOGETHER = 8;             // images of a round that is predicted one by one, with fully connected layers together
+constexpr int64_t WINOGRAD_PANEL = 24;          // filters, or channels, whose products at all points are made at a time
+constexpr int64_t WINOGRAD_CHANNELS = 4;        // vectors of them in a product of dw
+constexpr int64_t WINOGRAD_GAP = 5;             // vectors between one point's and the next one's
 constexpr int64_t WIDEST_FED = 1024;            // columns of an image that can be fed as bytes
 
 }  // namespace striate

@@ -75,6 +75,9 @@ void bind_schema(nb::module_& m) {
   m.attr("FILTERS_A_TILE") = FILTERS_A_TILE;
   m.attr("TILE_GAP") = TILE_GAP;
   m.attr("GROUP_VECTORS") = GROUP_VECTORS;
+  m.attr("WINOGRAD_PANEL") = WINOGRAD_PANEL;
+  m.attr("WINOGRAD_CHANNELS") = WINOGRAD_CHANNELS;
+  m.attr("WINOGRAD_GAP") = WINOGRAD_GAP;
   m.attr("WIDEST_FED") = WIDEST_FED;
   nb::enum_<Function> functions(m, "Function", nb::is_arithmetic());
   for (int64_t i = 0; i < FUNCTIONS; ++i) functions.value(FUNCTION_NAMES[i], static_cast<Function>(i));
@@ -114,6 +117,13 @@ void bind_schema(nb::module_& m) {
         FIELD(Conv, image_dw), FIELD(Conv, image_order), FIELD(Conv, dx_width), FIELD(Conv, dx_col_map), FIELD(Conv, dx_pitch),
         FIELD(Conv, dx_run), FIELD(Conv, dx_index), FIELD(Conv, few_index), FIELD(Conv, few_packed), FIELD(Conv, few_lanes),
         FIELD(Conv, few_run), FIELD(Conv, few_x), FIELD(Conv, few_y), FIELD(Conv, few_col_map));
+  bind<Winograd>(m, "Winograd", FIELD(Winograd, x), FIELD(Winograd, y), FIELD(Winograd, dx), FIELD(Winograd, dy),
+        FIELD(Winograd, accumulate), FIELD(Winograd, c), FIELD(Winograd, h), FIELD(Winograd, w), FIELD(Winograd, k),
+        FIELD(Winograd, p), FIELD(Winograd, q), FIELD(Winograd, r), FIELD(Winograd, top), FIELD(Winograd, left),
+        FIELD(Winograd, weight), FIELD(Winograd, bias), FIELD(Winograd, relu), FIELD(Winograd, packed), FIELD(Winograd, tiles),
+        FIELD(Winograd, back_tiles), FIELD(Winograd, points), FIELD(Winograd, products), FIELD(Winograd, turned),
+        FIELD(Winograd, upstream), FIELD(Winograd, d_filters), FIELD(Winograd, d_products), FIELD(Winograd, pooled),
+        FIELD(Winograd, pool_p), FIELD(Winograd, pool_q), FIELD(Winograd, map), FIELD(Winograd, d_map));
   bind<Linear>(m, "Linear", FIELD(Linear, x), FIELD(Linear, y), FIELD(Linear, dx), FIELD(Linear, dy), FIELD(Linear, accumulate),
         FIELD(Linear, c), FIELD(Linear, k), FIELD(Linear, weight), FIELD(Linear, bias), FIELD(Linear, relu), FIELD(Linear, kept),
         FIELD(Linear, reads_input), FIELD(Linear, by_neurons), FIELD(Linear, adds), FIELD(Linear, awaits));

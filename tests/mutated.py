@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
 import striate as st
-from striate.plan import lower
+from striate.plan import Program, lower
 from striate.plan.extension import schema
 from striate.plan.lanes import Lanes, to_lanes
 from striate.plan.native import chosen_isa
@@ -31,11 +32,22 @@ def program(seed: int) -> tuple[Lanes, str]:
     graph = st.zoo.build(name) if name else drawn.graph(seed // 8)
     lowered, how = lower(graph), ("predict", "step", "step", "halves")[seed % 4]
     if how == "predict":
-        return to_lanes(lowered, Purpose(lowered.outputs)), how
+        return tiled(lowered, Purpose(lowered.outputs), seed), how
     if how == "step":
-        return to_lanes(lowered, Purpose((lowered.scores,), backward=True)), how
+        return tiled(lowered, Purpose((lowered.scores,), backward=True), seed), how
     targets = (lowered.output, 1 + seed % (len(lowered.buffers) - 1))
     return to_lanes(lowered, Purpose(targets, True, input_gradients=True, frozen=seed % 8 == 3)), how
+
+
+def tiled(lowered: Program, purpose: Purpose, seed: int) -> Lanes:
+    """Every second one with Winograd's tiles wherever they fit, which such small networks would not take."""
+    for name in [op.name for op in lowered.ops if op.kind == "Conv2d"] if seed // 4 % 2 else []:
+        try:
+            to_lanes(lowered, trial := replace(purpose, forced=(*purpose.forced, (name, "winograd"))))
+            purpose = trial
+        except st.OptionError:
+            continue
+    return to_lanes(lowered, purpose)
 
 
 def numbers(struct: Any) -> list[str]:

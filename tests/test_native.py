@@ -727,14 +727,15 @@ def test_work_memory_is_what_a_step_takes_and_does_not_grow_with_the_batch() -> 
 
 
 @pytest.mark.parametrize("name", ["convnetjs-cifar10", "resnet20"])
-def test_what_predictions_keep_is_told(name: str) -> None:
+@pytest.mark.parametrize("count", [1, 40])
+def test_what_predictions_keep_is_told(name: str, count: int) -> None:
     """Packed filters, and where norms are folded a copy of the parameters without them. (11: 4)"""
     graph = st.zoo.build(name)
     _, native = engines(graph)
-    native.predict(np.zeros((1, *graph.input_shape), np.float32))
+    native.predict(np.zeros((count, *graph.input_shape), np.float32))
     ((flat, state, packed),) = (ready._made for ready in native._predictions.values())
     copied = 0 if flat is native.parameters.flat else flat.nbytes + state.nbytes
-    assert work_memory(lower(graph), 1, macs=graph.macs).prepared_bytes == packed.nbytes + copied
+    assert work_memory(lower(graph), count, macs=graph.macs).prepared_bytes == packed.nbytes + copied
 
 
 def test_filters_as_large_as_their_input_become_fully_connected() -> None:

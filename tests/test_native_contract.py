@@ -104,10 +104,38 @@ def test_a_bad_number_is_an_error_with_the_op_the_field_and_the_numbers(
         planned(lanes)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("r", 4, "r must be 3 or 5, and is 4"),
+        ("tiles", 0, "tiles must be from 1"),
+        ("tiles", 10**6, r"points lies at|multiply to more than"),
+        ("back_tiles", 10**6, r"turned lies at"),
+        ("top", -1, "top|must be from 0"),
+        ("packed", 1, r"packed lies at 1 to 1 \+ \d+, and there are \d+ packed floats"),
+        ("weight", 300, r"weight lies at"),
+        ("pool_q", 5, "pool_q: 5 is not 4"),
+        ("products", -1, "products lies at -1"),
+        ("map", -1, "map lies at -1"),
+        ("d_filters", 10**7, "d_filters lies at"),
+        ("p", 10**9, "lies at|is not"),
+    ],
+)  # fmt: skip
+def test_a_bad_number_of_winograd_s_tiles_is_an_error(field: str, value: int, says: str) -> None:
+    program = lower(st.Sequential(LAYERS, input_shape=(2, 9, 9)))
+    lanes = to_lanes(program, Purpose((program.scores,), backward=True, forced=(("conv1", "winograd"),)))
+    assert type(lanes.ops[0]).__name__ == "Winograd"
+    planned(lanes)
+    setattr(lanes.ops[0], field, value)
+    with pytest.raises(ValueError, match=r"op 0 \(conv1\): .*(" + says + ")"):
+        planned(lanes)
+
+
 def test_what_was_not_said_is_refused() -> None:
     """A struct as it is made, and what is no struct."""
     for kind in (
         "Conv",
+        "Winograd",
         "Linear",
         "MaxPool",
         "Relu",

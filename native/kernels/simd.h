@@ -14,7 +14,8 @@ typedef float V __attribute__((vector_size(4 * L), aligned(4 * L)));
 typedef float VU __attribute__((vector_size(4 * L), aligned(4)));  // the same at any address
 typedef int32_t VI __attribute__((vector_size(4 * L), aligned(4 * L)));
 
-static inline V splat(float value) { return V{} + value; }
+// value − 0 is value itself, −0 too, and one broadcast; 0 + value would be an addition before it.
+static inline V splat(float value) { return value - V{}; }
 
 // The same number, in a register: where a value is used several times, compilers would load it again for each.
 static inline V in_register(V value) {

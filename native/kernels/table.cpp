@@ -21,6 +21,7 @@
 #include "lanes/norm.h"
 #include "lanes/pointwise.h"
 #include "lanes/pool.h"
+#include "lanes/winograd.h"
 #include "muon.h"
 #include "simd.h"
 #include "update.h"

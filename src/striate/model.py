@@ -76,7 +76,8 @@ class Model:
     """A network with parameters.
 
     Args:     graph; seed for initialization, shuffling, augmentation and dropout; engine
-              "native", "reference", or None for the native one where it was built;
+              "native", "reference", or None for the native one where it was built, and winograd=False for one that does without
+              Winograd's tiles, which are faster and a few times less exact (as STRIATE_WINOGRAD=0 does; neither is saved);
               initialization: see striate.parameters.initialize; parameters, of this graph, taken as
               they are instead of drawing any; preprocessing and class_names, where the network was
               trained elsewhere.
@@ -94,7 +95,7 @@ class Model:
     """
 
     def __init__(
-        self, graph: Graph, *, seed: int = 0, engine: str | None = None, initialization: Rule = "he",
+        self, graph: Graph, *, seed: int = 0, engine: str | None = None, winograd: bool = True, initialization: Rule = "he",
         preprocessing: Preprocessing | None = None, class_names: Sequence[str] = (),
         parameters: Parameters | None = None,
     ) -> None:  # fmt: skip
@@ -107,7 +108,7 @@ class Model:
         if parameters is not None and parameters.specs != dict(graph.parameter_specs):
             raise ParameterError("these parameters are those of another network.")
         self.parameters = initialize(graph, self.seed, initialization) if parameters is None else parameters
-        self._engine_name = engine
+        self._engine_name, self._winograd = engine, winograd
         self._start()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -139,8 +140,8 @@ class Model:
     def _start(self) -> None:
         program = lower(self.graph)
         self.engine = make_engine(
-            self._engine_name, program, self.parameters, self.seed, macs=self.graph.least_macs
-        )
+            self._engine_name, program, self.parameters, self.seed, macs=self.graph.least_macs, winograd=self._winograd
+        )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: description and arrays. The engine, which holds nothing else, is made anew."""
@@ -427,15 +428,15 @@ class Model:
         return describe_model(self.graph, self.seed, self.preprocessing, self.class_names, self.trained_on)
 
 
-def load(path: str | Path, *, engine: str | None = None) -> Model:
+def load(path: str | Path, *, engine: str | None = None, winograd: bool = True) -> Model:
     """The model in a file that Model.save or a checkpoint wrote.
 
     Raises:   ModelFileError for a damaged or foreign file, with what differs; FileNotFoundError.
     """
     stored = read_stored(path)
     model = Model(
-        stored.graph, seed=stored.seed, engine=engine, parameters=Parameters(stored.graph.parameter_specs)
-    )
+        stored.graph, seed=stored.seed, engine=engine, winograd=winograd, parameters=Parameters(stored.graph.parameter_specs)
+    )  # fmt: skip
     model._take(stored)
     return model
 

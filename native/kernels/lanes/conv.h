@@ -54,26 +54,19 @@ static void dense_forward(const At& at, const Conv& o) {
 
 // Stage 0 goes back through the pool, and the ReLU before it with db; 1 through the ReLU, and lays dy out; 2 makes dw and dx.
 static void dense_backward(const At& at, const Conv& o) {
+  if (at.stage == 0) return pool_of_map_back(at, o);
   const Share share = at.share;
   V* a = arena(at);
   const int32_t* table = at.run.program.table;
-  const V* x = a + (o.expanded >= 0 ? o.expanded : o.x);
-  V* dy = a + (o.pooled ? o.d_map : o.dy);
-  float* bias = place_in(at.slot, o.bias);
-  if (at.stage == 0) {
-    const int64_t k = begin_of(share, o.k), end = end_of(share, o.k), map = o.p * o.q, pool = o.pool_p * o.pool_q;
-    if (o.p != 2 * o.pool_p || o.q != 2 * o.pool_q) memset(dy + k * map, 0, (end - k) * map * sizeof(V));
-    return max_pool_pairs_backward(a + o.map + k * map, a + o.y + k * pool, a + o.dy + k * pool, dy + k * map, end - k, o.p, o.q,
-                                   o.pool_p, o.pool_q, o.relu != 0, o.relu && bias ? bias + k : nullptr);
-  }
-  const int64_t groups = o.groups, per_in = o.c / groups, per_out = o.k / groups, taps = per_in * o.r * o.s;
   if (at.stage == 1) {
-    if (!o.pooled || !o.relu) through_relu(a + o.y, dy, o.p * o.q, o.relu != 0, bias, begin_of(share, o.k), end_of(share, o.k));
+    const V* dy = relu_of_map_back(at, o);
     if (o.dx >= 0)
       expand_planes(dy, a + o.back, begin_of(share, o.k), end_of(share, o.k), o.p, o.q, o.back_h, o.back_w,
                     table + o.back_row_map, table + o.back_col_map);
     return;
   }
+  const V *x = a + (o.expanded >= 0 ? o.expanded : o.x), *dy = a + (o.pooled ? o.d_map : o.dy);
+  const int64_t groups = o.groups, per_in = o.c / groups, per_out = o.k / groups, taps = per_in * o.r * o.s;
   for (int64_t g = 0; g < groups; ++g) {
     const int32_t* offset = table + o.taps;
     const int64_t step = o.s > 1 ? offset[1] - offset[0] : 0;

@@ -104,10 +104,31 @@ static void max_pool_pairs_backward(const V* x, const V* y, const V* dy, V* dx, 
 }
 
 // The pool after a convolution, made from its map (k, p, q).
-static void pool_of_map(const At& at, const Conv& o) {
+template <class O>
+static void pool_of_map(const At& at, const O& o) {
   const int64_t k = begin_of(at.share, o.k), end = end_of(at.share, o.k);
   V* a = arena(at);
   max_pool_pairs(a + o.map + k * o.p * o.q, a + o.y + k * o.pool_p * o.pool_q, end - k, o.p, o.q, o.pool_p, o.pool_q);
+}
+
+// Back through that pool to d_map, and through the ReLU before it with db.
+template <class O>
+static void pool_of_map_back(const At& at, const O& o) {
+  const int64_t k = begin_of(at.share, o.k), end = end_of(at.share, o.k), map = o.p * o.q, pool = o.pool_p * o.pool_q;
+  V *a = arena(at), *dy = a + o.d_map;
+  float* bias = place_in(at.slot, o.bias);
+  if (o.p != 2 * o.pool_p || o.q != 2 * o.pool_q) memset(dy + k * map, 0, (end - k) * map * sizeof(V));
+  max_pool_pairs_backward(a + o.map + k * map, a + o.y + k * pool, a + o.dy + k * pool, dy + k * map, end - k, o.p, o.q, o.pool_p,
+                          o.pool_q, o.relu != 0, o.relu && bias ? bias + k : nullptr);
+}
+
+// Back through the ReLU after a convolution where no pool did it, with db: dy of its map (k, p, q).
+template <class O>
+static V* relu_of_map_back(const At& at, const O& o) {
+  V *a = arena(at), *dy = a + (o.pooled ? o.d_map : o.dy);
+  if (!o.pooled || !o.relu)
+    through_relu(a + o.y, dy, o.p * o.q, o.relu != 0, place_in(at.slot, o.bias), begin_of(at.share, o.k), end_of(at.share, o.k));
+  return dy;
 }
 
 static void forward(const At& at, const MaxPool& o) {

@@ -18,6 +18,9 @@ RUN: int
 FILTERS_A_TILE: int
 TILE_GAP: int
 GROUP_VECTORS: int
+WINOGRAD_PANEL: int
+WINOGRAD_CHANNELS: int
+WINOGRAD_GAP: int
 WIDEST_FED: int
 MOST_THREADS: int
 Function: type[IntEnum]  # asked for by name: native/schema.h lists its members
@@ -159,6 +162,39 @@ class Conv:
     few_x: int
     few_y: int
     few_col_map: int
+
+class Winograd:
+    x: int
+    y: int
+    dx: int
+    dy: int
+    accumulate: int
+    c: int
+    h: int
+    w: int
+    k: int
+    p: int
+    q: int
+    r: int
+    top: int
+    left: int
+    weight: int
+    bias: int
+    relu: int
+    packed: int
+    tiles: int
+    back_tiles: int
+    points: int
+    products: int
+    turned: int
+    upstream: int
+    d_filters: int
+    d_products: int
+    pooled: int
+    pool_p: int
+    pool_q: int
+    map: int
+    d_map: int
 
 class Linear:
     x: int

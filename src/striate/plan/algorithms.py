@@ -17,6 +17,7 @@ from .curves import CURVES
 from .program import Op, Program
 from .rewrite.fuse import CONVOLUTIONS
 from .rows import Rows
+from .winograd import not_winograd, winograd, winograd_cost
 
 VIEWS = ("Flatten", "Reshape", "Identity", "Cast")
 
@@ -123,6 +124,8 @@ _CONVOLUTION = Choice(
                   channels.not_convolved, channels.direct_cost, single=True, frame=channels.frame_of_windows, writes_parts=True),
         Candidate("fully connected", "a filter as large as its input is a fully connected layer, of dot products; dw is one product for many images",
                   lambda to, op, case: windows.linear(to, op, by_neurons=not windows.stays_whole(to, op)), windows.not_covering, windows.free),
+        Candidate("winograd", "Winograd's tiles: 36 products for the 144 of 4×4 outputs of a 3×3 filter, or the 100 of 2×2 of a 5×5 one",
+                  winograd, not_winograd, winograd_cost),
         Candidate("winners", "direct convolution, one by one where a micro-batch holds few images; backward through the winners of the pool after it alone",
                   partial(windows.convolution, winners=True, few=True), windows.not_by_winners, windows.winners_cost),
         Candidate("few, pooled in registers", "direct convolution, pooled in registers, two rows at a time; one by one where a micro-batch holds few images",

@@ -21,7 +21,7 @@ from .geometry import Layout
 from .layout import window_counts
 from .program import Op
 from .rows import Rows
-from .windows import Filters, pooled
+from .windows import Filters, pooled_with
 
 POINTS = 36  # of a Winograd tile
 _CACHE_FLOATS = 80_000  # of a block of tiles' points and products
@@ -62,6 +62,8 @@ def not_depthwise(to: Rows, op: Op, filters: Filters) -> str:
 
 def not_winograd(to: Rows, op: Op, filters: Filters) -> str:
     """Why it does not go by Winograd's tiles; "" where it does."""
+    if not to.purpose.winograd:
+        return "it is switched off"
     if reason := not_convolved(to, op, filters):
         return reason
     kernel = filters.shape[2:]
@@ -275,11 +277,11 @@ def convolution(to: Rows, op: Op, filters: Filters) -> None:
     image = struct.c * prod(layout.shape[1:]) + struct.k * struct.p * struct.q
     struct.by_filters = int(struct.k * taps > image)
     target = op.output
-    if pooled(op):
+    if pooled_with(op):
         target = to.between((struct.k, struct.p, struct.q), False, geometry.in_channels((struct.k, struct.p, struct.q), to.lanes))
     second = _second(to, struct, op)
     _emit(to, op, struct, source, target, second)
-    if pooled(op):
+    if pooled_with(op):
         _pool(to, op, schema.ChannelMaxPool(), [WindowAxis(n, 2, 2, 1, 0, 0, n // 2) for n in (struct.p, struct.q)], target)
 
 
@@ -294,7 +296,7 @@ def winograd(to: Rows, op: Op, filters: Filters) -> None:
     _parameters(to, struct, op)
     _ramp(struct, op)
     _read(struct, to.layouts[source])
-    struct.packed, struct.pooled = to.packed, int(pooled(op))
+    struct.packed, struct.pooled = to.packed, int(pooled_with(op))
     to.packed += geometry.up(struct.k, to.lanes) * (POINTS * struct.c + 1)
     row = _emit(to, op, struct, source, op.output, _second(to, struct, op))
     _blocks(to, struct, row)

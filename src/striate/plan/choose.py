@@ -50,19 +50,21 @@ def check_known(program: Program) -> None:
 
 
 def make_engine(
-    name: str | None, program: Program, parameters: Parameters, seed: int = 0, *, macs: int = 0
-) -> Engine:
+    name: str | None, program: Program, parameters: Parameters, seed: int = 0, *, macs: int = 0, winograd: bool = True,
+) -> Engine:  # fmt: skip
     """The engine of that name for a Program.
 
     Args:     name "native", "reference", or None for default_engine(), and for "reference" where the native one lacks a
-              layer; macs of one image.
-    Raises:   OptionError for a name that is none, a layer that neither knows, or "native" for a program with a layer
+              layer; macs of one image; winograd, whether the native one may use Winograd's tiles.
+    Raises:   OptionError for a name that is none, a winograd that is no truth value, a layer that neither knows, or "native" for a program with a layer
               that it lacks;
               MissingDependencyError when the native one was not built and is asked for by name.
     Warns:    RuntimeWarning, once, where it was not built and None is given.
     """
     if name is not None and name not in ENGINES:
         raise OptionError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}.")
+    if not isinstance(winograd, bool):
+        raise OptionError(f"winograd must be True or False, got {winograd!r}.")
     check_known(program)
     check_room(program, native=False)
     chosen = name or default_engine()
@@ -80,13 +82,16 @@ def make_engine(
         say_once(program)
     if lacking:
         return ReferenceEngine(program, parameters, seed)
-    return NativeEngine(program, parameters, seed, macs=macs)
+    return NativeEngine(program, parameters, seed, macs=macs, winograd=winograd)
 
 
 def arithmetic_of(engine: Engine) -> str:
-    """What decides the last bits of an engine's results: "reference", or the native one's instruction set."""
+    """What decides the last bits of an engine's results: "reference", or the native one's instruction set and whether it uses
+    Winograd's tiles.
+    """
     if isinstance(engine, ReferenceEngine):
         return "reference engine"
-    from .native import chosen_isa
+    from .native import NativeEngine, chosen_isa
 
-    return f"native engine, {chosen_isa()}"
+    without = isinstance(engine, NativeEngine) and not engine.winograd
+    return f"native engine, {chosen_isa()}" + ", no Winograd" * without

@@ -63,6 +63,8 @@ def _details(struct: object) -> list[str]:
         return [
             "from a copy with its padding" if struct.expanded != schema.NONE else "straight from its input"
         ]
+    if isinstance(struct, schema.Winograd):
+        return [f"F({7 - struct.r},{struct.r})"]
     if isinstance(struct, schema.Pair) and struct.gradient_only:
         return ["the second input's gradient"]
     if isinstance(struct, schema.BatchNorm):

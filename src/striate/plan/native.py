@@ -38,10 +38,10 @@ from .calls import (
 from .coverage import places
 from .engine import Given, Loss, Pass, ReferenceEngine, StepResult, Update, train_apart
 from .extension import schema
-from .lanes import to_lanes
+from .lanes import Lanes, to_lanes
 from .program import Program
 from .rewrite import fold_batch_norm
-from .rows import Purpose
+from .rows import Purpose, winograd_allowed
 from .threads import SLOTS, thread_limit, threads_for
 
 Array = npt.NDArray[Any]
@@ -148,12 +148,13 @@ class NativeEngine:
     """Runs a Program in float32.
 
     Args:     program; parameters, float32; seed for Dropout; macs of one image, from which threads are chosen; forced,
-              candidates by the names of layers (algorithms.py), in place of those that cost least.
+              candidates by the names of layers (algorithms.py), in place of those that cost least; winograd, whether Winograd's
+              tiles may be among them, where STRIATE_WINOGRAD does not say 0.
     """
 
     def __init__(
         self, program: Program, parameters: Parameters, seed: int = 0, *, macs: int = 0,
-        forced: Mapping[str, str] | None = None,
+        forced: Mapping[str, str] | None = None, winograd: bool = True,
     ) -> None:  # fmt: skip
         if parameters.flat.dtype != np.float32:
             raise OptionError(
@@ -164,6 +165,7 @@ class NativeEngine:
         chosen_isa()  # raises for one that is not offered
         self.threads = thread_limit()
         self._forced = tuple((forced or {}).items())
+        self.winograd = winograd and winograd_allowed()
         self._plans: dict[Purpose, Any] = {}  # of what has a backward pass
         self._stepping: Any = None  # the plan of training steps
         # Work memory that no call is using: of predictions, of training steps. A call takes one out and puts it back, so
@@ -336,11 +338,11 @@ class NativeEngine:
         if not purpose.backward:
             return self._predictions.setdefault(purpose, _Prediction(self, purpose)).plan
         if purpose not in self._plans:
-            self._plans[purpose] = self._planned(self.program, purpose)
+            self._plans[purpose] = self._lowered(self.program, purpose).plan(chosen_isa())
         return self._plans[purpose]
 
-    def _planned(self, program: Program, purpose: Purpose) -> Any:
-        return to_lanes(program, replace(purpose, forced=self._forced)).plan(chosen_isa())
+    def _lowered(self, program: Program, purpose: Purpose) -> Lanes:
+        return to_lanes(program, replace(purpose, forced=self._forced, winograd=self.winograd))
 
     def _need(self, plan: Any, count: int, limit: int, *, halves: bool = False) -> tuple[int, int]:
         """Threads for so many images, and the bytes of work memory."""
@@ -387,7 +389,8 @@ class _Prediction:
         program, targets = engine.program, purpose.targets
         self._engine = engine
         self._folding = fold_batch_norm(program, targets)
-        self.plan = engine._planned(self._folding.program if self._folding else program, purpose)
+        folded = self._folding.program if self._folding else program
+        self.plan = engine._lowered(folded, purpose).plan(chosen_isa())
         self._shapes = [program.buffers[number].shape for number in targets]
         self._sizes = [prod(shape) for shape in self._shapes]
         self._whole = [number in places(program) for number in targets]

@@ -6,9 +6,10 @@ bits. Leaves out: where arrays lie, which is known once all ops are (arena.py).
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -26,6 +27,17 @@ from .program import Op, Program
 NONE = schema.NONE
 
 
+def winograd_allowed() -> bool:
+    """Whether STRIATE_WINOGRAD allows Winograd's tiles: 1, or not set; 0 does not.
+
+    Raises:   OptionError for anything else.
+    """
+    text = os.environ.get("STRIATE_WINOGRAD", "1")
+    if text not in ("0", "1"):
+        raise OptionError(f"STRIATE_WINOGRAD must be 0 or 1, got {text!r}.")
+    return text == "1"
+
+
 @dataclass(frozen=True)
 class Purpose:
     """What a native program is made for.
@@ -33,7 +45,8 @@ class Purpose:
     Fields:  targets, the buffers wanted; backward, whether it has a backward pass for the gradients of the parameters;
              input_gradients, and of the inputs; frozen: with a backward pass, layers behave as in prediction all the same;
              lanes, of the instruction set, where images are taken one by one, a channel a lane; else 0
-             forced, candidates by the names of ops, which are otherwise chosen by cost
+             forced, candidates by the names of ops, which are otherwise chosen by cost; winograd, whether Winograd's tiles may
+             be among them
     """
 
     targets: tuple[int, ...]
@@ -42,6 +55,7 @@ class Purpose:
     frozen: bool = False
     lanes: int = 0
     forced: tuple[tuple[str, str], ...] = ()
+    winograd: bool = field(default_factory=winograd_allowed)
 
     @property
     def as_in_training(self) -> bool:

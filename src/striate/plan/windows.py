@@ -21,6 +21,7 @@ from .images import (
     ImageLayout,
     dense_cycles,
     few_index,
+    forward_cycles,
     image_layout,
     order_floats,
     output_columns,
@@ -178,8 +179,8 @@ def not_covering(to: Rows, op: Op, filters: Filters) -> str:
     return "it shares its filters" if shares else ""
 
 
-def pooled(op: Op) -> bool:
-    """Whether a 2×2 pool is fused with it."""
+def pooled_with(op: Op) -> bool:
+    """Whether the 2×2 pool after a convolution is fused with it."""
     return any(other.kind == "MaxPool2d" for other in op.fused)
 
 
@@ -193,7 +194,7 @@ def not_few(to: Rows, op: Op, filters: Filters) -> str:
 def not_in_registers(to: Rows, op: Op, filters: Filters) -> str:
     """Why the pool after a convolution is not made in registers; "" where it may be."""
     columns = filters.axes[1].output_size
-    if not pooled(op):
+    if not pooled_with(op):
         return "no 2×2 pool is fused with it"
     if to.training:
         return "backward reads the map before the pool"
@@ -210,7 +211,7 @@ def not_few_in_registers(to: Rows, op: Op, filters: Filters) -> str:
 def not_by_winners(to: Rows, op: Op, filters: Filters) -> str:
     """Why backward does not go through the winners of the pool after it alone; "" where it may."""
     shape = to.shape(op.output)
-    if not pooled(op):
+    if not pooled_with(op):
         return "no 2×2 pool is fused with it"
     if not to.training:
         return "it has no backward pass"
@@ -222,21 +223,22 @@ def not_by_winners(to: Rows, op: Op, filters: Filters) -> str:
 
 def winners_cost(to: Rows, op: Op, filters: Filters) -> float:
     """Cycles a filter and pooled output, backward through winners."""
-    _, channels, *kernel = filters.shape
-    return winners_cycles(channels, (kernel[0], kernel[1]), to.trains[op.inputs[0]])
+    _, channels, rows, columns = filters.shape
+    kernel = rows, columns
+    return forward_cycles(channels, kernel) + winners_cycles(channels, kernel, to.trains[op.inputs[0]])
 
 
 def dense_cost(to: Rows, op: Op, filters: Filters) -> float:
-    """Cycles a filter and pooled output of the dense products that candidates do not share: backward, in training."""
-    _, channels, *kernel = filters.shape
-    if not to.training:
-        return 0.0
-    return dense_cycles(channels, (kernel[0], kernel[1]), to.trains[op.inputs[0]])
+    """Cycles a filter and four outputs of dense products: forward, and backward in training."""
+    _, channels, rows, columns = filters.shape
+    kernel = rows, columns
+    back = dense_cycles(channels, kernel, to.trains[op.inputs[0]]) if to.training else 0.0
+    return forward_cycles(channels, kernel) + back
 
 
 def mapped_cost(to: Rows, op: Op, filters: Filters) -> float:
     """The same, and what it takes to write four outputs of a map and read them again for the pool, in prediction."""
-    return dense_cost(to, op, filters) + (_MAP_CYCLES if pooled(op) and not to.training else 0.0)
+    return dense_cost(to, op, filters) + (_MAP_CYCLES if pooled_with(op) and not to.training else 0.0)
 
 
 def convolution(
@@ -250,7 +252,7 @@ def convolution(
     struct.stride_h, struct.stride_w = filters.strides
     struct.groups, struct.relu = filters.groups, int(any(other.kind == "ReLU" for other in op.fused))
     struct.weight, struct.bias = to.weights[names["weight"]], to.bias(names)
-    struct.winners, struct.pooled, struct.in_registers = int(winners), int(pooled(op)), int(registers)
+    struct.winners, struct.pooled, struct.in_registers = int(winners), int(pooled_with(op)), int(registers)
     row = to.row(op, struct)
     _forward(to, row, filters)
     if few:
