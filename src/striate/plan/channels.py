@@ -336,6 +336,7 @@ def fully_connected(to: Rows, op: Op, case: Any) -> None:
     struct.k = to.shape(op.output)[0]
     struct.relu = int(bool(op.fused))
     _parameters(to, struct, op)
+    to.layouts[op.output] = replace(to.layouts[op.output], border=0)  # it writes no frame: its readers copy it
     to.step(op.name, struct, source, op.output)
 
 
