@@ -171,7 +171,8 @@ def single(seed: int) -> Lanes:
     pools = [st.MaxPool2d(3, stride=2, padding=1, rounding="ceil"), st.AvgPool2d(2, stride=1, padding=1, count_include_pad=False)]
     build.chain([*pools, st.Flatten(), st.Linear(9), st.Softmax()], whole)
     lowered = lower(build.build())
-    return singly.planned(lowered, (lowered.output, int(rng.integers(1, len(lowered.buffers)))))  # fmt: skip
+    targets = lowered.output, int(rng.integers(1, len(lowered.buffers)))
+    return singly.planned(lowered, targets, forced={"conv3": "Winograd, a channel a lane"})  # fmt: skip
 
 
 def changes(seed: int, each: int) -> Iterator[tuple[str, str, str]]:
