@@ -56,6 +56,15 @@ class Check {
     return product;
   }
 
+  // The sum of numbers.
+  template <class... Numbers>
+  int64_t plus(Numbers... numbers) const {
+    int64_t sum = 0;
+    for (const int64_t one : {static_cast<int64_t>(numbers)...})
+      if (__builtin_add_overflow(sum, one, &sum)) fail("its sizes add up to more than 2^63 - 1");
+    return sum;
+  }
+
   void arena(const char* name, int64_t at, int64_t vectors) const { inside(name, at, vectors, frame().arena_vectors, "vectors of the arena"); }
   // Floats low … high − 1, counted from a place of the arena.
   void floats(const char* name, int64_t at, int64_t low, int64_t high) const {

@@ -173,6 +173,7 @@ void extents_of(const Check& check, const Op& op, StructList<O...>) {
   static constexpr void (*OF[])(const Check&, const void*) = {
       [](const Check& own, const void* fields) { extents(own, *static_cast<const O*>(fields)); }...};
   if (op.kind < Kind{} || op.kind >= Kind::KINDS) check.fail("there is no such kind of op");
+  if (op.kind >= Kind::RELAYOUT && !check.frame().single) check.fail("it takes one image, and the program an image a lane");
   OF[static_cast<size_t>(op.kind)](check, op.fields);
 }
 

@@ -14,12 +14,19 @@ struct Image {
   int64_t place, first, pitch, row;
 };
 
+// So many rows or columns, `apart` floats each, that lie in front of an image's first pixel or behind it: kernels count from there.
+void reach(const Check& check, const char* name, int64_t count, int64_t apart) {
+  check.size(name, count);
+  check.size(name, check.times(count, apart));
+}
+
 void image(const Check& check, const Image& o, int64_t rows, int64_t columns, int64_t wide, int64_t frame) {
   check.size("rows", rows, "columns", columns, "floats of a pixel", wide, "first", o.first, "pitch", o.pitch, "row", o.row, "border", frame);
   check.number("a row", o.row, {check.times(columns + 2 * frame, o.pitch), LARGEST});
   if (rows < 1 || columns < 1 || o.pitch < 1) check.fail(std::string(o.name) + " has no pixels");
+  reach(check, "border", frame, o.row);
   check.floats(o.name, o.place, o.first - check.times(frame, o.row) - check.times(frame, o.pitch),
-               o.first + check.times(rows - 1 + frame, o.row) + check.times(columns - 1 + frame, o.pitch) + wide);
+               check.plus(o.first, check.times(rows - 1 + frame, o.row), check.times(columns - 1 + frame, o.pitch), wide));
 }
 
 template <class O>
@@ -41,8 +48,8 @@ template <class O>
 void windows(const Check& check, const O& o, int64_t channels) {
   check.size("p", o.p, "q", o.q, "r", o.r, "s", o.s, "stride_h", o.stride_h, "stride_w", o.stride_w, "dilation_h", o.dilation_h, "dilation_w", o.dilation_w);
   if (o.r < 1 || o.s < 1 || o.stride_h < 1 || o.stride_w < 1 || o.dilation_h < 1 || o.dilation_w < 1) check.fail("it has no windows");
-  const int64_t rows = check.times(o.p - 1, o.stride_h) + check.times(o.r - 1, o.dilation_h) + 1;
-  const int64_t columns = check.times(o.q - 1, o.stride_w) + check.times(o.s - 1, o.dilation_w) + 1;
+  const int64_t rows = check.plus(check.times(o.p - 1, o.stride_h), check.times(o.r - 1, o.dilation_h), 1);
+  const int64_t columns = check.plus(check.times(o.q - 1, o.stride_w), check.times(o.s - 1, o.dilation_w), 1);
   image(check, x_of(o), rows, columns, channels, 0);
 }
 
@@ -57,6 +64,8 @@ void pooled(const Check& check, const O& o) {
   check.size("c", o.c, "p", o.p, "q", o.q, "r", o.r, "s", o.s, "stride_h", o.stride_h, "stride_w", o.stride_w);
   check.size("dilation_h", o.dilation_h, "dilation_w", o.dilation_w, "before_h", o.before_h, "before_w", o.before_w);
   if (o.stride_h < 1 || o.stride_w < 1 || o.dilation_h < 1 || o.dilation_w < 1) check.fail("it has no windows");
+  reach(check, "rows of windows", check.plus(o.before_h, check.times(o.p, o.stride_h), check.times(o.r, o.dilation_h)), o.x_row);
+  reach(check, "columns of windows", check.plus(o.before_w, check.times(o.q, o.stride_w), check.times(o.s, o.dilation_w)), o.x_pitch);
   image(check, x_of(o), o.h, o.w, up(check, o.c), 0);
   y_image(check, o, o.p, o.q, o.c);
 }
@@ -68,8 +77,12 @@ void extents(const Check& check, const Relayout& o) {
   check.size("y_first", o.y_first, "y_c", o.y_c, "y_h", o.y_h, "y_w", o.y_w, "border", o.border, "framed", o.framed);
   check.flag("splat", o.splat);
   if (o.c < 1 || o.h < 1 || o.w < 1) check.fail("it moves nothing");
-  check.floats("x", o.x, o.x_first, o.x_first + check.times(o.c - 1, o.x_c) + check.times(o.h - 1, o.x_h) + check.times(o.w - 1, o.x_w) + 1);
-  check.floats("y", o.y, o.y_first, o.y_first + check.times(o.c - 1, o.y_c) + check.times(o.h - 1, o.y_h) + check.times(o.w - 1, o.y_w) + (o.splat ? check.lanes() : 1));
+  const auto behind = [&](int64_t first, int64_t c, int64_t h, int64_t w, int64_t last) {
+    return check.plus(first, check.times(o.c - 1, c), check.times(o.h - 1, h), check.times(o.w - 1, w), last);
+  };
+  check.floats("x", o.x, o.x_first, behind(o.x_first, o.x_c, o.x_h, o.x_w, 1));
+  check.floats("y", o.y, o.y_first, behind(o.y_first, o.y_c, o.y_h, o.y_w, o.splat ? check.lanes() : 1));
+  check.floats("numbers of y", o.y, 0, check.times(o.c, o.h, o.w));
   if (o.border) image(check, {"y", o.y, o.y_first, o.y_w, o.y_h}, o.h, o.w, o.framed, o.border);
 }
 
@@ -94,8 +107,8 @@ void extents(const Check& check, const ChannelWinograd& o) {
   check.size("c", o.c, "h", o.h, "w", o.w, "k", o.k, "p", o.p, "q", o.q);
   if (o.c < 1 || o.k < 1 || o.p < 1 || o.q < 1) check.fail("it has no filters");
   if (o.kernel != 3 && o.kernel != 5) check.fail("kernel must be 3 or 5, and is " + std::to_string(o.kernel));
-  check.number("before_h", o.before_h, {0, LARGEST});
-  check.number("before_w", o.before_w, {0, LARGEST});
+  reach(check, "before_h", o.before_h, o.x_row);
+  reach(check, "before_w", o.before_w, o.x_pitch);
   check.number("block", o.block, {1, LARGEST});
   check.flag("pooled", o.pooled);
   check.flag("staged", o.staged);
@@ -109,13 +122,13 @@ void extents(const Check& check, const ChannelWinograd& o) {
   if (o.bias != NONE) check.parameters("bias", o.bias, o.k);
   check.packed("packed", o.packed, check.times(up(check, o.k), check.times(POINTS, o.c) + 1));
   const int64_t outputs = 7 - o.kernel, tiles = check.times((o.p + outputs - 1) / outputs, (o.q + outputs - 1) / outputs);
-  const int64_t turned = check.times(POINTS, check.times(o.block, up(check, o.c) + TILE_GAP) + TILE_GAP);
-  const int64_t products = check.times(POINTS, check.times(o.block, GROUP_VECTORS * check.lanes() + TILE_GAP) + TILE_GAP);
+  const auto of_points = [&](int64_t tile) { return check.times(POINTS, check.plus(check.times(o.block, tile + TILE_GAP), TILE_GAP)); };
+  const int64_t turned = of_points(up(check, o.c)), products = of_points(GROUP_VECTORS * check.lanes());
   if (o.staged) {
     check.number("block", o.block, {tiles, LARGEST});
     check.floats("points", o.points, 0, turned);
   }
-  check.number("scratch of a thread", check.frame().scratch, {products + (o.staged ? 0 : turned), LARGEST});
+  check.number("scratch of a thread", check.frame().scratch, {check.plus(products, o.staged ? 0 : turned), LARGEST});
 }
 
 void extents(const Check& check, const ChannelDepthwise& o) {

@@ -1,13 +1,15 @@
 """Programs with one number changed: each is refused by the verifier, or runs inside the memory it was given.
 
 Run as a script, for a range of seeds, in a process of its own: what goes wrong there is a crash. Prints how many were refused
-and how many ran.
+and how many ran; after the seeds, how many numbers of each struct over channels are changed for each seed.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -21,8 +23,9 @@ from striate.plan.lanes import Lanes, to_lanes
 from striate.plan.native import chosen_isa
 from striate.plan.rows import Purpose
 
-from . import drawn
+from . import drawn, singly
 
+SECONDS = 100  # for which a call may last, under a sanitizer too
 ZOO = ("lenet5", "convnetjs-mnist", "two-layer")
 
 
@@ -114,6 +117,7 @@ def run(plan: schema.Plan, lanes: Lanes, how: str, rng: np.random.Generator) -> 
     flat, state = rng.standard_normal(frame.parameters).astype(np.float32), np.ones(frame.states, np.float32)
     scores = [np.zeros((count, port.vectors), np.float32) for port in lanes.outputs]
     work = np.full(plan.workspace_bytes(count, threads, how == "halves"), 255, np.uint8)
+    signal.alarm(SECONDS)  # nobody answers it: the process ends
     if how == "predict":
         packed = np.full(plan.prepared_bytes, 255, np.uint8)
         plan.prepare(flat, packed, threads)
@@ -129,6 +133,7 @@ def run(plan: schema.Plan, lanes: Lanes, how: str, rng: np.random.Generator) -> 
         plan.move_running(state, count, work, threads)
         dx = [np.zeros_like(one) if has else None for one, has in zip(x, plan.input_gradients, strict=True)]
         plan.backward(count, x, flat, state, scores, dx, np.zeros_like(flat), work, threads, 1, 0)
+    signal.alarm(0)
 
 
 def attempt(seed: int) -> str:
@@ -136,6 +141,11 @@ def attempt(seed: int) -> str:
     lanes, how = program(seed)
     rng = np.random.default_rng(seed)
     mutate(lanes, rng)
+    return outcome(lanes, how, rng)
+
+
+def outcome(lanes: Lanes, how: str, rng: np.random.Generator) -> str:
+    """What comes of a program: "refused" or "ran", or "large" where this machine need not have the memory."""
     frame = lanes.frame
     try:
         plan = lanes.plan(chosen_isa())
@@ -156,13 +166,59 @@ def attempt(seed: int) -> str:
     return "ran"
 
 
+# ── one image, a channel a lane ──────────────────────────────────────────────────────────────────
+
+
+def single(seed: int) -> Lanes:
+    """A program that takes images one by one, with every struct over channels in it."""
+    rng = np.random.default_rng(seed)
+    filters, groups = (int(n) for n in rng.integers(5, 40, 2))
+    build = st.GraphBuilder((int(rng.integers(1, 5)), *(int(n) for n in rng.integers(6, 13, 2))))
+    first = build.chain([st.Conv2d(groups, 3, stride=2, padding=1, rounding="floor"), st.layers.Clip(0.0, 6.0)], build.input)
+    each = build.chain([st.Conv2d(groups, 3, padding=1, groups=groups), st.LocalResponseNorm(3)], first)
+    tiles = build.chain([st.Conv2d(groups, int(rng.choice([3, 5])), padding="same"), st.ReLU()], each)
+    sides = [build.add(st.Conv2d(filters, (1, 2), padding=(0, 0, 0, 1)), tiles), build.add(st.layers.Slice(0, 0, 3), each)]
+    total = build.add(st.Add(), build.add(st.Conv2d(groups, 3, padding=1), tiles), each)
+    whole = build.add(st.Concat(), *sides, total)
+    pools = [st.MaxPool2d(3, stride=2, padding=1, rounding="ceil"), st.AvgPool2d(2, stride=1, padding=1, count_include_pad=False)]
+    build.chain([*pools, st.Flatten(), st.Linear(9), st.Softmax()], whole)
+    lowered = lower(build.build())
+    targets = lowered.output, int(rng.integers(1, len(lowered.buffers)))
+    return singly.planned(lowered, targets, forced={"conv3": "Winograd, a channel a lane"})  # fmt: skip
+
+
+def changes(seed: int, each: int) -> Iterator[tuple[str, str, str]]:
+    """The struct, its field and what came of it, for so many changes of each struct over channels, the frame and the ends."""
+    lanes, rng = single(seed), np.random.default_rng(seed)
+    structs: dict[str, list[Any]] = {}
+    for struct in (*lanes.ops, lanes.frame, *lanes.inputs, *lanes.outputs):
+        structs.setdefault(type(struct).__name__, []).append(struct)
+    for kind, some in structs.items():
+        if not kind.startswith(("Channel", "Relayout", "Frame", "Port")):
+            continue
+        for _ in range(each):
+            struct = some[int(rng.integers(len(some)))]
+            names = [str(name) for name in rng.choice(numbers(struct), 2 if rng.random() < 0.3 else 1)]
+            before = {name: getattr(struct, name) for name in numbers(struct)}
+            for name in names:  # two at once, so that what one makes too large another may hide
+                setattr(struct, name, changed(before[name], rng, list(before.values())))
+            told = {name: getattr(struct, name) for name in names}
+            print(seed, kind, told, file=sys.stderr, flush=True)
+            yield kind, "+".join(names), outcome(lanes, "predict", rng)
+            for name, value in before.items():
+                setattr(struct, name, value)
+
+
 def main() -> None:
     """Seeds sys.argv[1] to sys.argv[2]."""
-    came: Counter[str] = Counter()
-    for seed in range(int(sys.argv[1]), int(sys.argv[2])):
-        print(seed, file=sys.stderr, flush=True)
-        with np.errstate(all="ignore"):
-            came[attempt(seed)] += 1
+    came: Counter[Any] = Counter()
+    with np.errstate(all="ignore"):
+        for seed in range(int(sys.argv[1]), int(sys.argv[2])):
+            print(seed, file=sys.stderr, flush=True)
+            if len(sys.argv) > 3:
+                came.update((kind, what) for kind, _, what in changes(seed, int(sys.argv[3])))
+            else:
+                came[attempt(seed)] += 1
     print(dict(came))
 
 

@@ -19,6 +19,8 @@ from striate.plan.lanes import Lanes, to_lanes
 from striate.plan.native import chosen_isa
 from striate.plan.rows import Purpose
 
+from . import mutated, singly
+
 STUB = Path(st.__file__).parent / "plan" / "_native.pyi"
 
 BOUND = {"Plan", "Prepared"}  # classes with calls, no structs
@@ -172,15 +174,189 @@ def test_a_program_trains_if_and_only_if_it_has_a_backward_pass() -> None:
         other.forward([np.zeros((1, 162), np.float32)], flat, state, [scores], work, 1, 0, 0)
 
 
-def tried(first: int, last: int) -> dict[str, int]:
+# ── one image, a channel a lane ──────────────────────────────────────────────────────────────────
+
+OVER_CHANNELS = (
+    "Relayout", "ChannelConv", "ChannelWinograd", "ChannelDepthwise", "ChannelMaxPool", "ChannelAveragePool", "ChannelLinear", "ChannelSoftmax",
+    "ChannelResponseNorm",
+)  # fmt: skip
+
+
+def one_of(lanes: Lanes, kind: str) -> Any:
+    """The first op of that kind."""
+    return next(op for op in lanes.ops if type(op).__name__ == kind)
+
+
+def test_the_program_that_is_changed_has_every_struct_over_channels() -> None:
+    for seed in range(5):
+        lanes = mutated.single(seed)
+        assert {type(op).__name__ for op in lanes.ops} >= set(OVER_CHANNELS)
+        planned(lanes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "says"),
+    [
+        ("Relayout", {"c": 0}, "it moves nothing"),
+        ("Relayout", {"x_h": 2**40}, "x reaches from float"),
+        ("Relayout", {"splat": 2}, "splat must be 0 or 1"),
+        ("Relayout", {"c": 2**40, "x_c": 0, "y_c": 0}, "numbers of y reaches|multiply to more"),
+        ("ChannelConv", {"x_first": 10**9}, r"x reaches from float \d+ to \d+ of its place, and there are \d+ to the arena's end"),
+        ("ChannelConv", {"stride_h": 0}, "it has no windows"),
+        ("ChannelConv", {"dilation_w": 2**40}, "columns must be from"),
+        ("ChannelConv", {"p": 0}, "y has no pixels|x has no pixels"),
+        ("ChannelConv", {"groups": 0}, "it has no filters"),
+        ("ChannelConv", {"y_pitch": 1}, "pixels of y overlap"),
+        ("ChannelConv", {"second": -2, "second_first": 0, "second_pitch": 64, "second_row": 10**4}, "second lies at -2"),
+        ("ChannelConv", {"packed": 2**40}, "packed lies at"),
+        ("ChannelConv", {"most": float("nan")}, "most was not said"),
+        ("ChannelConv", {"border": 2**20}, "a row must be from|y reaches"),
+        ("ChannelWinograd", {"kernel": 4}, "kernel must be 3 or 5, and is 4"),
+        ("ChannelWinograd", {"block": 10**6}, "scratch of a thread must be from"),
+        ("ChannelWinograd", {"before_h": 2**40}, "before_h must be"),
+        ("ChannelWinograd", {"staged": 1}, "points lies at -1|block must be from"),
+        ("ChannelWinograd", {"pooled": 1, "second": 0}, "what is pooled adds nothing|second"),
+        ("ChannelDepthwise", {"c": 0}, "it has no filters"),
+        ("ChannelDepthwise", {"weight": -1}, "weight lies at -1"),
+        ("ChannelMaxPool", {"before_h": 2**39, "x_row": 2**40}, "multiply to more than"),
+        ("ChannelMaxPool", {"stride_w": 2**40}, "columns of windows must be"),
+        ("ChannelMaxPool", {"h": 0}, "x has no pixels"),
+        ("ChannelAveragePool", {"counts": -1}, "counts lies at -1"),
+        ("ChannelLinear", {"k": 10**6}, "y reaches from float 0 to 1000000"),
+        ("ChannelSoftmax", {"c": 0}, "it has no numbers"),
+        ("ChannelResponseNorm", {"size": 0}, "size must be at least 1"),
+        ("ChannelResponseNorm", {"size": 10**6}, "scratch of a thread must be from"),
+    ],
+)  # fmt: skip
+def test_a_bad_number_over_channels_is_an_error_with_the_field_and_the_numbers(
+    kind: str, told: dict[str, Any], says: str
+) -> None:
+    """(12: bad input)"""
+    lanes = mutated.single(0)
+    for field, value in told.items():
+        setattr(one_of(lanes, kind), field, value)
+    with pytest.raises(ValueError, match=says):
+        planned(lanes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        # Each of these adds up to a small number, modulo 2^64.
+        ("Relayout", {"c": 2**40, "x_c": 2**22, "h": 2**40 + 1, "x_h": 2**22, "w": 2**40, "x_w": 2**23, "y_c": 0, "y_h": 0, "y_w": 0}),
+        ("Relayout", {"h": 2**40, "x_h": 2**23 - 1, "w": 2**40, "x_w": 2**23 - 1}),
+        ("ChannelConv", {"p": 2**40, "stride_h": 2**23 - 1, "r": 2**40, "dilation_h": 2**23 - 1}),
+        ("ChannelWinograd", {"block": 2**40, "c": 2**18 - 16}),
+        ("ChannelMaxPool", {"p": 2**40, "stride_h": 2**23 - 1, "r": 2**40, "dilation_h": 2**23 - 1}),
+        ("ChannelMaxPool", {"border": 2**31, "y_row": 2**32}),
+    ],
+)  # fmt: skip
+def test_sums_of_extents_do_not_wrap(kind: str, told: dict[str, int]) -> None:
+    """(12: bad input)"""
+    lanes = mutated.single(0)
+    for field, value in told.items():
+        setattr(one_of(lanes, kind), field, value)
+    with pytest.raises(ValueError, match=r"more than 2\^63 - 1|must be from|reaches from"):
+        planned(lanes)
+
+
+def test_a_block_whose_work_memory_wraps_is_refused() -> None:
+    """Products and points of so many tiles come to more than 2^63 floats, which as a negative number any scratch would hold. (12: bad input)"""
+    channels = 2**18 - 16
+    program = lower(st.Sequential([st.Conv2d(1, 3, padding=1)], input_shape=(channels, 1, 1)))
+    lanes = singly.planned(program, program.outputs, forced={"conv1": "Winograd, a channel a lane"})
+    tiles = one_of(lanes, "ChannelWinograd")
+    tiles.staged, points = 0, 36 * (channels + 16)
+    lanes.frame.scratch = 10**9 // 16 * 16
+    tiles.block = 1
+    planned(lanes)
+    for block in (2**63 // points - 50, 2**63 // points - 1, 2**63 // points, 2**63 // points + 1, 2**40):
+        tiles.block = block
+        with pytest.raises(ValueError, match=r"more than 2\^63 - 1|scratch of a thread must be from|block must be"):
+            planned(lanes)
+
+
+def test_what_takes_one_image_is_refused_in_every_other_program() -> None:
+    """No kernel over channels has a way back, or knows more images than one. (12: bad input)"""
+    for training in (True, False):
+        for kind in OVER_CHANNELS:
+            lanes = lanes_of(*LAYERS, training=training)
+            lanes.ops[-1] = one_of(mutated.single(0), kind)
+            with pytest.raises(ValueError, match="it takes one image, and the program an image a lane"):
+                planned(lanes)
+    lanes = mutated.single(0)
+    lanes.frame.single = 0
+    with pytest.raises(ValueError, match="it takes one image, and the program an image a lane|lies at"):
+        planned(lanes)
+    lanes.frame.single, lanes.frame.training = 1, 1
+    with pytest.raises(ValueError, match="a program that takes images one by one has no backward pass"):
+        planned(lanes)
+    lanes = lanes_of(*LAYERS)
+    lanes.frame.single = 1
+    with pytest.raises(ValueError, match="a program that takes images one by one has no backward pass"):
+        planned(lanes)
+
+
+def test_scratch_that_is_too_small_is_refused() -> None:
+    """Of whole cache lines, and as much as the op that needs most. (12: bad input)"""
+    lanes = mutated.single(0)
+    enough = lanes.frame.scratch
+    for scratch, says in (
+        (enough - 16, "scratch of a thread must be from"),
+        (0, "scratch of a thread must be from"),
+        (enough + 1, "scratch, in whole cache lines"),
+        (-16, "scratch must be from 0"),
+        (2**62, "scratch must be from 0"),
+    ):
+        lanes.frame.scratch = scratch
+        with pytest.raises(ValueError, match=says):
+            planned(lanes)
+
+
+def test_what_was_not_said_over_channels_is_refused() -> None:
+    """A struct as it is made."""
+    for kind in OVER_CHANNELS:
+        lanes = mutated.single(0)
+        lanes.ops[0] = getattr(schema, kind)()
+        with pytest.raises(ValueError, match=r"op 0 \("):
+            planned(lanes)
+
+
+def output_of(*arguments: int) -> Any:
+    """What tests/mutated.py prints, run in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.mutated", str(first), str(last)], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False
+        [sys.executable, "-m", "tests.mutated", *map(str, arguments)], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False
     )  # fmt: skip
     assert done.returncode == 0, (
         f"seed {done.stderr.split()[-1:]}: exit status {done.returncode}\n{done.stderr[-2000:]}"
     )
-    found: dict[str, int] = ast.literal_eval(done.stdout)
+    return ast.literal_eval(done.stdout)
+
+
+def tried(first: int, last: int) -> dict[str, int]:
+    found: dict[str, int] = output_of(first, last)
     return found
+
+
+def tried_over_channels(first: int, last: int, each: int) -> None:
+    """So many numbers of each struct changed, of each seed."""
+    found: dict[tuple[str, str], int] = output_of(first, last, each)
+    for kind in (*OVER_CHANNELS, "Frame", "Port"):
+        came = {what: count for (name, what), count in found.items() if name == kind}
+        assert sum(came.values()) == (last - first) * each
+        assert min(came["refused"], came["ran"]) > (last - first) * each // 10, (kind, came)
+
+
+def test_a_changed_number_over_channels_is_refused_or_stays_inside_its_memory() -> None:
+    """Five hundred of each struct, of the frame and of the ends; the sanitizers run it too. (12: bad input)"""
+    tried_over_channels(0, 5, 100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(5, 105, 20))
+def test_ten_thousand_changed_numbers_over_channels(first: int) -> None:
+    """Of each. (12: bad input)"""
+    tried_over_channels(first, first + 20, 100)
 
 
 def test_a_changed_number_is_refused_or_stays_inside_its_memory() -> None:

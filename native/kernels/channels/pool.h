@@ -13,9 +13,9 @@ struct Cut {
 // Of `taps` rows or columns `dilation` apart from `first` on, those that lie in 0 … size.
 static inline Cut taps_inside(int64_t first, int64_t taps, int64_t dilation, int64_t size) {
   int64_t begin = 0, end = taps;
-  while (begin < end && first + begin * dilation < 0) ++begin;
-  while (end > begin && first + (end - 1) * dilation >= size) --end;
-  return {begin, end};
+  if (first < 0) begin = (dilation - 1 - first) / dilation;
+  if (first + (taps - 1) * dilation >= size) end = first < size ? (size - 1 - first) / dilation + 1 : 0;
+  return {begin < end ? begin : end, end};
 }
 
 // y[p, q] = of(x at the window's first pixel, rows, columns) for each vector of channels; a share is of the rows, or where there is but one, of the channels.

@@ -20,9 +20,9 @@ static void forward(const At& at, const Relayout& o) {
         for (int64_t w = 0; w < o.w; ++w) store(to + c * o.y_c + w * o.y_w, splat(line[c * o.x_c + w * o.x_w]));
     } else if (o.x_c == 1 && o.y_c == 1) {
       for (int64_t w = 0; w < o.w; ++w)
-        memcpy(to + w * o.y_w + begin, line + w * o.x_w + begin, static_cast<size_t>(end - begin) * sizeof(float));
+        memmove(to + w * o.y_w + begin, line + w * o.x_w + begin, static_cast<size_t>(end - begin) * sizeof(float));
     } else if (o.x_w == 1 && o.y_w == 1) {
-      for (int64_t c = begin; c < end; ++c) memcpy(to + c * o.y_c, line + c * o.x_c, static_cast<size_t>(o.w) * sizeof(float));
+      for (int64_t c = begin; c < end; ++c) memmove(to + c * o.y_c, line + c * o.x_c, static_cast<size_t>(o.w) * sizeof(float));
     } else {
       for (int64_t c = begin; c < end; ++c)
         for (int64_t w = 0; w < o.w; ++w) to[c * o.y_c + w * o.y_w] = line[c * o.x_c + w * o.x_w];

@@ -59,6 +59,8 @@ class Candidate:
             return "it takes images one by one, and the program an image a lane"
         if not self.single and len(op.inputs) > 1 and op.kind in CONVOLUTIONS:
             return "it adds nothing to its output"
+        if not self.single and any(other.kind == "Clip" for other in op.fused):
+            return "it does not cut its output off"
         return self.unfit(to, op, case)
 
 

@@ -340,6 +340,7 @@ def fully_connected(to: Rows, op: Op, case: Any) -> None:
     struct.relu = int(bool(op.fused))
     struct.together = int(struct.c * struct.k >= _WEIGHTS_TOGETHER)
     _parameters(to, struct, op)
+    to.layouts[op.output] = replace(to.layouts[op.output], border=0)  # it writes no frame: its readers copy it
     to.step(op.name, struct, source, op.output)
 
 

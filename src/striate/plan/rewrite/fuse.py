@@ -27,8 +27,12 @@ def fuse(program: Program, targets: tuple[int, ...], *, single: bool = False) ->
     """
     if single:
         program = add_in_convolutions(program, targets)
-    with_relus = _with_readers_inside(program, targets, _ramp if single else _relu)
-    return _with_readers_inside(with_relus, targets, lambda op, reader: _pool(with_relus, op, reader))
+    with_relus = _with_readers_inside(
+        program, targets, (lambda op, reader: _ramp(program, op, reader)) if single else _relu
+    )
+    return _with_readers_inside(
+        with_relus, targets, lambda op, reader: _pool(with_relus, op, reader, single=single)
+    )
 
 
 def _with_readers_inside(program: Program, targets: tuple[int, ...], why: Callable[[Op, Op], str]) -> Program:
@@ -59,16 +63,21 @@ def _relu(op: Op, reader: Op) -> str:
     return f"{reader.name} is fused: nothing else reads {op.name}" if fits and reader.kind == "ReLU" else ""
 
 
-def _ramp(op: Op, reader: Op) -> str:
-    """The same of a ReLU that is cut off, such as ReLU6, after a convolution."""
-    cut = reader.kind == "Clip" and reader.options["low"] == 0 and op.kind == "Conv2d"
-    return f"{reader.name} is fused: nothing else reads {op.name}" if cut else _relu(op, reader)
+def _ramp(program: Program, op: Op, reader: Op) -> str:
+    """The same of a ReLU that is cut off, such as ReLU6, after a convolution that always goes over channels: no other knows it."""
+    if reader.kind != "Clip" or reader.options["low"] != 0 or op.kind != "Conv2d":
+        return _relu(op, reader)
+    channels, filters = (program.buffers[number].shape[0] for number in (op.inputs[0], op.output))
+    over_channels = op.options["groups"] == 1 or op.options["groups"] == channels == filters
+    cut = over_channels and op.options["padding_mode"] == "zeros"
+    return f"{reader.name} is fused: nothing else reads {op.name}" if cut else ""
 
 
-def _pool(program: Program, op: Op, reader: Op) -> str:
+def _pool(program: Program, op: Op, reader: Op, *, single: bool) -> str:
     if (
         op.kind not in CONVOLUTIONS
         or len(op.inputs) > 1
+        or (single and op.options["groups"] > 1)  # over channels such a pool is an op of its own
         or reader.kind != "MaxPool2d"
         or not in_pairs(pool_windows(program, reader))
     ):

@@ -20,14 +20,15 @@ def add_in_convolutions(program: Program, targets: tuple[int, ...]) -> Program:
     [('conv1', (0, 0), ('add1 is fused: it adds input to what conv1 makes',))]
     """
     readers: dict[int, int] = {}
-    for op in program.needed_for(*targets):
+    needed = program.needed_for(*targets)  # a sum that nobody asks for must not take a convolution away
+    for op in needed:
         for number in op.inputs:
             readers[number] = readers.get(number, 0) + 1
     order = {op.output: i for i, op in enumerate(program.ops)}
     makers = {op.output: op for op in program.ops}
     taken: dict[str, Op] = {}
     instead: dict[str, Op] = {}
-    for total in program.ops:
+    for total in needed:
         if total.kind != "Add" or len(total.inputs) != 2 or total.inputs[0] == total.inputs[1]:
             continue
         able = [

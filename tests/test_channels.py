@@ -1,0 +1,90 @@
+"""Single images, a channel a lane: programs that take images one by one, beside the oracle in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+import striate as st
+from striate import layers
+
+from . import singly
+from .test_native import ISAS, engines, isa
+
+__all__ = ["isa"]  # a fixture
+Shape = tuple[int, int, int]
+
+
+def relative_rms(found: Any, expected: Any) -> float:
+    """The root mean square of the error, over that of what is expected."""
+    return float(np.sqrt(np.mean((found - expected) ** 2)) / max(np.sqrt(np.mean(expected**2)), 1e-30))
+
+
+def agrees(graph: st.Graph, count: int = 2, threads: int = 2, tolerance: float = 5e-6) -> None:
+    """The output of a few images taken one by one."""
+    oracle, native = engines(graph)
+    x = np.random.default_rng(count).standard_normal((count, *graph.input_shape)).astype(np.float32)
+    (found,) = singly.predict(oracle.program, native.parameters, x, threads=threads)
+    assert relative_rms(found, oracle.predict(x.astype(np.float64))) <= tolerance
+
+
+# ── what goes inside convolutions ────────────────────────────────────────────────────────────────
+
+CUT_OFF: dict[str, tuple[Sequence[st.Layer], Shape]] = {
+    "reflected": ([st.Conv2d(4, 3, padding=1, padding_mode="reflect")], (3, 8, 8)),
+    "groups of no whole vectors": ([st.Conv2d(6, 3, padding=1, groups=2)], (4, 8, 8)),
+    "groups of whole vectors": ([st.Conv2d(32, 3, padding=1, groups=2)], (4, 8, 8)),
+    "two filters a channel": ([st.Conv2d(8, 3, padding=1, groups=4)], (4, 8, 8)),
+    "depthwise": ([st.Conv2d(9, 3, padding=1, groups=9)], (9, 8, 8)),
+    "as large as the input": ([st.Conv2d(5, 8)], (3, 8, 8)),
+    "transposed": ([st.ConvTranspose2d(5, 3)], (3, 8, 8)),
+    "Winograd": ([st.Conv2d(5, 3)], (3, 8, 8)),
+    "direct": ([st.Conv2d(5, 2, stride=2)], (3, 8, 8)),
+}
+
+
+@pytest.mark.parametrize("high", [0.3, None, -0.1])
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("case", CUT_OFF)
+@pytest.mark.parametrize("name", ISAS)
+def test_a_relu_is_cut_off_after_every_convolution(
+    name: str, case: str, pool: bool, high: float | None, isa: Any
+) -> None:
+    """Inside those that go over channels; otherwise, and before a pool of these, by itself. (12: 3)"""
+    isa(name)
+    body, shape = CUT_OFF[case]
+    after = [st.MaxPool2d(2, rounding="floor")] if pool and case != "as large as the input" else []
+    agrees(st.Sequential([*body, layers.Clip(0.0, high), *after, st.Flatten()], input_shape=shape))
+
+
+def test_a_layer_of_lanes_that_cuts_nothing_off_says_so() -> None:
+    """Forced where a ReLU6 is inside. (12: bad input)"""
+    graph = st.Sequential([st.Conv2d(4, 3), layers.Clip(0.0, 6.0)], input_shape=(3, 8, 8))
+    oracle, _ = engines(graph)
+    with pytest.raises(st.OptionError, match=r"conv1 \(Conv2d\) cannot be computed by 'direct': it does not cut"):
+        singly.planned(oracle.program, oracle.program.outputs, forced={"conv1": "direct"})
+
+
+# ── maps of one pixel, and frames ────────────────────────────────────────────────────────────────
+
+ONE_PIXEL: dict[str, tuple[Sequence[st.Layer], Shape]] = {
+    "filters as large as their input, then a frame": ([st.Conv2d(8, 6), st.ReLU(), st.Conv2d(4, 3, padding=1)], (3, 6, 6)),
+    "filters of 1×1 on one pixel, then a frame": ([st.Conv2d(8, 1), st.Conv2d(9, 3, padding=1)], (3, 1, 1)),
+    "then a pool": ([st.Conv2d(8, 6), st.MaxPool2d(3, stride=1, padding=1), st.Conv2d(4, 1)], (3, 6, 6)),
+    "then what is not 0 at 0, and a frame": ([st.Conv2d(8, 6), st.Sigmoid(), st.Conv2d(4, 3, padding=1)], (3, 6, 6)),
+    "a mean of everything, then a frame": ([st.GlobalAvgPool2d(), st.Conv2d(5, 3, padding=1)], (18, 6, 5)),
+    "a frame wider than the filter": ([st.Conv2d(8, 3, padding=5), st.Conv2d(3, 1, padding=2)], (3, 4, 4)),
+    "frames on some sides": ([st.Conv2d(8, 3, padding=(0, 3, 2, 1)), st.Conv2d(3, (1, 4), padding=(0, 0, 3, 0))], (3, 4, 4)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ONE_PIXEL)
+@pytest.mark.parametrize("name", ISAS)
+def test_maps_of_one_pixel_and_their_frames(name: str, case: str, isa: Any) -> None:
+    """Who writes an image writes its frame, or has none. (12: 3)"""
+    isa(name)
+    body, shape = ONE_PIXEL[case]
+    agrees(st.Sequential(list(body), input_shape=shape))
