@@ -40,18 +40,18 @@ static void prepare(const Program&, const ChannelWinograd& o, const float* param
 }
 
 // Where tiles lie, and their points and products: (point, tile, channel or filter).
-struct Tiles {
+struct ImageTiles {
   int64_t across, count, outputs;
   int64_t v_tile, v_point, m_tile, m_point;
 };
 
-static Tiles tiles_of(const ChannelWinograd& o) {
+static ImageTiles image_tiles(const ChannelWinograd& o) {
   const int64_t outputs = winograd_outputs(static_cast<int>(o.kernel)), across = (o.q + outputs - 1) / outputs;
   const int64_t count = across * ((o.p + outputs - 1) / outputs), v_tile = in_lanes(o.c) + TILE_GAP, m_tile = FILTER_GROUP + TILE_GAP;
   return {across, count, outputs, v_tile, o.block * v_tile + TILE_GAP, m_tile, o.block * m_tile + TILE_GAP};
 }
 
-static void tiles_in(const At& at, const ChannelWinograd& o, const Tiles& tiles, int64_t begin, int64_t end, float* v) {
+static void tiles_in(const At& at, const ChannelWinograd& o, const ImageTiles& tiles, int64_t begin, int64_t end, float* v) {
   const float* x = floats(at, o.x) + o.x_first;
   for (int64_t t = begin; t < end; ++t, v += tiles.v_tile) {
     const int64_t top = t / tiles.across * tiles.outputs - o.before_h, left = t % tiles.across * tiles.outputs - o.before_w;
@@ -83,7 +83,7 @@ static void points_tile(const Reads& reads, const float* v, const float* u, floa
 }
 
 // Products of `count` tiles and a group's filters.
-static void tiles_through(const At& at, const ChannelWinograd& o, const Tiles& tiles, int64_t count, int64_t group, const float* v, float* m) {
+static void tiles_through(const At& at, const ChannelWinograd& o, const ImageTiles& tiles, int64_t count, int64_t group, const float* v, float* m) {
   const Reads reads{tiles.v_tile, 1, 0, 1, 0, o.c};
   const int64_t wide = in_lanes(o.k), end = group + FILTER_GROUP < wide ? group + FILTER_GROUP : wide;
   const int64_t chunks = (count + PRODUCT_PIXELS - 1) / PRODUCT_PIXELS;
@@ -105,7 +105,7 @@ static void tiles_through(const At& at, const ChannelWinograd& o, const Tiles& t
 }
 
 template <int OUTPUTS>
-static void tiles_out(const At& at, const ChannelWinograd& o, const Tiles& tiles, int64_t begin, int64_t end, int64_t group, const float* m) {
+static void tiles_out(const At& at, const ChannelWinograd& o, const ImageTiles& tiles, int64_t begin, int64_t end, int64_t group, const float* m) {
   const int64_t wide = in_lanes(o.k), last = group + FILTER_GROUP < wide ? group + FILTER_GROUP : wide;
   const float* bias = at.run.packed + o.packed + WINOGRAD_POINTS * o.c * wide;
   const float* second = o.second >= 0 ? floats(at, o.second) + o.second_first : nullptr;
@@ -142,7 +142,7 @@ static void tiles_out(const At& at, const ChannelWinograd& o, const Tiles& tiles
 }
 
 // Products and outputs of `count` tiles from `first` on, of the groups begin … end.
-static void tiles_and_groups(const At& at, const ChannelWinograd& o, const Tiles& tiles, int64_t first, int64_t count, int64_t begin, int64_t end,
+static void tiles_and_groups(const At& at, const ChannelWinograd& o, const ImageTiles& tiles, int64_t first, int64_t count, int64_t begin, int64_t end,
                              const float* v, float* m) {
   for (int64_t group = begin; group < end; ++group) {
     tiles_through(at, o, tiles, count, group * FILTER_GROUP, v, m);
@@ -154,7 +154,7 @@ static void tiles_and_groups(const At& at, const ChannelWinograd& o, const Tiles
 static Stages forward_stages(const ChannelWinograd& o, int) { return {0, o.staged ? 2 : 1}; }
 
 static void forward(const At& at, const ChannelWinograd& o) {
-  const Tiles tiles = tiles_of(o);
+  const ImageTiles tiles = image_tiles(o);
   const Share share = at.share;
   const int64_t groups = (in_lanes(o.k) + FILTER_GROUP - 1) / FILTER_GROUP;
   if (at.stage == 0)
