@@ -11,6 +11,8 @@ import pytest
 import striate as st
 from striate import layers
 
+from striate.plan.extension import schema
+
 from . import singly
 from .test_native import ISAS, engines, isa
 
@@ -88,3 +90,100 @@ def test_maps_of_one_pixel_and_their_frames(name: str, case: str, isa: Any) -> N
     isa(name)
     body, shape = ONE_PIXEL[case]
     agrees(st.Sequential(list(body), input_shape=shape))
+
+
+# ── images beside one another, and outputs in the middle ─────────────────────────────────────────
+
+
+def branches(case: str) -> tuple[st.Graph, tuple[str, ...]]:
+    """A network of that kind, and which of its buffers are asked for, the first in any case its output."""
+    build = st.GraphBuilder((16, 6, 5))
+    a = build.add(st.Conv2d(16, 3, padding=1), build.input, name="a")
+    b = build.add(st.Conv2d(32, 1), build.input, name="b")
+    asked: tuple[str, ...] = ()
+    if case == "twice the same":
+        build.add(st.Concat(), a, b, a, name="whole")
+    elif case == "a view of a part":
+        build.add(st.Concat(), a, build.add(layers.Identity(), a), b, name="whole")
+    elif case == "a view first":
+        build.add(st.Concat(), build.add(layers.Identity(), a), a, name="whole")
+    elif case == "the input":
+        build.add(st.Concat(), build.input, a, build.input, name="whole")
+    elif case == "nested":
+        inner = build.add(st.Concat(), a, b, name="inner")
+        build.add(st.Concat(), b, inner, a, inner, name="whole")
+        asked = ("inner", "b")
+    elif case == "a part in two":
+        one = build.add(st.Concat(), a, b)
+        other = build.add(st.Concat(), b, a)
+        build.add(layers.Multiply(), one, other, name="whole")
+        asked = ("a",)
+    elif case == "then a sum":
+        whole = build.add(st.Concat(), a, b, name="whole")
+        build.add(st.ReLU(), build.add(st.Add(), build.add(st.Conv2d(48, 3, padding=1), whole), whole))
+        asked = ("whole", "a")
+    elif case == "a sum that is a part":
+        total = build.add(st.Add(), build.add(st.Conv2d(16, 3, padding=1), a), a, name="total")
+        build.add(st.Concat(), b, build.add(st.ReLU(), total, name="ramp"), a, name="whole")
+        asked = ("total", "ramp", "a")
+    elif case == "parts of no whole vectors":
+        parts = [build.add(st.Conv2d(k, 3, padding=1), build.input) for k in (3, 16, 13, 1, 16)]
+        build.add(st.Conv2d(5, 3, padding=2), build.add(st.Concat(), *parts, name="whole"))
+        asked = ("whole",)
+    elif case == "rows, not channels":
+        build.add(st.Concat(axis=1), a, a, build.input, name="whole")
+    elif case == "parts read with a frame":
+        build.add(st.Conv2d(3, 5, padding=2), a)
+        whole = build.add(st.Concat(), build.add(st.MaxPool2d(3, stride=1, padding=1), b), a, name="whole")
+        deep = build.add(st.Conv2d(16, 5, padding=2, groups=16), a, name="deep")
+        build.add(st.Concat(), deep, build.add(st.Conv2d(3, 3, padding=1), whole), build.add(st.Sigmoid(), a))
+        asked = ("whole", "a", "deep")
+    elif case == "read after a fused ReLU":
+        build.add(st.Conv2d(4, 1), build.add(st.ReLU(), a, name="ramp"))
+        asked = ("ramp",)
+    elif case == "before and after a fused ReLU":
+        pool = build.add(st.MaxPool2d(2, rounding="floor"), build.add(st.ReLU(), a, name="ramp"), name="pool")
+        build.add(st.Conv2d(4, 1), pool)
+        asked = ("a", "pool", "ramp")
+    elif case == "an input, and twice the same":
+        build.add(st.Conv2d(4, 1), a, name="last")
+        asked = ("input", "last", "last", "a")
+    graph = build.build()
+    return graph, (graph.output, *asked)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "twice the same", "a view of a part", "a view first", "the input", "nested", "a part in two", "then a sum", "a sum that is a part",
+        "parts of no whole vectors", "rows, not channels", "parts read with a frame", "read after a fused ReLU", "before and after a fused ReLU",
+        "an input, and twice the same",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ISAS)
+def test_images_beside_one_another_and_outputs_in_the_middle(name: str, case: str, isa: Any) -> None:
+    """All buffers that are asked for together, and each by itself. (12: 3)"""
+    isa(name, 2)
+    graph, asked = branches(case)
+    oracle, native = engines(graph)
+    x = np.random.default_rng(1).standard_normal((3, *graph.input_shape)).astype(np.float32)
+    exact = oracle.scores(x.astype(np.float64), asked)
+    exact = exact if isinstance(exact, tuple) else (exact,)
+    numbers = tuple(oracle.program.buffer(one) for one in asked)
+    for some in (tuple(range(len(asked))), *((i,) for i in range(len(asked)))):
+        targets = tuple(numbers[i] for i in some)
+        found = singly.predict(oracle.program, native.parameters, x, targets, threads=2)
+        for i, value in zip(some, found, strict=True):
+            assert relative_rms(value, exact[i]) <= 5e-6, asked[i]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_engine_reads_the_middle_of_a_network_that_takes_single_images(count: int) -> None:
+    """Several buffers of one image, by name, and nothing that is asked for later is computed for it. (12: 3)"""
+    graph, asked = branches("then a sum")
+    oracle, native = engines(graph)
+    x = np.random.default_rng(0).standard_normal((count, *graph.input_shape)).astype(np.float32)
+    for outputs in (asked, ("a", "whole"), ("whole", "input")):
+        found, exact = native.scores(x, outputs), oracle.scores(x.astype(np.float64), outputs)
+        for one, other in zip(found, exact, strict=True):
+            assert relative_rms(one, other) <= 5e-6

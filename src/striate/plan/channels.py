@@ -391,7 +391,7 @@ def concat(to: Rows, op: Op, case: Any) -> None:
     whole, at = to.layouts[op.output], 0
     for number in op.inputs:
         channels = to.shape(number)[0]
-        if to.root[number] != op.output:
+        if to.root[number] != op.output or to.layouts[number].offset != at:  # or a view of another part
             part = replace(whole, shape=(channels, *whole.shape[1:]), offset=at)
             source = to.laid(number, geometry.plain(to.shape(number))) if to.layouts[number].kind == "lanes" else number
             piece = to.between(part.shape, False, part)
