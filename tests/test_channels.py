@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -187,3 +189,75 @@ def test_an_engine_reads_the_middle_of_a_network_that_takes_single_images(count:
         found, exact = native.scores(x, outputs), oracle.scores(x.astype(np.float64), outputs)
         for one, other in zip(found, exact, strict=True):
             assert relative_rms(one, other) <= 5e-6
+
+
+# ── the same bits ────────────────────────────────────────────────────────────────────────────────
+
+
+def wide() -> st.Graph:
+    """Tiles in blocks and turned first, threads by rows and by filters, parts written into place, a sum, every pool, lanes in between."""
+    build = st.GraphBuilder((3, 27, 26))
+    first = build.chain([st.Conv2d(24, 7, stride=2, padding=3, rounding="floor"), st.ReLU(), st.LocalResponseNorm(5, alpha=1.0)], build.input)
+    tiles = build.chain([st.Conv2d(40, 3, padding=1), st.ReLU(), st.Conv2d(40, 5, padding=2), layers.Clip(0.0, 6.0)], first)
+    deep = build.chain([st.Conv2d(40, 3, padding=1, groups=40), layers.HardSwish()], tiles)
+    total = build.chain([st.ReLU()], build.add(st.Add(), build.add(st.Conv2d(40, 3, padding=1), deep), tiles))
+    whole = build.add(st.Concat(), build.add(st.Conv2d(33, 1), total), build.add(st.MaxPool2d(3, stride=1, padding=1), total), deep)
+    pools = [st.MaxPool2d(3, stride=2, rounding="ceil"), st.Conv2d(160, 3, padding=1), layers.InstanceNorm2d(), st.AvgPool2d(2, padding=1, rounding="ceil")]
+    many = build.chain([*pools, st.Conv2d(300, 2), st.ReLU()], whole)
+    build.chain([st.GlobalAvgPool2d(), st.Flatten(), st.Linear(101), st.Softmax()], many)
+    return build.build()  # fmt: skip
+
+
+def test_the_network_whose_bits_are_compared_takes_every_way(isa: Any) -> None:
+    isa(ISAS[0])
+    oracle, _ = engines(wide())
+    lanes = singly.planned(oracle.program, oracle.program.outputs)
+    tiles = [op for op in lanes.ops if isinstance(op, schema.ChannelWinograd)]
+    runs = [op for op in lanes.ops if isinstance(op, schema.ChannelConv)]
+    assert {op.staged for op in tiles} == {0, 1}
+    assert {op.by_filters for op in runs} == {0, 1}
+    assert any(op.second >= 0 for op in (*tiles, *runs))
+
+
+@pytest.mark.parametrize("name", ISAS)
+def test_threads_change_no_bit_of_single_images(name: str, isa: Any) -> None:
+    """Images in shares, whole images, and both; the error, too, is that of one. (12: correct)"""
+    graph = wide()
+    for count in (1, 2, 3, 5, 7):
+        x = np.random.default_rng(count).standard_normal((count, *graph.input_shape)).astype(np.float32)
+        found = []
+        for threads in (1, 2, 3, 5, 8):
+            isa(name, threads)
+            oracle, native = engines(graph)
+            buffers = tuple(range(1, len(oracle.program.buffers)))
+            found.append(
+                [
+                    *singly.predict(oracle.program, native.parameters, x, threads=threads),
+                    *singly.predict(oracle.program, native.parameters, x, buffers, threads=threads),
+                ]
+            )
+        for other in found[1:]:
+            for one, two in zip(found[0], other, strict=True):
+                np.testing.assert_array_equal(one, two)
+        alone = singly.predict(oracle.program, native.parameters, x[-1:], threads=2)[0]
+        np.testing.assert_array_equal(alone[0], found[0][0][-1])  # nor do the images beside it
+
+
+@pytest.mark.parametrize("name", ISAS)
+def test_python_threads_and_tasks_that_predict_single_images_share_nothing(name: str, isa: Any) -> None:
+    """Several calls of one engine at once, of one image and of several, by threads and from an event loop. (12: correct)"""
+    isa(name, 2)
+    graph = wide()
+    _, native = engines(graph)
+    x = np.random.default_rng(0).standard_normal((6, *graph.input_shape)).astype(np.float32)
+    parts = [x[at : at + 1 + at % 2] for at in range(5)] * 4
+    expected = [native.predict(part) for part in parts]
+
+    async def all_of_them() -> list[Any]:
+        return await asyncio.gather(*(asyncio.to_thread(native.predict, part) for part in parts))
+
+    with ThreadPoolExecutor(5) as pool:
+        together = list(pool.map(native.predict, parts))
+    for found in (together, asyncio.run(all_of_them())):
+        for one, two in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(one, two)
