@@ -7,6 +7,7 @@ before pools and ReLUs among them; small shapes. Leaves out: layers of whole num
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,11 @@ _POINTWISE: tuple[Callable[[], st.Layer], ...] = (
     st.ReLU, st.ReLU, st.ReLU, lambda: st.LeakyReLU(0.2), st.Sigmoid, st.Tanh, layers.Softplus, lambda: layers.Clip(-0.5, 0.7),
     layers.Identity, lambda: st.Dropout(0.25), lambda: st.Dropout(0.0), layers.HardSwish,
 )  # fmt: skip
+
+
+def _half(channels: int, rng: np.random.Generator) -> layers.Layer:
+    """The first half of the channels."""
+    return layers.Slice(0, 0, max(1, channels // 2))
 
 
 def _window(rng: Rng, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -102,6 +108,119 @@ def _head(rng: Rng, build: st.GraphBuilder, made: list[str]) -> str:
     ]
     total = scores[0] if len(scores) == 1 else build.add(st.Add(), *scores)
     return build.add(st.ReLU() if rng.random() < 0.3 else layers.Identity(), total)
+
+
+_ANY: tuple[Callable[[], st.Layer], ...] = (
+    st.ReLU, st.Sigmoid, st.Tanh, lambda: st.LeakyReLU(0.2), layers.ELU, layers.CELU, layers.SELU, layers.GELU, layers.Mish, layers.HardSwish,
+    layers.HardSigmoid, layers.Softplus, layers.Softsign, layers.Abs, layers.Negate, lambda: layers.Clip(0.0, 0.4), lambda: layers.Clip(0.1, None),
+    lambda: layers.Clip(-0.3, 0.5), layers.Identity, lambda: layers.Cast("float32"), lambda: st.Dropout(0.3), st.Softmax, layers.LogSoftmax,
+    lambda: st.LocalResponseNorm(3, alpha=3.0), lambda: st.LocalResponseNorm(4, alpha=2.0), layers.InstanceNorm2d,
+)  # fmt: skip
+_AFTER: tuple[Callable[[], st.Layer], ...] = (
+    st.ReLU, lambda: layers.Clip(0.0, 0.5), lambda: st.MaxPool2d(2, rounding="floor"), st.BatchNorm2d, st.Sigmoid,
+)  # fmt: skip
+_FILTERS = (1, 3, 4, 8, 9, 16, 17, 24, 31, 40)
+
+
+def _wide_convolution(rng: Rng, shape: tuple[int, ...]) -> st.Layer:
+    """Of any size, group, stride and padding; 3×3 and 5×5 more often, and filters as large as their input."""
+    channels, size = shape[0], min(shape[1:])
+    kernel = rng.choice(["3", "3", "5", "1", "any", "all"])
+    given: dict[str, Any] = {"bias": rng.random() < 0.7, "rounding": "floor"}
+    if kernel in ("3", "5"):
+        given |= {"kernel_size": int(kernel), "padding": int(rng.integers(0, int(kernel)))}
+    elif kernel == "all":
+        given |= {"kernel_size": shape[1:]}
+    else:
+        given |= {"kernel_size": 1} if kernel == "1" else _window(rng, shape)
+    if rng.random() < 0.2:
+        given |= {"stride": tuple(int(n) for n in rng.integers(1, 4, 2))}
+    if rng.random() < 0.1 and size > 6:
+        given |= {"dilation": 2}
+    if rng.random() < 0.1:
+        given |= {"padding": tuple(int(n) for n in rng.integers(0, 3, 4))}
+    if rng.random() < 0.1:
+        given |= {"padding_mode": str(rng.choice(["reflect", "replicate"]))}
+    way, filters = rng.random(), int(rng.choice(_FILTERS))
+    if way < 0.15:
+        return st.Conv2d(channels, groups=channels, **given)
+    groups = int(rng.choice([g for g in (1, 2, 4) if channels % g == 0])) if way < 0.3 else 1
+    return st.Conv2d(filters * groups, groups=groups, **given)
+
+
+def _any_pool(rng: Rng) -> st.Layer:
+    size, pads = int(rng.integers(2, 6)), rng.random() < 0.5
+    given: dict[str, Any] = {
+        "kernel_size": size, "stride": int(rng.integers(1, 4)), "padding": size // 2 if pads else 0, "rounding": str(rng.choice(["floor", "ceil"])),
+    }  # fmt: skip
+    if rng.random() < 0.5:
+        return st.MaxPool2d(**given)
+    return st.GlobalAvgPool2d() if rng.random() < 0.1 else st.AvgPool2d(count_include_pad=rng.random() < 0.5, **given)  # fmt: skip
+
+
+def picture(seed: int) -> st.Graph:
+    """A network as they are for photographs: more channels than lanes, branches side by side, sums; several outputs, some of them read on."""
+    rng = np.random.default_rng(seed)
+    build = st.GraphBuilder(
+        (int(rng.choice([1, 3, 4, 8, 19])), *(int(n) for n in rng.integers(1 if seed % 7 == 0 else 4, 16, 2)))
+    )
+    made = [build.input]
+    for _ in range(int(rng.integers(4, 13))):
+        source = made[-1] if rng.random() < 0.65 else made[rng.integers(len(made))]
+        shape = build.shape_of(source)
+        kind = rng.choice(
+            ["conv", "pool", "any", "sum", "concat", "residual", "move"],
+            p=[0.36, 0.1, 0.16, 0.1, 0.12, 0.12, 0.04],
+        )
+        try:
+            if kind == "conv":
+                made.append(build.add(_wide_convolution(rng, shape), source))
+                while rng.random() < 0.5:
+                    made.append(build.add(_AFTER[rng.integers(len(_AFTER))](), made[-1]))
+            elif kind == "residual" and shape[0] <= 64:
+                body = build.add(st.Conv2d(shape[0], int(rng.choice([1, 3, 3, 5])), padding="same"), source)
+                others = [name for name in made if build.shape_of(name) == shape]
+                pair = [body, str(rng.choice(others))]
+                made.append(build.add(st.Add(), *(pair if rng.random() < 0.5 else pair[::-1])))
+                if rng.random() < 0.6:
+                    made.append(build.add(_AFTER[rng.integers(3)](), made[-1]))
+            elif kind == "sum":
+                others = [name for name in made if build.shape_of(name) == shape]
+                joins = (st.Add, layers.Multiply, layers.Maximum, layers.Minimum, layers.Mean)
+                made.append(
+                    build.add(
+                        joins[rng.integers(5)](),
+                        source,
+                        *map(str, rng.choice(others, int(rng.integers(1, 3)))),
+                    )
+                )
+            elif kind == "concat":
+                beside = [name for name in made if build.shape_of(name)[1:] == shape[1:]]
+                parts = [source, *map(str, rng.choice(beside, int(rng.integers(1, 4))))]
+                if sum(build.shape_of(part)[0] for part in parts) <= 128:
+                    made.append(build.add(st.Concat(axis=int(rng.random() < 0.15)), *parts))
+            elif kind in ("pool", "any", "move"):
+                layer = {
+                    "pool": _any_pool,
+                    "any": lambda rng: _ANY[rng.integers(len(_ANY))](),
+                    "move": partial(_half, shape[0]),
+                }[str(kind)](rng)
+                made.append(build.add(layer, source))
+        except st.StriateError:
+            continue
+    if rng.random() < 0.5:
+        made.append(
+            build.chain(
+                [
+                    st.Flatten(),
+                    st.Linear(int(rng.integers(2, 30))),
+                    *([st.Softmax()] if rng.random() < 0.5 else []),
+                ],
+                made[-1],
+            )
+        )
+    outputs = dict.fromkeys([made[-1], *map(str, rng.choice(made, int(rng.integers(0, 3))))])
+    return build.build(tuple(name for name in outputs if name != build.input) or made[-1])  # fmt: skip
 
 
 def twins(seed: int) -> st.Graph:

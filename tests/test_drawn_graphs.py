@@ -10,10 +10,11 @@ import pytest
 import striate as st
 from striate.plan import ReferenceEngine
 
-from . import drawn
+from . import drawn, singly
 from .test_native import ISAS, Nothing, agree, engines, poison
 
 FEW, MANY = 400, 4000
+SINGLES = (1, 2, 3, 5)  # images that are predicted one by one, whatever their number
 
 
 def compare(seed: int) -> None:
@@ -60,6 +61,57 @@ def test_drawn_graphs_agree_with_the_oracle(first: int, monkeypatch: pytest.Monk
 def test_many_drawn_graphs_agree_with_the_oracle(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands more. (10: 2.4)"""
     drawn.compare_all(compare, range(first, first + MANY // 40), monkeypatch)
+
+
+def compare_single(graph: st.Graph, seed: int) -> None:
+    """Predictions of a few images, one by one: of the outputs, of any buffers, and of the input itself with what comes last. The engine's own
+    choice for as many images agrees too.
+    """
+    rng, threads = np.random.default_rng(seed), 1 + seed % 3
+    oracle, native = engines(graph)
+    program = oracle.program
+    rough = ReferenceEngine(program, native.parameters.astype(np.float32), oracle.seed)
+    x = rng.standard_normal((max(SINGLES), *graph.input_shape)).astype(np.float32)
+    buffers = range(len(program.buffers))
+    some = tuple(int(number) for number in rng.choice(buffers, min(3, len(buffers)), replace=False))
+    names = tuple(buffer.name for buffer in program.buffers)
+    exact, near = oracle.scores(x.astype(np.float64), names), rough.scores(x, names)
+    for targets in (program.outputs, some, (0, program.outputs[-1], *some[:1])):
+        for count in SINGLES if targets is program.outputs else SINGLES[seed % 4 :][:1]:
+            found = singly.predict(program, native.parameters, x[:count], targets, threads=threads)
+            own = native.scores(x[:count], tuple(names[number] for number in targets))
+            own = own if len(targets) > 1 else (own,)
+            for way, values in (("one by one", found), ("as chosen", own)):
+                told = {
+                    f"{names[number]} of {count}, {way}": [exact[number][:count], near[number][:count], value]
+                    for number, value in zip(targets, values, strict=True)
+                }
+                drawn.agree(told, lambda _: None)
+
+
+@pytest.mark.parametrize("first", range(0, FEW // 2, FEW // 8))
+def test_drawn_graphs_are_predicted_one_by_one(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same networks, each by a program for single images. (12: 3)"""
+    drawn.compare_all(
+        lambda seed: compare_single(drawn.graph(seed), seed), range(first, first + FEW // 8), monkeypatch
+    )
+
+
+@pytest.mark.parametrize("first", range(0, FEW, FEW // 8))
+def test_drawn_pictures_are_predicted_one_by_one(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More channels than lanes, branches side by side, sums, outputs in the middle. (12: 3)"""
+    drawn.compare_all(
+        lambda seed: compare_single(drawn.picture(seed), seed), range(first, first + FEW // 8), monkeypatch
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(FEW, FEW + MANY, MANY // 40))
+def test_many_drawn_pictures_are_predicted_one_by_one(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands more. (12: 3)"""
+    drawn.compare_all(
+        lambda seed: compare_single(drawn.picture(seed), seed), range(first, first + MANY // 40), monkeypatch
+    )
 
 
 def readers_of(relu: bool, pool: str) -> st.Graph:

@@ -52,7 +52,9 @@ def candidates(program: Any, purpose: Purpose) -> list[str]:
         to.trains[op.output], to.root[op.output] = True, op.output
         if op.name == "own":
             choice = CHOICES[op.kind]
-            return [one.name for one in choice.candidates if not one.reason_against(to, op, choice.case(to, op))]
+            return [
+                one.name for one in choice.candidates if not one.reason_against(to, op, choice.case(to, op))
+            ]
     return []
 
 

@@ -21,11 +21,10 @@ from .channels import lay_out
 from .extension import schema
 from .geometry import in_lanes, plain, up
 from .memory import Request
-from .program import Program
+from .program import Op, Program
 from .rewrite import fuse
 from .room import check_room
 from .rows import Purpose, Rows
-
 
 _LINE_FLOATS = 16  # of a cache line: what each thread's scratch is rounded up to
 
@@ -73,12 +72,16 @@ def _lower(program: Program, purpose: Purpose) -> tuple[Rows, dict[str, Candidat
     for op in to.ops:
         to.op = op
         to.root.setdefault(op.output, op.output)
-        if purpose.lanes and not chosen[op.name].single:
-            to.layouts[op.output] = in_lanes(to.shape(op.output))
-            op = replace(op, inputs=tuple(to.laid(number, in_lanes(to.shape(number))) for number in op.inputs))
-        chosen[op.name].emit(to, op, cases[op.name])
+        in_turn = purpose.lanes and not chosen[op.name].single
+        chosen[op.name].emit(to, _with_lanes(to, op) if in_turn else op, cases[op.name])
     to.op = None
     return to, chosen
+
+
+def _with_lanes(to: Rows, op: Op) -> Op:
+    """An op of a program that takes images one by one, which is computed in lanes all the same."""
+    to.layouts[op.output] = in_lanes(to.shape(op.output))
+    return replace(op, inputs=tuple(to.laid(number, in_lanes(to.shape(number))) for number in op.inputs))
 
 
 def _plan(to: Rows, chosen: Mapping[str, Candidate]) -> Lanes:

@@ -197,8 +197,9 @@ class NativeEngine:
             workspace = spare.pop() if spare else allocate(short.needed, len(x))
             if workspace.size < short.needed:
                 workspace = allocate(short.needed, len(x))
+            prepared: Any = ready.prepared  # which a prediction of this shape has made
             try:
-                ready.prepared.predict(x, y, workspace, short.threads)
+                prepared.predict(x, y, workspace, short.threads)
             finally:
                 spare.append(workspace)
         return y
