@@ -67,7 +67,7 @@ struct Winograd {
   int64_t x, y, dx, dy, accumulate;
   int64_t c, h, w, k, p, q, r, top, left;       // top and left: of the border
   int64_t weight, bias, relu;
-  int64_t packed;                               // (36, k / WINOGRAD_PANEL, c, WINOGRAD_PANEL) floats
+  int64_t packed;                               // (36, k / WINOGRAD_PANEL, c, WINOGRAD_PANEL) floats, a gap after each of the 36
   int64_t tiles, back_tiles;                    // of a block, at most: forward, and backward
   int64_t points, products;                     // scratch of a block: of its inputs, and of its outputs
   int64_t turned, upstream;                     // backward: of its inputs, channels in the lanes; of dy
@@ -278,6 +278,7 @@ constexpr int64_t MOST_TOGETHER = 8;             // images of a round that is pr
 constexpr int64_t WINOGRAD_PANEL = 24;          // filters, or channels, whose products at all points are made at a time
 constexpr int64_t WINOGRAD_CHANNELS = 4;        // vectors of them in a product of dw
 constexpr int64_t WINOGRAD_GAP = 5;             // vectors between one point's and the next one's
+constexpr int64_t WINOGRAD_FILTER_GAP = 40;     // floats, of packed filters
 constexpr int64_t WIDEST_FED = 1024;            // columns of an image that can be fed as bytes
 
 }  // namespace striate

@@ -78,6 +78,7 @@ void bind_schema(nb::module_& m) {
   m.attr("WINOGRAD_PANEL") = WINOGRAD_PANEL;
   m.attr("WINOGRAD_CHANNELS") = WINOGRAD_CHANNELS;
   m.attr("WINOGRAD_GAP") = WINOGRAD_GAP;
+  m.attr("WINOGRAD_FILTER_GAP") = WINOGRAD_FILTER_GAP;
   m.attr("WIDEST_FED") = WIDEST_FED;
   nb::enum_<Function> functions(m, "Function", nb::is_arithmetic());
   for (int64_t i = 0; i < FUNCTIONS; ++i) functions.value(FUNCTION_NAMES[i], static_cast<Function>(i));

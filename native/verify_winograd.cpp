@@ -39,7 +39,7 @@ void extents(const Check& check, const Winograd& o) {
   check.ends(o, check.times(o.c, o.h, o.w), o.pooled ? check.times(o.k, o.pool_p, o.pool_q) : check.times(o.k, o.p, o.q));
   check.parameters("weight", o.weight, check.times(o.k, o.c, o.r, o.r));
   if (o.bias != NONE) check.parameters("bias", o.bias, o.k);
-  check.packed("packed", o.packed, check.times(POINTS, up_by(o.k, WINOGRAD_PANEL), o.c, WINOGRAD_PANEL));
+  check.packed("packed", o.packed, check.times(POINTS, check.times(up_by(o.k, WINOGRAD_PANEL), o.c, WINOGRAD_PANEL) + WINOGRAD_FILTER_GAP));
   const int64_t outputs = 7 - o.r, all = check.times(up_by(o.p, outputs), up_by(o.q, outputs));
   check.number("its number of tiles", all, {0, MOST_TILES});
   check.number("tiles", o.tiles, {1, LARGEST});

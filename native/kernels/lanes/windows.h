@@ -69,11 +69,23 @@ static void conv_tile(const Window& o, int64_t k, int64_t p, int64_t q, const Ta
       const float* w = o.w + k * o.taps + first * KT;
       for (int64_t t = first; t < end; ++t, w += KT) {
         const V* at = x + o.offset[t];
+        if constexpr (L < 16 && KT > QT) {  // of 16 registers the shorter side stays in some, the longer comes one by one
+          V pixel[QT];
 #pragma GCC unroll 8
-        for (int j = 0; j < QT; ++j, at += sw) {
-          const V pixel = *at;
+          for (int j = 0; j < QT; ++j, at += sw) pixel[j] = in_register(*at);
 #pragma GCC unroll 8
-          for (int i = 0; i < KT; ++i) acc[i][j] += w[i] * pixel;
+          for (int i = 0; i < KT; ++i) {
+            const V weight = in_register(splat(w[i]));
+#pragma GCC unroll 8
+            for (int j = 0; j < QT; ++j) acc[i][j] += weight * pixel[j];
+          }
+        } else {
+#pragma GCC unroll 8
+          for (int j = 0; j < QT; ++j, at += sw) {
+            const V pixel = *at;
+#pragma GCC unroll 8
+            for (int i = 0; i < KT; ++i) acc[i][j] += w[i] * pixel;
+          }
         }
       }
     }

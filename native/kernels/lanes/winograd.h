@@ -136,18 +136,18 @@ static inline void with_inputs(const Winograd& o, const V* x, int64_t row, int64
 // A share's filters or channels begin at multiples of so many.
 constexpr int64_t WINOGRAD_UNIT = 4;
 
-// A point's place among the packed filters: of filter k and channel c.
-static const float* filters_at(const At& at, const Winograd& o, int64_t point, int64_t k, int64_t c) {
-  const int64_t panels = up_by(o.k, WINOGRAD_PANEL);
-  return at.run.packed + o.packed + ((point * panels + k / WINOGRAD_PANEL) * o.c + c) * WINOGRAD_PANEL + k % WINOGRAD_PANEL;
+// Of filter k and channel c at a point, among the packed filters.
+static int64_t place_of_filter(const Winograd& o, int64_t point, int64_t k, int64_t c) {
+  const int64_t pitch = up_by(o.k, WINOGRAD_PANEL) * o.c * WINOGRAD_PANEL + WINOGRAD_FILTER_GAP;
+  return o.packed + point * pitch + (k / WINOGRAD_PANEL * o.c + c) * WINOGRAD_PANEL + k % WINOGRAD_PANEL;
 }
 
 // ── prepare ──────────────────────────────────────────────────────────────────────────────────────
 
 // L filters from k on, of channel c.
 template <int KERNEL>
-static void prepare_filters(const Winograd& o, const float* weights, float* u, int64_t k, int64_t c) {
-  const int64_t panels = up_by(o.k, WINOGRAD_PANEL), first = k / WINOGRAD_PANEL * WINOGRAD_PANEL;
+static void prepare_filters(const Winograd& o, const float* weights, float* packed, int64_t k, int64_t c) {
+  const int64_t end = (k / WINOGRAD_PANEL + 1) * WINOGRAD_PANEL;
   const int count = static_cast<int>(o.k - k < L ? o.k - k : L);
   winograd_filter<KERNEL, V>(
       [&](int i, int j) {
@@ -156,10 +156,10 @@ static void prepare_filters(const Winograd& o, const float* weights, float* u, i
         return value;
       },
       [&](int i, int j, V value) {
-        float* to = u + (((i * WINOGRAD_TILE + j) * panels + first / WINOGRAD_PANEL) * o.c + c) * WINOGRAD_PANEL + k - first;
-        if (count == L && k + L <= first + WINOGRAD_PANEL) *reinterpret_cast<VU*>(to) = value;
+        float* to = packed + place_of_filter(o, i * WINOGRAD_TILE + j, k, c);
+        if (count == L && k + L <= end) *reinterpret_cast<VU*>(to) = value;
         else
-          for (int l = 0; l < count && k + l < first + WINOGRAD_PANEL; ++l) to[l] = value[l];
+          for (int l = 0; l < count && k + l < end; ++l) to[l] = value[l];
       });
 }
 
@@ -167,7 +167,7 @@ static void prepare(const Program&, const Winograd& o, const float* parameters, 
   const auto filters = o.r == 3 ? prepare_filters<3> : prepare_filters<5>;
   for (int64_t panel = 0; panel < o.k; panel += WINOGRAD_PANEL)
     for (int64_t c = 0; c < o.c; ++c)
-      for (int64_t k = panel; k < o.k && k < panel + WINOGRAD_PANEL; k += L) filters(o, parameters + o.weight, packed + o.packed, k, c);
+      for (int64_t k = panel; k < o.k && k < panel + WINOGRAD_PANEL; k += L) filters(o, parameters + o.weight, packed, k, c);
 }
 
 // ── forward ──────────────────────────────────────────────────────────────────────────────────────
@@ -219,7 +219,7 @@ static void make_outputs(const At& at, const Winograd& o, const Tiles& of) {
     end = (k / WINOGRAD_PANEL + 1) * WINOGRAD_PANEL;
     end = end < last ? end : last;
     for (int64_t point = 0; point < WINOGRAD_POINTS; ++point)
-      product(of_filters, filters_at(at, o, point, k, 0), a + o.points + point * pitch, m + point * tiles, end - k, tiles);
+      product(of_filters, at.run.packed + place_of_filter(o, point, k, 0), a + o.points + point * pitch, m + point * tiles, end - k, tiles);
     for (int64_t i = k; i < end; ++i)
       for (int64_t t = 0; t < tiles; ++t)
         finish_outputs<OUTPUTS>(at, o, m + (i - k) * WINOGRAD_POINTS * tiles + t, i, of.row(of.begin + t), of.column(of.begin + t), tiles);
@@ -339,7 +339,7 @@ static void make_dx(const At& at, const Winograd& o, const Tiles& of, bool clear
   for (int64_t c = first; c < last; c += WINOGRAD_PANEL) {
     const int64_t channels = last - c < WINOGRAD_PANEL ? last - c : WINOGRAD_PANEL;
     for (int64_t point = 0; point < WINOGRAD_POINTS; ++point)
-      product(of_channels, filters_at(at, o, point, 0, c), a + o.upstream + point * pitch, m + point * tiles, channels, tiles);
+      product(of_channels, at.run.packed + place_of_filter(o, point, 0, c), a + o.upstream + point * pitch, m + point * tiles, channels, tiles);
     for (int64_t i = 0; i < channels; ++i)
       for (int64_t t = 0; t < tiles; ++t)
         add_inputs(o, m + i * WINOGRAD_POINTS * tiles + t, a + o.dx + (c + i) * o.h * o.w, of.row(of.begin + t) - o.top, of.column(of.begin + t) - o.left, tiles);

@@ -21,6 +21,7 @@ GROUP_VECTORS: int
 WINOGRAD_PANEL: int
 WINOGRAD_CHANNELS: int
 WINOGRAD_GAP: int
+WINOGRAD_FILTER_GAP: int
 WIDEST_FED: int
 MOST_THREADS: int
 Function: type[IntEnum]  # asked for by name: native/schema.h lists its members

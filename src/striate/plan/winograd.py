@@ -17,10 +17,9 @@ from .windows import Filters, pooled_with
 
 _POINTS = 36  # of a tile of 6×6
 _TURNED = 32  # channels that a turned row of them may be longer
-_BLOCK, _BACK_BLOCK = (
-    4,
-    8,
-)  # tiles of a block: as many as stay in registers; so that dw is added up seldom enough
+# Tiles of a block: so many that with all channels and filters they are as large as a cache, since threads meet twice a block; at least
+# as many as stay in registers, and backward twice as many, for dw is added up once a block.
+_CHANNELS_BLOCK, _FEWEST_TILES, _FEWEST_BACK, _MOST_TILES = 1024, 4, 8, 32
 
 # Cycles of a tile on a core with two vector multiply-adds a cycle, as measured (docs/decisions/0005-winograd.md): of each point's
 # product of a filter and a channel, half a cycle at this share of the peak; of each channel and filter, its transforms and what
@@ -67,10 +66,14 @@ def _cycles(
     pairs, laned = filters * channels, filters * ceil(channels / RUN) * RUN
     forward = _POINTS / 2 * pairs / _FORWARD_SHARE + _INPUT_CYCLES * channels + _OUTPUT_CYCLES * filters
     dw = _POINTS / 2 * laned / _BACK_SHARE + _TURNED_CYCLES * channels + _UPSTREAM_CYCLES * filters
-    dw += _WEIGHT_CYCLES * laned / min(tiles, _BACK_BLOCK)
+    dw += _WEIGHT_CYCLES * laned / min(tiles, _block(channels + filters, _FEWEST_BACK))
     dx = (_POINTS / 2 * pairs / _BACK_SHARE + _DX_CYCLES * channels) * wants_dx
     each = 4 * tiles / prod(outputs) / filters / RUN
     return forward * each, (dw + dx) * each * training
+
+
+def _block(channels: int, fewest: int) -> int:
+    return max(fewest, min(_MOST_TILES, _CHANNELS_BLOCK // channels))
 
 
 def winograd(to: Rows, op: Op, filters: Filters) -> None:
@@ -88,9 +91,9 @@ def winograd(to: Rows, op: Op, filters: Filters) -> None:
     struct.weight, struct.bias = to.weights[names["weight"]], to.bias(names)
     struct.relu, struct.pooled = int(any(other.kind == "ReLU" for other in op.fused)), int(pooled_with(op))
     struct.packed, panel = to.packed, schema.WINOGRAD_PANEL
-    to.packed += _POINTS * -(-struct.k // panel) * panel * struct.c
+    to.packed += _POINTS * (-(-struct.k // panel) * panel * struct.c + schema.WINOGRAD_FILTER_GAP)
     row, gap = to.row(op, struct), schema.WINOGRAD_GAP
-    struct.tiles = struct.back_tiles = _BLOCK
+    struct.tiles = struct.back_tiles = _block(struct.c + struct.k, _FEWEST_TILES)
     places = row.places
     places["points"] = scratch(_POINTS * (struct.c * struct.tiles + gap), FORWARD_ALONE)
     places["products"] = scratch(struct.k * _POINTS * struct.tiles, FORWARD_ALONE)
@@ -98,7 +101,7 @@ def winograd(to: Rows, op: Op, filters: Filters) -> None:
         _, struct.pool_p, struct.pool_q = to.shape(op.output)
     if not to.training:
         return
-    tiles = struct.back_tiles = _BACK_BLOCK
+    tiles = struct.back_tiles = _block(struct.c + struct.k, _FEWEST_BACK)
     if struct.pooled:
         size = struct.k * struct.p * struct.q
         places["map"], places["d_map"] = scratch(size, FORWARD), scratch(size, BACKWARD)
