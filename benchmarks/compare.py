@@ -27,7 +27,8 @@ import torch
 import striate as st
 from striate.graph import Graph
 from striate.plan.extension import schema
-from striate.plan.native import NativeEngine, chosen_isa
+from striate.plan.isa import chosen_isa
+from striate.plan.native import NativeEngine
 from striate.training.optimizers import SGD, Update
 from striate.training.speed import measure
 

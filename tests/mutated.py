@@ -19,8 +19,8 @@ import numpy as np
 import striate as st
 from striate.plan import Program, lower
 from striate.plan.extension import schema
+from striate.plan.isa import chosen_isa
 from striate.plan.lanes import Lanes, to_lanes
-from striate.plan.native import chosen_isa
 from striate.plan.rows import Purpose
 
 from . import drawn, singly

@@ -13,8 +13,8 @@ import numpy as np
 from striate.parameters import Parameters
 from striate.plan.calls import empty_rows, rows_of
 from striate.plan.extension import schema
+from striate.plan.isa import chosen_isa
 from striate.plan.lanes import Lanes, to_lanes
-from striate.plan.native import chosen_isa
 from striate.plan.program import Program
 from striate.plan.rewrite import fold_batch_norm
 from striate.plan.rows import Purpose

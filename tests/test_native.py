@@ -733,7 +733,7 @@ def test_what_predictions_keep_is_told(name: str, count: int) -> None:
     graph = st.zoo.build(name)
     _, native = engines(graph)
     native.predict(np.zeros((count, *graph.input_shape), np.float32))
-    ((flat, state, packed),) = (ready._made for ready in native._predictions.values())
+    ((flat, state, packed),) = (ready.made for ready in native._predictions.values())
     copied = 0 if flat is native.parameters.flat else flat.nbytes + state.nbytes
     assert work_memory(lower(graph), count, macs=graph.macs).prepared_bytes == packed.nbytes + copied
 

@@ -15,8 +15,8 @@ import pytest
 import striate as st
 from striate.plan import lower
 from striate.plan.extension import schema
+from striate.plan.isa import chosen_isa
 from striate.plan.lanes import Lanes, to_lanes
-from striate.plan.native import chosen_isa
 from striate.plan.rows import Purpose
 
 from . import mutated, singly

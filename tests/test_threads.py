@@ -18,8 +18,9 @@ import pytest
 
 import striate as st
 from striate.plan import lower
+from striate.plan.isa import chosen_isa
 from striate.plan.lanes import to_lanes
-from striate.plan.native import NativeEngine, chosen_isa
+from striate.plan.native import NativeEngine
 from striate.plan.rows import Purpose
 from striate.plan.threads import MOST_THREADS, cpu_quota, thread_limit
 from striate.training.optimizers import Update

@@ -91,7 +91,8 @@ def arithmetic_of(engine: Engine) -> str:
     """
     if isinstance(engine, ReferenceEngine):
         return "reference engine"
-    from .native import NativeEngine, chosen_isa
+    from .isa import chosen_isa
+    from .native import NativeEngine
 
     without = isinstance(engine, NativeEngine) and not engine.winograd
     return f"native engine, {chosen_isa()}" + ", no Winograd" * without

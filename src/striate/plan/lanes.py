@@ -17,8 +17,8 @@ import numpy.typing as npt
 from ..errors import OptionError
 from .algorithms import CHOICES, Candidate
 from .arena import arrange, settle
-from .channels import lay_out
 from .extension import schema
+from .framing import lay_out
 from .geometry import in_lanes, plain, up
 from .memory import Request
 from .program import Op, Program

@@ -7,11 +7,9 @@ Leaves out: arithmetic of its own; where it must explain (divergence), the refer
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +17,6 @@ import numpy.typing as npt
 
 from ..data import Feed
 from ..errors import OptionError
-from ..memory import need_memory
 from ..parameters import Edit, Parameters
 from .algorithms import forced_singly
 from .batching import one_by_one
@@ -35,10 +32,11 @@ from .calls import (
     targets_of,
     update_of,
 )
-from .coverage import places
 from .engine import Given, Loss, Pass, ReferenceEngine, StepResult, Update, train_apart
 from .extension import schema
+from .isa import chosen_isa
 from .lanes import Lanes, to_lanes
+from .prediction import Prediction
 from .program import Program
 from .rewrite import fold_batch_norm
 from .rows import Purpose, winograd_allowed
@@ -47,37 +45,10 @@ from .threads import SLOTS, thread_limit, threads_for
 Array = npt.NDArray[Any]
 
 _IMAGES_A_CALL = 1024  # of a prediction: one call must not keep an interrupt waiting for long
-_FLOATS_UNASKED = 2**24  # of an output, that are made without a look at the machine
 _MANY_MICRO_BATCHES = 1024  # more than any round that holds a part of the batch
 _MOST = 2**63 - 1
 _COUNTS = 64  # of images, whose way is remembered
 _MACS_A_PARAMETER = 4  # what an update of one is worth, beside a multiply-add of a layer
-
-
-def chosen_isa() -> str:
-    """The instruction set in use: STRIATE_ISA, or the best that the processor offers.
-
-    Raises:   OptionError for one that it does not offer.
-    """
-    offered: list[str] = schema.instruction_sets()
-    wanted = os.environ.get("STRIATE_ISA", offered[0])
-    if wanted not in offered:
-        raise OptionError(
-            f"STRIATE_ISA={wanted} is not offered by this processor; it offers {', '.join(offered)}."
-        )
-    return wanted
-
-
-def multiply_adds_a_second(isa: str | None = None, seconds: float = 0.05) -> float:
-    """The machine's limit: float32 multiply-adds a second of one thread, measured now."""
-    name = isa or chosen_isa()
-    best = 0.0
-    began = perf_counter()
-    while perf_counter() - began < seconds:
-        at = perf_counter()
-        done: int = schema.multiply_adds(name, 1_000_000)  # of vectors
-        best = max(best, done / (perf_counter() - at))
-    return best
 
 
 @dataclass(frozen=True)
@@ -173,9 +144,9 @@ class NativeEngine:
         self._workspaces: dict[bool, list[Array]] = {False: [], True: []}
         # threads and their workspace's bytes, by plan, images, limit, and whether in halves
         self._needed: dict[tuple[Any, int, int, bool], tuple[int, int]] = {}
-        self._predictions: dict[Purpose, _Prediction] = {}
+        self._predictions: dict[Purpose, Prediction] = {}
         self._short: dict[tuple[int, ...], _Short] = {}
-        self._by_count: dict[tuple[tuple[int, ...], int], _Prediction] = {}  # the same, by targets and images
+        self._by_count: dict[tuple[tuple[int, ...], int], Prediction] = {}  # the same, by targets and images
 
     def predict(self, x: Given) -> Any:
         """The network's output for a batch, in inference mode; a tuple where it has several."""
@@ -192,7 +163,7 @@ class NativeEngine:
         y = np.empty(short.shape, np.float32)
         with own.turns.reading:
             if ready.version != own.version:
-                ready.prepare()
+                ready.prepare(self.threads)
             spare = self._workspaces[False]
             workspace = spare.pop() if spare else allocate(short.needed, len(x))
             if workspace.size < short.needed:
@@ -298,18 +269,34 @@ class NativeEngine:
         rows = ready.empty(count)
         with self.parameters.turns.reading:
             if ready.version != self.parameters.version:
-                ready.prepare()
+                ready.prepare(self.threads)
             parts: Sequence[tuple[Any, list[Array]]] = ((given, rows),) if count else ()
             if count > _IMAGES_A_CALL and isinstance(given, list):
                 cuts = [slice(at, at + _IMAGES_A_CALL) for at in range(0, count, _IMAGES_A_CALL)]
                 parts = [([one[cut] for one in given], [one[cut] for one in rows]) for cut in cuts]
             for some, into in parts:
-                ready.run(some, into)
+                self._run(ready, some, into)
         if 0 < count <= _IMAGES_A_CALL and targets == self.program.outputs and ready.prepared is not None:
             self._remember(x, ready, count)
         return ready.shaped(count, rows)
 
-    def _remember(self, x: Any, ready: _Prediction, count: int) -> None:
+    def _run(self, ready: Prediction, given: Any, rows: list[Array]) -> None:
+        flat, state, packed = ready.made
+        workspace, threads = self._take(ready.plan, len(rows[0]), self.threads)
+        try:
+            ready.plan.predict(given, flat, state, packed, rows, workspace, threads)
+        finally:
+            self._workspaces[False].append(workspace)
+
+    def _made_for(self, purpose: Purpose) -> Prediction:
+        return Prediction(
+            self.program,
+            purpose,
+            self.parameters,
+            lambda program: self._lowered(program, purpose).plan(chosen_isa()),
+        )
+
+    def _remember(self, x: Any, ready: Prediction, count: int) -> None:
         if len(self._short) >= _COUNTS:
             self._short.clear()
         threads, needed = self._need(ready.plan, count, self.threads)
@@ -317,13 +304,13 @@ class NativeEngine:
         if not isinstance(x, (Feed, tuple)):
             self._short[np.shape(x)] = _Short(ready, shape, threads, needed)
 
-    def _prediction(self, targets: tuple[int, ...], images: int) -> _Prediction:
+    def _prediction(self, targets: tuple[int, ...], images: int) -> Prediction:
         case = targets, images
         ready = self._by_count.get(case)
         if ready is None:
             purpose = Purpose(targets, lanes=self._lanes_for(images))
             if purpose not in self._predictions:
-                self._predictions[purpose] = _Prediction(self, purpose)
+                self._predictions[purpose] = self._made_for(purpose)
             if len(self._by_count) >= _COUNTS:
                 self._by_count.clear()
             ready = self._by_count[case] = self._predictions[purpose]
@@ -337,7 +324,9 @@ class NativeEngine:
 
     def _plan(self, purpose: Purpose) -> Any:
         if not purpose.backward:
-            return self._predictions.setdefault(purpose, _Prediction(self, purpose)).plan
+            if purpose not in self._predictions:
+                self._predictions[purpose] = self._made_for(purpose)
+            return self._predictions[purpose].plan
         if purpose not in self._plans:
             self._plans[purpose] = self._lowered(self.program, purpose).plan(chosen_isa())
         return self._plans[purpose]
@@ -371,7 +360,7 @@ class NativeEngine:
 class _Short(NamedTuple):
     """What a prediction of one shape takes: shape of the output, threads, bytes of work memory."""
 
-    ready: _Prediction
+    ready: Prediction
     shape: tuple[int, ...]
     threads: int
     needed: int
@@ -379,69 +368,6 @@ class _Short(NamedTuple):
 
 def _length(x: Given | Feed) -> int:
     return len(x[0]) if isinstance(x, tuple) else len(x)
-
-
-class _Prediction:
-    """What predicting some buffers takes beside the images: the plan, and the parameters, norms folded and filters packed, which
-    are made once for a version of them.
-    """
-
-    def __init__(self, engine: NativeEngine, purpose: Purpose) -> None:
-        program, targets = engine.program, purpose.targets
-        self._engine = engine
-        self._folding = fold_batch_norm(program, targets)
-        folded = self._folding.program if self._folding else program
-        self.plan = engine._lowered(folded, purpose).plan(chosen_isa())
-        self._shapes = [program.buffers[number].shape for number in targets]
-        self._sizes = [prod(shape) for shape in self._shapes]
-        self._whole = [number in places(program) for number in targets]
-        self._flat = not any(self._whole) and all(len(shape) == 1 for shape in self._shapes)
-        self._one_to_one = len(program.inputs) == len(targets) == 1 and not any(self._whole)
-        self.prepared: schema.Prepared | None = None
-        self.version = -1
-
-    def prepare(self) -> None:
-        """Fold and pack; in a turn to read the parameters."""
-        own = self._engine.parameters
-        version = own.version
-        parameters = own if self._folding is None else self._folding.parameters(own)
-        packed = np.empty(self.plan.prepared_bytes, np.uint8)
-        self.plan.prepare(parameters.flat, packed, self._engine.threads)
-        self._made = parameters.flat, parameters.state, packed  # in one piece: others may be predicting
-        if self._one_to_one:
-            self.prepared = schema.Prepared(self.plan, *self._made)
-        self.version = -1 if own.editing else version  # within an edit the next call may see others
-
-    def read(self, x: Given | Feed) -> tuple[int, Any]:
-        """How many images, and what the executor takes for them."""
-        return rows_of(self._engine.program, x, self.plan)
-
-    def empty(self, count: int) -> list[Array]:
-        """Places for the buffers of so many images.
-
-        Raises:   OptionError where the machine does not have the memory.
-        """
-        if count * max(self._sizes) > _FLOATS_UNASKED:
-            need_memory(4 * count * max(self._sizes), f"the output of {count} images")
-        return [np.empty((count, size), np.float32) for size in self._sizes]
-
-    def run(self, given: Any, rows: list[Array]) -> None:
-        """One call."""
-        engine, (flat, state, packed) = self._engine, self._made
-        workspace, threads = engine._take(self.plan, len(rows[0]), engine.threads)
-        try:
-            self.plan.predict(given, flat, state, packed, rows, workspace, threads)
-        finally:
-            engine._workspaces[False].append(workspace)
-
-    def shaped(self, count: int, rows: list[Array]) -> tuple[Array, ...]:
-        """The buffers in their shapes; places that an ArgMax found are whole numbers."""
-        if self._flat:
-            return tuple(rows)
-        found = [one.reshape(count, *shape) for one, shape in zip(rows, self._shapes, strict=True)]
-        return tuple(
-            one.astype(np.int64) if whole else one for one, whole in zip(found, self._whole, strict=True)
-        )
 
 
 class _NativePass:

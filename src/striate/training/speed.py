@@ -14,8 +14,9 @@ import numpy as np
 
 from ..graph import Graph
 from ..parameters import initialize
+from ..plan.isa import chosen_isa, multiply_adds_a_second
 from ..plan.lower import lower
-from ..plan.native import NativeEngine, chosen_isa, multiply_adds_a_second
+from ..plan.native import NativeEngine
 from ..plan.threads import threads_for
 from .losses import CrossEntropy
 from .optimizers import SGD, Update
