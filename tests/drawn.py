@@ -183,7 +183,8 @@ def picture(seed: int) -> st.Graph:
                 if sum(build.shape_of(part)[0] for part in parts) <= 128:
                     made.append(build.add(st.Concat(axis=int(rng.random() < 0.15)), *parts))
             elif kind in ("pool", "any", "move"):
-                layer = {"pool": _any_pool, "any": lambda rng: _ANY[rng.integers(len(_ANY))](), "move": lambda rng: layers.Slice(0, 0, max(1, shape[0] // 2))}[str(kind)](rng)
+                half = layers.Slice(0, 0, max(1, shape[0] // 2))
+                layer = half if kind == "move" else _any_pool(rng) if kind == "pool" else _ANY[rng.integers(len(_ANY))]()
                 made.append(build.add(layer, source))
         except st.StriateError:
             continue

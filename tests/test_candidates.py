@@ -78,7 +78,8 @@ def of_kind(kind: str, seed: int) -> st.Graph:
         )
         return build.build()
     layer = ONE[kind][seed % len(ONE[kind])]()
-    if kind in ("Softmax", "LogSoftmax") or seed % 3 == 2 and kind not in ("LocalResponseNorm", "AvgPool2d", "MaxPool2d", "GlobalAvgPool2d"):
+    of_images = kind in ("LocalResponseNorm", "AvgPool2d", "MaxPool2d", "GlobalAvgPool2d")
+    if kind in ("Softmax", "LogSoftmax") or (seed % 3 == 2 and not of_images):
         before = [st.Flatten(), st.Linear(filters), *([layers.Softplus()] if kind in POSITIVE else [])]
         build.chain([*before, layer, st.Linear(3)], sides[0])
     else:

@@ -12,7 +12,6 @@ import pytest
 
 import striate as st
 from striate import layers
-
 from striate.plan.extension import schema
 
 from . import singly

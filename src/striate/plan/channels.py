@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..shapes import WindowAxis, pair
+from ..shapes import WindowAxis
 from . import geometry, pointwise, tensors
 from .arena import FORWARD_ALONE, Row, scratch
 from .extension import schema
@@ -102,7 +102,7 @@ def direct_cost(to: Rows, op: Op, filters: Filters) -> float:
     """Every tap of every window."""
     k, c, r, s = filters.shape
     places = prod(axis.output_size for axis in filters.axes)
-    return places * r * s * c * geometry.up(k, to.lanes or 1) / 0.92
+    return float(places * r * s * c * geometry.up(k, to.lanes or 1) / 0.92)
 
 
 def winograd_cost(to: Rows, op: Op, filters: Filters) -> float:
@@ -111,7 +111,9 @@ def winograd_cost(to: Rows, op: Op, filters: Filters) -> float:
     outputs = 7 - kernel
     tiles = prod(-(-axis.output_size // outputs) for axis in filters.axes)
     lanes = to.lanes or 1
-    return tiles * (POINTS * c * geometry.up(k, lanes) / 0.88 + 170 * geometry.up(c, lanes) + 120 * geometry.up(k, lanes))
+    return float(
+        tiles * (POINTS * c * geometry.up(k, lanes) / 0.88 + 170 * geometry.up(c, lanes) + 120 * geometry.up(k, lanes))
+    )
 
 
 def least(to: Rows, op: Op, case: Any) -> float:
@@ -124,10 +126,10 @@ def least(to: Rows, op: Op, case: Any) -> float:
 
 def frame_of_windows(to: Rows, op: Op, filters: Filters) -> int:
     """The border that the windows of a convolution reach into."""
-    return max(
+    return int(max(
         max(axis.before, (axis.output_size - 1) * axis.stride + axis.span - axis.before - axis.size)
         for axis in filters.axes
-    )
+    ))
 
 
 def no_frame(to: Rows, op: Op, case: Any) -> int:

@@ -26,7 +26,6 @@ from .rewrite import fuse
 from .room import check_room
 from .rows import Purpose, Rows
 
-
 _LINE_FLOATS = 16  # of a cache line: what each thread's scratch is rounded up to
 
 
@@ -75,8 +74,10 @@ def _lower(program: Program, purpose: Purpose) -> tuple[Rows, dict[str, Candidat
         to.root.setdefault(op.output, op.output)
         if purpose.lanes and not chosen[op.name].single:
             to.layouts[op.output] = in_lanes(to.shape(op.output))
-            op = replace(op, inputs=tuple(to.laid(number, in_lanes(to.shape(number))) for number in op.inputs))
-        chosen[op.name].emit(to, op, cases[op.name])
+            inputs = tuple(to.laid(number, in_lanes(to.shape(number))) for number in op.inputs)
+            chosen[op.name].emit(to, replace(op, inputs=inputs), cases[op.name])
+        else:
+            chosen[op.name].emit(to, op, cases[op.name])
     to.op = None
     return to, chosen
 
