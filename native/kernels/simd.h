@@ -14,7 +14,7 @@ typedef float V __attribute__((vector_size(4 * L), aligned(4 * L)));
 typedef float VU __attribute__((vector_size(4 * L), aligned(4)));  // the same at any address
 typedef int32_t VI __attribute__((vector_size(4 * L), aligned(4 * L)));
 
-static inline V splat(float value) { return V{} + value; }
+static inline V splat(float value) { return value - V{}; }  // −0 stays −0: 0 + −0 would not
 
 // The same number, in a register: where a value is used several times, compilers would load it again for each.
 static inline V in_register(V value) {
