@@ -155,12 +155,17 @@ def _any_pool(rng: Rng) -> st.Layer:
 def picture(seed: int) -> st.Graph:
     """A network as they are for photographs: more channels than lanes, branches side by side, sums; several outputs, some of them read on."""
     rng = np.random.default_rng(seed)
-    build = st.GraphBuilder((int(rng.choice([1, 3, 4, 8, 19])), *(int(n) for n in rng.integers(1 if seed % 7 == 0 else 4, 16, 2))))
+    build = st.GraphBuilder(
+        (int(rng.choice([1, 3, 4, 8, 19])), *(int(n) for n in rng.integers(1 if seed % 7 == 0 else 4, 16, 2)))
+    )
     made = [build.input]
     for _ in range(int(rng.integers(4, 13))):
         source = made[-1] if rng.random() < 0.65 else made[rng.integers(len(made))]
         shape = build.shape_of(source)
-        kind = rng.choice(["conv", "pool", "any", "sum", "concat", "residual", "move"], p=[0.36, 0.1, 0.16, 0.1, 0.12, 0.12, 0.04])
+        kind = rng.choice(
+            ["conv", "pool", "any", "sum", "concat", "residual", "move"],
+            p=[0.36, 0.1, 0.16, 0.1, 0.12, 0.12, 0.04],
+        )
         try:
             if kind == "conv":
                 made.append(build.add(_wide_convolution(rng, shape), source))
@@ -176,7 +181,13 @@ def picture(seed: int) -> st.Graph:
             elif kind == "sum":
                 others = [name for name in made if build.shape_of(name) == shape]
                 joins = (st.Add, layers.Multiply, layers.Maximum, layers.Minimum, layers.Mean)
-                made.append(build.add(joins[rng.integers(5)](), source, *map(str, rng.choice(others, int(rng.integers(1, 3))))))
+                made.append(
+                    build.add(
+                        joins[rng.integers(5)](),
+                        source,
+                        *map(str, rng.choice(others, int(rng.integers(1, 3)))),
+                    )
+                )
             elif kind == "concat":
                 beside = [name for name in made if build.shape_of(name)[1:] == shape[1:]]
                 parts = [source, *map(str, rng.choice(beside, int(rng.integers(1, 4))))]
@@ -184,12 +195,27 @@ def picture(seed: int) -> st.Graph:
                     made.append(build.add(st.Concat(axis=int(rng.random() < 0.15)), *parts))
             elif kind in ("pool", "any", "move"):
                 half = layers.Slice(0, 0, max(1, shape[0] // 2))
-                layer = half if kind == "move" else _any_pool(rng) if kind == "pool" else _ANY[rng.integers(len(_ANY))]()
+                layer = (
+                    half
+                    if kind == "move"
+                    else _any_pool(rng)
+                    if kind == "pool"
+                    else _ANY[rng.integers(len(_ANY))]()
+                )
                 made.append(build.add(layer, source))
         except st.StriateError:
             continue
     if rng.random() < 0.5:
-        made.append(build.chain([st.Flatten(), st.Linear(int(rng.integers(2, 30))), *([st.Softmax()] if rng.random() < 0.5 else [])], made[-1]))
+        made.append(
+            build.chain(
+                [
+                    st.Flatten(),
+                    st.Linear(int(rng.integers(2, 30))),
+                    *([st.Softmax()] if rng.random() < 0.5 else []),
+                ],
+                made[-1],
+            )
+        )
     outputs = dict.fromkeys([made[-1], *map(str, rng.choice(made, int(rng.integers(0, 3))))])
     return build.build(tuple(name for name in outputs if name != build.input) or made[-1])  # fmt: skip
 

@@ -162,13 +162,21 @@ def single(seed: int) -> Lanes:
     rng = np.random.default_rng(seed)
     filters, groups = (int(n) for n in rng.integers(5, 40, 2))
     build = st.GraphBuilder((int(rng.integers(1, 5)), *(int(n) for n in rng.integers(6, 13, 2))))
-    first = build.chain([st.Conv2d(groups, 3, stride=2, padding=1, rounding="floor"), st.layers.Clip(0.0, 6.0)], build.input)
+    first = build.chain(
+        [st.Conv2d(groups, 3, stride=2, padding=1, rounding="floor"), st.layers.Clip(0.0, 6.0)], build.input
+    )
     each = build.chain([st.Conv2d(groups, 3, padding=1, groups=groups), st.LocalResponseNorm(3)], first)
     tiles = build.chain([st.Conv2d(groups, int(rng.choice([3, 5])), padding="same"), st.ReLU()], each)
-    sides = [build.add(st.Conv2d(filters, (1, 2), padding=(0, 0, 0, 1)), tiles), build.add(st.layers.Slice(0, 0, 3), each)]
+    sides = [
+        build.add(st.Conv2d(filters, (1, 2), padding=(0, 0, 0, 1)), tiles),
+        build.add(st.layers.Slice(0, 0, 3), each),
+    ]
     total = build.add(st.Add(), build.add(st.Conv2d(groups, 3, padding=1), tiles), each)
     whole = build.add(st.Concat(), *sides, total)
-    pools = [st.MaxPool2d(3, stride=2, padding=1, rounding="ceil"), st.AvgPool2d(2, stride=1, padding=1, count_include_pad=False)]
+    pools = [
+        st.MaxPool2d(3, stride=2, padding=1, rounding="ceil"),
+        st.AvgPool2d(2, stride=1, padding=1, count_include_pad=False),
+    ]
     build.chain([*pools, st.Flatten(), st.Linear(9), st.Softmax()], whole)
     lowered = lower(build.build())
     targets = lowered.output, int(rng.integers(1, len(lowered.buffers)))

@@ -74,7 +74,11 @@ def of_kind(kind: str, seed: int) -> st.Graph:
     if kind in ("Flatten", "Reshape"):
         _, height, width = build.shape_of(sides[0])
         build.chain(
-            [st.Flatten() if kind == "Flatten" else layers.Reshape((filters * height * width,)), st.Linear(3)], sides[0]
+            [
+                st.Flatten() if kind == "Flatten" else layers.Reshape((filters * height * width,)),
+                st.Linear(3),
+            ],
+            sides[0],
         )
         return build.build()
     layer = ONE[kind][seed % len(ONE[kind])]()
@@ -104,7 +108,11 @@ def applicable(program: object, purpose: Purpose) -> dict[str, list[str]]:
 
 
 def forced(
-    graph: st.Graph, seed: int, monkeypatch: pytest.MonkeyPatch, taken: Counter[tuple[str, str]], only: str = ""
+    graph: st.Graph,
+    seed: int,
+    monkeypatch: pytest.MonkeyPatch,
+    taken: Counter[tuple[str, str]],
+    only: str = "",
 ) -> None:
     """One network, each of its ops (or those of a kind) by each of its candidates in turn: training, predicting in lanes, and
     predicting one by one, where what takes images in lanes is laid out for it and back.
@@ -132,9 +140,7 @@ def forced(
                 monkeypatch.setenv("STRIATE_THREADS", str(1 + seed % 3))
                 own = parameters.astype(np.float32)
                 engine = NativeEngine(program, own, 3, macs=10**9, forced={name: candidate})
-                chosen = to_lanes(
-                    program, replace(purpose, forced=((name, candidate),))
-                ).chosen
+                chosen = to_lanes(program, replace(purpose, forced=((name, candidate),))).chosen
                 assert chosen[name].name == candidate
                 taken[kinds[name], candidate] += 1
                 told = f"network {seed} {only}: {name} by {candidate!r}"
@@ -149,7 +155,12 @@ def forced(
                     )
                 else:
                     (found,) = singly.predict(
-                        program, own, x, threads=engine.threads, single=purpose.lanes > 0, forced={name: candidate}
+                        program,
+                        own,
+                        x,
+                        threads=engine.threads,
+                        single=purpose.lanes > 0,
+                        forced={name: candidate},
                     )
                     for one in (found, engine.predict(x)):
                         np.testing.assert_allclose(
@@ -189,7 +200,11 @@ def test_what_is_forced_and_does_not_apply_says_why() -> None:
         ),
         ("conv1", "fully connected", "its filters are smaller than its input"),
         ("fc1", "by neurons", "its 288 weights stay in every core's cache"),
-        ("conv1", "fastest", r"conv1 \(Conv2d\) has no candidate 'fastest'; it has dot products of an image, depthwise, "),
+        (
+            "conv1",
+            "fastest",
+            r"conv1 \(Conv2d\) has no candidate 'fastest'; it has dot products of an image, depthwise, ",
+        ),
     ):
         engine = NativeEngine(program, st.initialize(st.Sequential([st.Conv2d(4, 3), st.ReLU(), st.Flatten(), st.Linear(2)], input_shape=(1, 8, 8))), forced={name: candidate})  # fmt: skip
         with pytest.raises(st.OptionError, match=says):

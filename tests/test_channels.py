@@ -67,7 +67,9 @@ def test_a_layer_of_lanes_that_cuts_nothing_off_says_so() -> None:
     """Forced where a ReLU6 is inside. (12: bad input)"""
     graph = st.Sequential([st.Conv2d(4, 3), layers.Clip(0.0, 6.0)], input_shape=(3, 8, 8))
     oracle, _ = engines(graph)
-    with pytest.raises(st.OptionError, match=r"conv1 \(Conv2d\) cannot be computed by 'direct': it does not cut"):
+    with pytest.raises(
+        st.OptionError, match=r"conv1 \(Conv2d\) cannot be computed by 'direct': it does not cut"
+    ):
         singly.planned(oracle.program, oracle.program.outputs, forced={"conv1": "direct"})
 
 
@@ -97,7 +99,13 @@ def test_maps_of_one_pixel_and_their_frames(name: str, case: str, isa: Any) -> N
 def test_layouts_change_no_number(name: str, isa: Any) -> None:
     """−0, infinities and NaN into lanes, over channels and back: a Slice goes through the lanes, a pool of 1×1 over channels. (12: 3)"""
     isa(name)
-    body = [layers.Slice(1, 0, 5), st.MaxPool2d(1), layers.Transpose((0, 2, 1)), layers.Negate(), layers.Negate()]
+    body = [
+        layers.Slice(1, 0, 5),
+        st.MaxPool2d(1),
+        layers.Transpose((0, 2, 1)),
+        layers.Negate(),
+        layers.Negate(),
+    ]
     graph = st.Sequential(body, input_shape=(3, 6, 5))
     oracle, native = engines(graph)
     rng = np.random.default_rng(0)
@@ -212,12 +220,31 @@ def test_an_engine_reads_the_middle_of_a_network_that_takes_single_images(count:
 def wide() -> st.Graph:
     """Tiles in blocks and turned first, threads by rows and by filters, parts written into place, a sum, every pool, lanes in between."""
     build = st.GraphBuilder((3, 27, 26))
-    first = build.chain([st.Conv2d(24, 7, stride=2, padding=3, rounding="floor"), st.ReLU(), st.LocalResponseNorm(5, alpha=1.0)], build.input)
-    tiles = build.chain([st.Conv2d(40, 3, padding=1), st.ReLU(), st.Conv2d(40, 5, padding=2), layers.Clip(0.0, 6.0)], first)
+    first = build.chain(
+        [
+            st.Conv2d(24, 7, stride=2, padding=3, rounding="floor"),
+            st.ReLU(),
+            st.LocalResponseNorm(5, alpha=1.0),
+        ],
+        build.input,
+    )
+    tiles = build.chain(
+        [st.Conv2d(40, 3, padding=1), st.ReLU(), st.Conv2d(40, 5, padding=2), layers.Clip(0.0, 6.0)], first
+    )
     deep = build.chain([st.Conv2d(40, 3, padding=1, groups=40), layers.HardSwish()], tiles)
     total = build.chain([st.ReLU()], build.add(st.Add(), build.add(st.Conv2d(40, 3, padding=1), deep), tiles))
-    whole = build.add(st.Concat(), build.add(st.Conv2d(33, 1), total), build.add(st.MaxPool2d(3, stride=1, padding=1), total), deep)
-    pools = [st.MaxPool2d(3, stride=2, rounding="ceil"), st.Conv2d(160, 3, padding=1), layers.InstanceNorm2d(), st.AvgPool2d(2, padding=1, rounding="ceil")]
+    whole = build.add(
+        st.Concat(),
+        build.add(st.Conv2d(33, 1), total),
+        build.add(st.MaxPool2d(3, stride=1, padding=1), total),
+        deep,
+    )
+    pools = [
+        st.MaxPool2d(3, stride=2, rounding="ceil"),
+        st.Conv2d(160, 3, padding=1),
+        layers.InstanceNorm2d(),
+        st.AvgPool2d(2, padding=1, rounding="ceil"),
+    ]
     many = build.chain([*pools, st.Conv2d(300, 2), st.ReLU()], whole)
     build.chain([st.GlobalAvgPool2d(), st.Flatten(), st.Linear(101), st.Softmax()], many)
     return build.build()  # fmt: skip

@@ -44,7 +44,9 @@ def _after(rng: Rng) -> list[st.Layer]:
 def _tiles(rng: Rng) -> Drawn:
     """3×3 and 5×5: one tile to more than a block, few filters to so many that all tiles are turned first."""
     kernel, many = _of(rng, (3, 5)), rng.random() < 0.25
-    channels, filters = (_of(rng, (70, 97)), _of(rng, (165, 200))) if many else (_of(rng, _CHANNELS), _of(rng, _FILTERS))
+    channels, filters = (
+        (_of(rng, (70, 97)), _of(rng, (165, 200))) if many else (_of(rng, _CHANNELS), _of(rng, _FILTERS))
+    )
     height, width = (int(n) for n in rng.integers(5, 12 if many else 34, 2))
     if rng.random() < 0.1:  # one tile
         return [st.Conv2d(filters, kernel)], (channels, kernel + 1, kernel + 1)
@@ -56,9 +58,16 @@ def _runs(rng: Rng) -> Drawn:
     """Strides, dilation, padding on any side, groups of whole vectors; many filters on few pixels, which threads take in turn."""
     shape = _of(rng, _CHANNELS), *(int(n) for n in rng.integers(7, 24, 2))
     kernel, dilation = (int(n) for n in rng.integers(1, 6, 2)), int(rng.random() < 0.2) + 1
-    given: dict[str, Any] = {"stride": int(rng.integers(1, 4)), "padding": tuple(int(n) for n in rng.integers(2, 5, 4)), "rounding": "floor"}
+    given: dict[str, Any] = {
+        "stride": int(rng.integers(1, 4)),
+        "padding": tuple(int(n) for n in rng.integers(2, 5, 4)),
+        "rounding": "floor",
+    }
     if rng.random() < 0.25:
-        return [st.Conv2d(_of(rng, (130, 200)), 3, dilation=2, padding=2, rounding="floor"), *_after(rng)[:1]], (70, 4, 5)
+        return [
+            st.Conv2d(_of(rng, (130, 200)), 3, dilation=2, padding=2, rounding="floor"),
+            *_after(rng)[:1],
+        ], (70, 4, 5)
     if rng.random() < 0.25:
         shape, given["groups"] = (6, *shape[1:]), 2
         return [st.Conv2d(_of(rng, (32, 48, 96)), tuple(kernel), **given)], shape
@@ -68,7 +77,14 @@ def _runs(rng: Rng) -> Drawn:
 def _each(rng: Rng) -> Drawn:
     """A filter a channel."""
     channels = _of(rng, _CHANNELS[1:])
-    body = st.Conv2d(channels, int(rng.integers(1, 5)), stride=int(rng.integers(1, 3)), padding=1, groups=channels, rounding="floor")
+    body = st.Conv2d(
+        channels,
+        int(rng.integers(1, 5)),
+        stride=int(rng.integers(1, 3)),
+        padding=1,
+        groups=channels,
+        rounding="floor",
+    )
     return [body, *_after(rng)[:1]], (channels, *(int(n) for n in rng.integers(7, 24, 2)))  # fmt: skip
 
 
@@ -81,13 +97,19 @@ def _covering(rng: Rng) -> Drawn:
 
 def _pooled(rng: Rng) -> Drawn:
     """With a pool that is fused."""
-    body = [st.Conv2d(_of(rng, _FILTERS), int(rng.integers(1, 6)), padding=1), st.ReLU(), st.MaxPool2d(2, rounding="floor")]
+    body = [
+        st.Conv2d(_of(rng, _FILTERS), int(rng.integers(1, 6)), padding=1),
+        st.ReLU(),
+        st.MaxPool2d(2, rounding="floor"),
+    ]
     return body, (_of(rng, _CHANNELS), *(int(n) for n in rng.integers(8, 20, 2)))  # fmt: skip
 
 
 def _vectors(rng: Rng) -> Drawn:
     """From and to any size."""
-    return [st.Linear(_of(rng, (*_FILTERS, 300)), bias=rng.random() < 0.7), st.ReLU()], (int(rng.integers(1, 400)),)
+    return [st.Linear(_of(rng, (*_FILTERS, 300)), bias=rng.random() < 0.7), st.ReLU()], (
+        int(rng.integers(1, 400)),
+    )
 
 
 def _large(rng: Rng) -> Drawn:
@@ -113,7 +135,9 @@ WAYS: dict[tuple[str, str], Callable[[Rng], Drawn]] = {
 
 def test_every_candidate_of_a_prediction_is_looked_at() -> None:
     for kind in ("Conv2d", "Linear"):
-        names = {one.name for one in CHOICES[kind].candidates} - {"winners"}  # which is good for training alone
+        names = {one.name for one in CHOICES[kind].candidates} - {
+            "winners"
+        }  # which is good for training alone
         assert {name for own, name in WAYS if own == kind} == names
 
 
@@ -158,16 +182,22 @@ def test_drawn_shapes_reach_every_way_that_blocks_are_cut(name: str, isa: Any) -
         body, shape = _tiles(np.random.default_rng(seed))
         program = lower(st.Sequential(body, input_shape=shape))
         for o in layers_of(
-            singly.planned(program, program.outputs, forced={"conv1": "Winograd, a channel a lane"}), "ChannelWinograd"
+            singly.planned(program, program.outputs, forced={"conv1": "Winograd, a channel a lane"}),
+            "ChannelWinograd",
         ):
             outputs = 7 - o.kernel
             tiles = -(-o.p // outputs) * -(-o.q // outputs)
-            seen |= {"staged" if o.staged else "several" if tiles > o.block else "one block", f"{o.kernel}×{o.kernel}"}
+            seen |= {
+                "staged" if o.staged else "several" if tiles > o.block else "one block",
+                f"{o.kernel}×{o.kernel}",
+            }
             seen |= {"pooled"} if o.pooled else set()
             seen |= {"odd"} if o.p % outputs or o.q % outputs else set()
         body, shape = _runs(np.random.default_rng(seed))
         program = lower(st.Sequential(body, input_shape=shape))
-        for o in layers_of(singly.planned(program, program.outputs, forced={"conv1": "runs of channels"}), "ChannelConv"):
+        for o in layers_of(
+            singly.planned(program, program.outputs, forced={"conv1": "runs of channels"}), "ChannelConv"
+        ):
             seen |= {"by filters" if o.by_filters else "by rows", "groups" if o.groups > 1 else "one group"}
             seen |= {"dilated"} if o.dilation_h > 1 else set()
             seen |= {"strided"} if o.stride_h > 1 else set()

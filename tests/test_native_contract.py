@@ -242,7 +242,9 @@ def test_a_block_whose_work_memory_wraps_is_refused() -> None:
     planned(lanes)
     for block in (2**63 // points - 50, 2**63 // points - 1, 2**63 // points, 2**63 // points + 1, 2**40):
         tiles.block = block
-        with pytest.raises(ValueError, match=r"more than 2\^63 - 1|scratch of a thread must be from|block must be"):
+        with pytest.raises(
+            ValueError, match=r"more than 2\^63 - 1|scratch of a thread must be from|block must be"
+        ):
             planned(lanes)
 
 
