@@ -51,7 +51,7 @@ $(VENV)/bin/python:
 		{ echo "Striate needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-NATIVE := CMakeLists.txt $(wildcard native/*.* native/kernels/*.* native/kernels/lanes/*.*)
+NATIVE := CMakeLists.txt $(wildcard native/*.* native/kernels/*.* native/kernels/*/*.*)
 
 # pip alone would install without the native engine where no compiler is found; make says so and stops.
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml $(NATIVE)

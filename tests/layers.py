@@ -19,13 +19,17 @@ from striate.code.keras import _RULES as KERAS
 from striate.code.torch import _RULES as TORCH
 from striate.explain.catalog import messages
 from striate.layers import LAYERS
+from striate.plan import lower
 from striate.plan.algorithms import CHOICES
+from striate.plan.lanes import to_lanes
+from striate.plan.rows import Purpose
 from striate.reference import RULES
 
 from .cases import CASES
 
 L = st.layers
 FILE = Path(__file__).parents[1] / "docs" / "layers.md"
+_LANES = 8  # of a vector
 # Arguments of layers that need some, on images (2, 6, 6).
 REQUIRED: dict[str, tuple[Any, ...]] = {
     "Conv2d": (6, (3, 5)), "ConvTranspose2d": (6, 4), "MaxPool2d": (2,), "AvgPool2d": ((2, 3),), "Linear": (10,), "LpPool2d": (2,),
@@ -72,6 +76,20 @@ def _works(attempt: Callable[[], Any]) -> bool:
     return True
 
 
+def _singly(kind: str) -> bool:
+    """Whether an image, or a vector, goes through the layer as it lies: a channel a lane."""
+    graphs = [sample(kind)]
+    if kind in ("Softmax", "LogSoftmax"):  # over the channels of one pixel
+        graphs.append(st.Sequential([st.Flatten(), getattr(L, kind)()], input_shape=(2, 6, 6)))
+    for graph in graphs:
+        program = lower(graph)
+        if all(op.kind in CHOICES for op in program.ops):
+            chosen = to_lanes(program, Purpose(program.outputs, lanes=_LANES)).chosen
+            if any(chosen[op.name].single for op in program.ops if op.kind == kind and op.name in chosen):
+                return True
+    return False
+
+
 def _onnx_back(graph: st.Graph) -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = st.Model(graph, engine="reference")
@@ -114,6 +132,7 @@ ASKED: dict[str, Callable[[str], bool]] = {
     "reference": lambda kind: kind in RULES,
     "gradients": lambda kind: any(case.kind == kind for case in CASES),
     "native": lambda kind: kind in CHOICES,
+    "single": _singly,
     "explained": lambda kind: f"layer.{kind}" in messages("en"),
     "PyTorch code": lambda kind: kind in TORCH,
     "Keras code": lambda kind: kind in KERAS,
@@ -152,7 +171,8 @@ def written() -> str:
         [
             "# What each layer has", "",
             "*reference*: an op forward and backward in `striate.reference`. *gradients*: that op is checked against differences.",
-            "*native*: the native engine computes it. *explained*: worked solutions show its numbers. *code*: `to_code` writes it;",
+            "*native*: the native engine computes it, an image a lane. *single*: predictions of single images have a way of their own, a channel",
+            "a lane; other layers go through the lanes there, between two copies. *explained*: worked solutions show its numbers. *code*: `to_code` writes it;",
             "*ONNX*, *torch*: networks with it go out and come in; *Keras in*: files come in. A layer whose hyperparameters say more than",
             "the other side can is refused there by name. Written by `python -m tests.layers`.", "",
             f"| layer | {' | '.join(asked)} |", f"|---|{':-:|' * len(asked)}", *rows, "",

@@ -95,6 +95,28 @@ def test_maps_of_one_pixel_and_their_frames(name: str, case: str, isa: Any) -> N
     agrees(st.Sequential(list(body), input_shape=shape))
 
 
+@pytest.mark.parametrize("name", ISAS)
+def test_layouts_change_no_number(name: str, isa: Any) -> None:
+    """−0, infinities and NaN into lanes, over channels and back: a Slice goes through the lanes, a pool of 1×1 over channels. (12: 3)"""
+    isa(name)
+    body = [
+        layers.Slice(1, 0, 5),
+        st.MaxPool2d(1),
+        layers.Transpose((0, 2, 1)),
+        layers.Negate(),
+        layers.Negate(),
+    ]
+    graph = st.Sequential(body, input_shape=(3, 6, 5))
+    oracle, native = engines(graph)
+    rng = np.random.default_rng(0)
+    x = rng.choice(np.array([-0.0, 0.0, np.inf, -np.inf, np.nan, 1.5], np.float32), (3, 3, 6, 5))
+    (found,) = singly.predict(oracle.program, native.parameters, x)
+    expected = x[:, :, :5].transpose(0, 1, 3, 2)
+    np.testing.assert_array_equal(found, expected)
+    known = ~np.isnan(expected)
+    np.testing.assert_array_equal(np.signbit(found)[known], np.signbit(expected)[known])
+
+
 # ── images beside one another, and outputs in the middle ─────────────────────────────────────────
 
 
