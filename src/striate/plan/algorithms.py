@@ -96,16 +96,24 @@ class Choice:
         )
 
 
-def _plain(emit: Callable[[Rows, Op], None], why: str = "one pass over the lanes", *, single: Candidate | None = None) -> Choice:
+def _plain(
+    emit: Callable[[Rows, Op], None], why: str = "one pass over the lanes", *, single: Candidate | None = None
+) -> Choice:
     """A kind that is computed in one way; and one image in another."""
     return Choice((*([single] if single else []), Candidate("plain", why, lambda to, op, case: emit(to, op))))
 
 
 # One image, a channel a lane.
 _ONE_VIEW = Candidate("same memory", "nothing moves", channels.same_view, single=True, alike=True)
-_ONE_FLAT = Candidate("same numbers", "nothing moves but out of an image's order", channels.flat_view, single=True)
-_ONE_SUM = Candidate("images alike", "vector by vector", channels.total, channels.not_same_shapes, single=True, alike=True)
-_ONE_PAIR = Candidate("images alike", "vector by vector", channels.pairs, channels.not_same_shapes, single=True, alike=True)
+_ONE_FLAT = Candidate(
+    "same numbers", "nothing moves but out of an image's order", channels.flat_view, single=True
+)
+_ONE_SUM = Candidate(
+    "images alike", "vector by vector", channels.total, channels.not_same_shapes, single=True, alike=True
+)
+_ONE_PAIR = Candidate(
+    "images alike", "vector by vector", channels.pairs, channels.not_same_shapes, single=True, alike=True
+)
 
 
 def _one(emit: Callable[[Rows, Op], None]) -> Candidate:
@@ -156,7 +164,12 @@ _MAX_POOL = Choice(
 _MAPPED_POOL = Candidate("maps", "any window, by maps of its taps", windows.pool)
 _POOL = Choice((_MAPPED_POOL,), windows.windows_of)
 _AVERAGE_POOL = Choice(
-    (Candidate("image", "windows cut off at the edge", channels.average_pool, single=True, writes_parts=True), _MAPPED_POOL),
+    (
+        Candidate(
+            "image", "windows cut off at the edge", channels.average_pool, single=True, writes_parts=True
+        ),
+        _MAPPED_POOL,
+    ),
     windows.windows_of,
 )
 _PAIRS = _plain(tensors.pairs, "place by place, two at a time")

@@ -56,7 +56,11 @@ def not_depthwise(to: Rows, op: Op, filters: Filters) -> str:
     channels = to.program.buffers[op.inputs[0]].shape[0]
     if filters.groups != channels or filters.shape[0] != channels or channels == 1:
         return "its filters see more than a channel, or share one"
-    return "" if not any(other.kind in ("Add", "MaxPool2d") for other in op.fused) else "something else is fused with it"
+    return (
+        ""
+        if not any(other.kind in ("Add", "MaxPool2d") for other in op.fused)
+        else "something else is fused with it"
+    )
 
 
 def not_winograd(to: Rows, op: Op, filters: Filters) -> str:
@@ -85,7 +89,11 @@ def not_same_shapes(to: Rows, op: Op, case: Any) -> str:
 def not_along_channels(to: Rows, op: Op, case: Any) -> str:
     """Why an op is not over the channels of images."""
     shape = to.program.buffers[op.inputs[0]].shape
-    return "" if len(shape) == 3 and op.options.get("axis", 0) == 0 else "it does not go over the channels of images"
+    return (
+        ""
+        if len(shape) == 3 and op.options.get("axis", 0) == 0
+        else "it does not go over the channels of images"
+    )
 
 
 def covers(to: Rows, op: Op, filters: Filters) -> str:
@@ -112,7 +120,12 @@ def winograd_cost(to: Rows, op: Op, filters: Filters) -> float:
     tiles = prod(-(-axis.output_size // outputs) for axis in filters.axes)
     lanes = to.lanes or 1
     return float(
-        tiles * (POINTS * c * geometry.up(k, lanes) / 0.88 + 170 * geometry.up(c, lanes) + 120 * geometry.up(k, lanes))
+        tiles
+        * (
+            POINTS * c * geometry.up(k, lanes) / 0.88
+            + 170 * geometry.up(c, lanes)
+            + 120 * geometry.up(k, lanes)
+        )
     )
 
 
@@ -126,10 +139,12 @@ def least(to: Rows, op: Op, case: Any) -> float:
 
 def frame_of_windows(to: Rows, op: Op, filters: Filters) -> int:
     """The border that the windows of a convolution reach into."""
-    return int(max(
-        max(axis.before, (axis.output_size - 1) * axis.stride + axis.span - axis.before - axis.size)
-        for axis in filters.axes
-    ))
+    return int(
+        max(
+            max(axis.before, (axis.output_size - 1) * axis.stride + axis.span - axis.before - axis.size)
+            for axis in filters.axes
+        )
+    )
 
 
 def no_frame(to: Rows, op: Op, case: Any) -> int:
@@ -154,12 +169,16 @@ def lay_out(to: Rows, chosen: Mapping[str, Any], cases: Mapping[str, Any]) -> No
             shape = to.program.buffers[op.output].shape
             image = len(shape) == 3
             to.layouts[op.output] = (
-                geometry.in_channels(shape, to.lanes, frames.of(op.output)) if image else geometry.plain(shape)
+                geometry.in_channels(shape, to.lanes, frames.of(op.output))
+                if image
+                else geometry.plain(shape)
             )
     makers = {op.output: op for op in to.ops}
     for op in to.ops:
         if op.kind == "Concat" and chosen[op.name].single:
-            _place_parts(to, op, {number: chosen[makers[number].name] for number in op.inputs if number in makers})
+            _place_parts(
+                to, op, {number: chosen[makers[number].name] for number in op.inputs if number in makers}
+            )
 
 
 def _place_parts(to: Rows, op: Op, makers: Mapping[int, Any]) -> None:
@@ -168,8 +187,15 @@ def _place_parts(to: Rows, op: Op, makers: Mapping[int, Any]) -> None:
     for number in op.inputs:
         channels = to.program.buffers[number].shape[0]
         free = op.inputs.count(number) == 1 and number not in to.root
-        if free and number in makers and makers[number].writes_parts and not (at % to.lanes or channels % to.lanes):
-            to.layouts[number] = replace(to.layouts[number], pitch=whole.pitch, border=whole.border, offset=at)
+        if (
+            free
+            and number in makers
+            and makers[number].writes_parts
+            and not (at % to.lanes or channels % to.lanes)
+        ):
+            to.layouts[number] = replace(
+                to.layouts[number], pitch=whole.pitch, border=whole.border, offset=at
+            )
             to.root[number] = op.output
         at += channels
 
@@ -209,7 +235,10 @@ def _image(to: Rows, number: int, border: int = 0, *, packed: bool = False) -> i
     if given.kind == "channels" and given.border >= border and (packed or given.pitch >= to.lanes):
         return number
     shape = to.shape(number)
-    return to.laid(number, geometry.in_channels(shape, to.lanes, border, shape[0] if packed and shape[0] < to.lanes else None))
+    return to.laid(
+        number,
+        geometry.in_channels(shape, to.lanes, border, shape[0] if packed and shape[0] < to.lanes else None),
+    )
 
 
 def _read(struct: Any, layout: Layout, before: tuple[int, int] = (0, 0)) -> None:
@@ -218,7 +247,12 @@ def _read(struct: Any, layout: Layout, before: tuple[int, int] = (0, 0)) -> None
 
 
 def _write(struct: Any, layout: Layout) -> None:
-    struct.y_first, struct.y_pitch, struct.y_row, struct.border = layout.first, layout.pitch, layout.row, layout.border
+    struct.y_first, struct.y_pitch, struct.y_row, struct.border = (
+        layout.first,
+        layout.pitch,
+        layout.row,
+        layout.border,
+    )
 
 
 def _ramp(struct: Any, op: Op) -> None:
@@ -277,11 +311,21 @@ def convolution(to: Rows, op: Op, filters: Filters) -> None:
     struct.by_filters = int(struct.k * taps > image)
     target = op.output
     if pooled(op):
-        target = to.between((struct.k, struct.p, struct.q), False, geometry.in_channels((struct.k, struct.p, struct.q), to.lanes))
+        target = to.between(
+            (struct.k, struct.p, struct.q),
+            False,
+            geometry.in_channels((struct.k, struct.p, struct.q), to.lanes),
+        )
     second = _second(to, struct, op)
     _emit(to, op, struct, source, target, second)
     if pooled(op):
-        _pool(to, op, schema.ChannelMaxPool(), [WindowAxis(n, 2, 2, 1, 0, 0, n // 2) for n in (struct.p, struct.q)], target)
+        _pool(
+            to,
+            op,
+            schema.ChannelMaxPool(),
+            [WindowAxis(n, 2, 2, 1, 0, 0, n // 2) for n in (struct.p, struct.q)],
+            target,
+        )
 
 
 def winograd(to: Rows, op: Op, filters: Filters) -> None:
@@ -305,7 +349,10 @@ def _blocks(to: Rows, struct: schema.ChannelWinograd, row: Row) -> None:
     """How many tiles go together, and where their points lie."""
     outputs = 7 - struct.kernel
     tiles = -(-struct.p // outputs) * -(-struct.q // outputs)
-    tile, product = geometry.up(struct.c, to.lanes) + schema.TILE_GAP, (schema.GROUP_VECTORS * to.lanes + schema.TILE_GAP)
+    tile, product = (
+        geometry.up(struct.c, to.lanes) + schema.TILE_GAP,
+        (schema.GROUP_VECTORS * to.lanes + schema.TILE_GAP),
+    )
     struct.staged = int(POINTS * struct.c * struct.k >= _STAGED_FLOATS and tiles <= _STAGED_TILES)
     block = max(_FEWEST_TILES, _CACHE_FLOATS // (POINTS * (tile + product)))
     count = geometry.up(-(-tiles // block), _SHARES)
@@ -338,7 +385,9 @@ def fully_connected(to: Rows, op: Op, case: Any) -> None:
     struct.k = to.shape(op.output)[0]
     struct.relu = int(bool(op.fused))
     _parameters(to, struct, op)
-    to.layouts[op.output] = replace(to.layouts[op.output], border=0)  # it writes no frame: its readers copy it
+    to.layouts[op.output] = replace(
+        to.layouts[op.output], border=0
+    )  # it writes no frame: its readers copy it
     to.step(op.name, struct, source, op.output)
 
 
@@ -375,7 +424,12 @@ def response_norm(to: Rows, op: Op, case: Any) -> None:
     struct, o = schema.ChannelResponseNorm(), op.options
     source = _image(to, op.inputs[0])
     struct.c, struct.h, struct.w = to.layouts[source].shape
-    struct.size, struct.alpha, struct.beta, struct.k = int(o["size"]), float(o["alpha"]), float(o["beta"]), float(o["k"])
+    struct.size, struct.alpha, struct.beta, struct.k = (
+        int(o["size"]),
+        float(o["alpha"]),
+        float(o["beta"]),
+        float(o["k"]),
+    )
     _read(struct, to.layouts[source])
     to.scratch = max(to.scratch, geometry.up(struct.c, to.lanes) + struct.size + 2 * to.lanes)
     _emit(to, op, struct, source, op.output)
@@ -395,7 +449,11 @@ def concat(to: Rows, op: Op, case: Any) -> None:
         channels = to.shape(number)[0]
         if to.root[number] != op.output or to.layouts[number].offset != at:  # or a view of another part
             part = replace(whole, shape=(channels, *whole.shape[1:]), offset=at)
-            source = to.laid(number, geometry.plain(to.shape(number))) if to.layouts[number].kind == "lanes" else number
+            source = (
+                to.laid(number, geometry.plain(to.shape(number)))
+                if to.layouts[number].kind == "lanes"
+                else number
+            )
             piece = to.between(part.shape, False, part)
             to.root[piece] = op.output
             to.relayout(source, piece)

@@ -37,7 +37,9 @@ class Layout:
     def image(self) -> tuple[int, int, int]:
         """Channels, rows, columns; of anything but an image, all numbers as channels."""
         return (
-            (self.shape[0], self.shape[1], self.shape[2]) if len(self.shape) == 3 else (prod(self.shape), 1, 1)
+            (self.shape[0], self.shape[1], self.shape[2])
+            if len(self.shape) == 3
+            else (prod(self.shape), 1, 1)
         )
 
     @property
@@ -64,7 +66,9 @@ class Layout:
             return prod(self.shape)
         floats = prod(self.shape)
         if self.kind == "channels":
-            floats = (self.image[1] + 2 * self.border) * self.row + lanes  # the last pixel is read in whole vectors
+            floats = (
+                self.image[1] + 2 * self.border
+            ) * self.row + lanes  # the last pixel is read in whole vectors
         return -(-floats // lanes)
 
 

@@ -134,8 +134,18 @@ class Rows:
         struct.x_first, struct.y_first = given.first, wanted.first
         struct.x_c, struct.x_h, struct.x_w = given.strides(self.lanes)
         struct.y_c, struct.y_h, struct.y_w = wanted.strides(self.lanes)
-        struct.splat, struct.border, struct.framed = int(wanted.kind == "lanes"), wanted.border, wanted.image[0]
-        name = self.program.buffers[source].name if source < len(self.program.buffers) else self.op.name if self.op else "output"
+        struct.splat, struct.border, struct.framed = (
+            int(wanted.kind == "lanes"),
+            wanted.border,
+            wanted.image[0],
+        )
+        name = (
+            self.program.buffers[source].name
+            if source < len(self.program.buffers)
+            else self.op.name
+            if self.op
+            else "output"
+        )
         return self.step(name, struct, source, target)
 
     def keep(self, values: npt.NDArray[Any]) -> int:

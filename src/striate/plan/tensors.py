@@ -103,11 +103,7 @@ def pairs(to: Rows, op: Op) -> None:
         _copy(to, op, so_far, 1.0, add=False)
     for i, number in enumerate(op.inputs[1:], 2):
         trains = to.trains[so_far] or to.trains[number]
-        target = (
-            op.output
-            if i == len(op.inputs)
-            else to.between(shape, trains, to.layouts.get(op.output))
-        )
+        target = op.output if i == len(op.inputs) else to.between(shape, trains, to.layouts.get(op.output))
         _pair(to, op, (so_far, number), target)
         so_far = target
 

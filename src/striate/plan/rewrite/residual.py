@@ -34,7 +34,10 @@ def add_in_convolutions(program: Program, targets: tuple[int, ...]) -> Program:
         able = [
             makers[number]
             for number in total.inputs
-            if number in makers and readers.get(number) == 1 and number not in targets and _able(makers[number], taken)
+            if number in makers
+            and readers.get(number) == 1
+            and number not in targets
+            and _able(makers[number], taken)
         ]
         if not able:
             continue
@@ -43,7 +46,11 @@ def add_in_convolutions(program: Program, targets: tuple[int, ...]) -> Program:
         why = f"{total.name} is fused: it adds {program.buffers[other].name} to what {maker.name} makes"
         taken[maker.name] = maker
         instead[total.name] = replace(
-            maker, inputs=(*maker.inputs, other), output=total.output, fused=(total,), record=(*maker.record, why)
+            maker,
+            inputs=(*maker.inputs, other),
+            output=total.output,
+            fused=(total,),
+            record=(*maker.record, why),
         )
     ops = tuple(instead.get(op.name, op) for op in program.ops if op.name not in taken)
     return replace(program, ops=ops)
