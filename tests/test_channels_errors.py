@@ -121,6 +121,7 @@ WAYS: dict[tuple[str, str], Callable[[Rng], Drawn]] = {
     ("Conv2d", "dot products of an image"): _covering,
     ("Conv2d", "depthwise"): _each,
     ("Conv2d", "Winograd, a channel a lane"): _tiles,
+    ("Conv2d", "winograd"): _tiles,
     ("Conv2d", "runs of channels"): _runs,
     ("Conv2d", "fully connected"): _covering,
     ("Conv2d", "few, pooled in registers"): _pooled,
@@ -150,7 +151,7 @@ def layers_of(lanes: Any, kind: str) -> list[Any]:
 def test_errors_are_those_of_float32(name: str, way: tuple[str, str], isa: Any) -> None:
     """Alone, in shares and in whole images, on memory full of NaN; what takes images in lanes, in programs of both kinds. (12: correct)"""
     (kind, candidate), worst = way, 0.0
-    tolerance = WINOGRAD if candidate.startswith("Winograd") else DIRECT
+    tolerance = WINOGRAD if "winograd" in candidate.lower() else DIRECT
     single = next(one.single for one in CHOICES[kind].candidates if one.name == candidate)
     for seed in range(SHAPES):
         rng = np.random.default_rng(seed)

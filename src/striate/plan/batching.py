@@ -18,11 +18,16 @@ _READ_AGAIN = 1.8  # an image's fully connected layers read all weights: times w
 
 
 def one_by_one(program: Program, images: int, lanes: int) -> bool:
-    """Whether images are taken one by one, where a vector has so many lanes."""
+    """Whether images are taken one by one, where a vector has so many lanes.
+
+    A network without convolutions and fully connected layers is so for single images alone; one with buffers of no numbers never.
+    """
+    if any(not prod(buffer.shape) for buffer in program.buffers):
+        return False
     if images <= 1:
         return True
     single, batched = _costs(program, lanes)
-    return images * single <= -(-images // lanes) * lanes * batched
+    return images * single < -(-images // lanes) * lanes * batched
 
 
 def _costs(program: Program, lanes: int) -> tuple[float, float]:
