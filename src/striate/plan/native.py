@@ -37,7 +37,9 @@ _IMAGES_A_CALL = 1024  # of a prediction: one call must not keep an interrupt wa
 _FLOATS_UNASKED = 2**24  # of an output, that are made without a look at the machine
 _MANY_MICRO_BATCHES = 1024  # more than any round that holds a part of the batch
 _MOST = 2**63 - 1
-_LANES_FILLED = 2  # of so many lanes, more than one must hold an image for Winograd's tiles, which compute them all
+_LANES_FILLED = (
+    2  # of so many lanes, more than one must hold an image for Winograd's tiles, which compute them all
+)
 _MACS_A_PARAMETER = 4  # what an update of one is worth, beside a multiply-add of a layer
 
 
