@@ -99,6 +99,17 @@ def test_the_plan_says_what_is_done_and_why(striate: Any) -> None:
     assert [op["name"] for op in plan["ops"]] == ["c1", "c3", "c5", "f6", "output"]
     assert sum(op["macs_share"] for op in plan["ops"]) == pytest.approx(1.0)
     assert plan["arena_bytes"] > 0
+    alone = striate("summary", "lenet5", "--plan", "--json").records[2]
+    assert (alone["event"], alone["images"]) == ("prediction_plan", 1)
+    # What a convolution had pooled in registers is a pool of its own here; between images and vectors stands a Relayout.
+    kinds = [(op["name"], op["op"]) for op in alone["ops"]]
+    assert kinds[0] == ("input", "Relayout")
+    assert [kind for name, kind in kinds if name == "c3"] in (
+        ["ChannelWinograd"],
+        ["ChannelConv", "ChannelMaxPool"],
+    )
+    assert [kind for name, kind in kinds if name == "f6"] == ["ChannelLinear"]
+    assert all(op["why"] for op in alone["ops"])
 
 
 def test_training_leaves_a_run_and_its_model_can_be_used(striate: Any, here: Path) -> None:

@@ -129,7 +129,7 @@ def shapes(
 def summary(
     net: Net, input: Input = None, classes: Classes = None, rounding: RoundingOption = None,  # noqa: A002
     filters: Filters = None, kernel: Kernel = None, stride: Stride = None, padding: Padding = None,
-    hidden: Hidden = None, pool: Pool = True, repeat: Repeat = None, plan: Annotated[bool, typer.Option("--plan", help="Show what the native engine does in a training step.")] = False,
+    hidden: Hidden = None, pool: Pool = True, repeat: Repeat = None, plan: Annotated[bool, typer.Option("--plan", help="Show what the native engine does in a training step, and for one image.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images of the training step whose work memory is told.")] = 64, as_json: Json = False,
 ) -> None:  # fmt: skip
     """The table of a network: output shape, parameters, MACs, receptive field, memory, totals."""
@@ -161,11 +161,23 @@ def summary(
         return
     graph.check_runnable()
     rows, arena_bytes = plans.describe_plan(graph)
+    alone, alone_bytes = plans.describe_plan(graph, training=False, images=1)
     if as_json:
         emit({"event": "plan", "arena_bytes": arena_bytes, "ops": [asdict(row) for row in rows]})
+        emit(
+            {
+                "event": "prediction_plan",
+                "images": 1,
+                "arena_bytes": alone_bytes,
+                "ops": [asdict(row) for row in alone],
+            }
+        )
         return
     console().print(plan_table(rows))
     say(f"arena: {arena_bytes:,} bytes for each image of a micro-batch")
+    say("a prediction of one image:")
+    console().print(plan_table(alone))
+    say(f"arena: {alone_bytes:,} bytes")
 
 
 @app.command()
