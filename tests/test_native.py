@@ -438,7 +438,7 @@ def test_arrays_of_other_types_and_layouts_are_copied_not_misread() -> None:
 
 
 def test_a_step_that_does_not_fit_in_memory_says_what_would(monkeypatch: pytest.MonkeyPatch) -> None:
-    from striate.plan import native as room
+    from striate import memory as room
 
     monkeypatch.setattr(room.os, "sysconf", lambda name: 1)
     with pytest.raises(

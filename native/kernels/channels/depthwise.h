@@ -40,16 +40,16 @@ static void forward(const At& at, const ChannelDepthwise& o) {
   float* y = floats(at, o.y) + o.y_first;
   const float *w = at.run.packed + o.packed, *bias = w + o.r * o.s * wide;
   clear_frame(at.share, y, o.p, o.q, wide, o.y_pitch, o.y_row, o.border);
-  for (int64_t p = begin_of(at.share, o.p), end = end_of(at.share, o.p); p < end; ++p)
-    for (int64_t c = 0; c < wide; c += L) {
-      const float* from = x + p * o.stride_h * o.x_row + c;
-      float* to = y + p * o.y_row + c;
-      const V start = load(bias + c);
-      int64_t q = 0;
-      for (; q + DEPTHWISE_PIXELS <= o.q; q += DEPTHWISE_PIXELS)
-        depthwise_tile<DEPTHWISE_PIXELS>(o, from + q * o.stride_w * o.x_pitch, w + c, start, to + q * o.y_pitch);
-      for (; q < o.q; ++q) depthwise_tile<1>(o, from + q * o.stride_w * o.x_pitch, w + c, start, to + q * o.y_pitch);
-    }
+  for (int64_t p = begin_of(at.share, o.p), end = end_of(at.share, o.p); p < end; ++p) {
+    const float* from = x + p * o.stride_h * o.x_row;
+    float* to = y + p * o.y_row;
+    int64_t q = 0;  // all channels of a few pixels: what is read lies side by side
+    for (; q + DEPTHWISE_PIXELS <= o.q; q += DEPTHWISE_PIXELS)
+      for (int64_t c = 0; c < wide; c += L)
+        depthwise_tile<DEPTHWISE_PIXELS>(o, from + q * o.stride_w * o.x_pitch + c, w + c, load(bias + c), to + q * o.y_pitch + c);
+    for (; q < o.q; ++q)
+      for (int64_t c = 0; c < wide; c += L) depthwise_tile<1>(o, from + q * o.stride_w * o.x_pitch + c, w + c, load(bias + c), to + q * o.y_pitch + c);
+  }
 }
 
 }  // namespace striate::STRIATE_ISA

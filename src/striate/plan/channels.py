@@ -240,6 +240,7 @@ def convolution(to: Rows, op: Op, filters: Filters) -> None:
         )
     second = _second(to, struct, op)
     _emit(to, op, struct, source, target, second)
+    _as_one_row(struct, filters, layout, to.layouts[target])
     if pooled_with(op):
         _pool(
             to,
@@ -248,6 +249,22 @@ def convolution(to: Rows, op: Op, filters: Filters) -> None:
             [WindowAxis(n, 2, 2, 1, 0, 0, n // 2) for n in (struct.p, struct.q)],
             target,
         )
+
+
+def _as_one_row(struct: schema.ChannelConv, filters: Filters, source: Layout, target: Layout) -> None:
+    """Pixels by pixels: where images have no frames between their rows, a 1×1 convolution is one of a single row."""
+    _, rows, columns = target.image
+    framed = (
+        source.border
+        or target.border
+        or struct.second_row not in (schema.NONE, columns * struct.second_pitch)
+    )
+    if framed or filters.shape[2:] != (1, 1) or filters.strides != (1, 1):
+        return
+    struct.p, struct.q = 1, struct.p * struct.q
+    struct.x_row, struct.y_row = rows * struct.x_row, rows * struct.y_row
+    if struct.second_row != schema.NONE:
+        struct.second_row *= rows
 
 
 def winograd(to: Rows, op: Op, filters: Filters) -> None:

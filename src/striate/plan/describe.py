@@ -71,7 +71,13 @@ def describe_plan(
 
 def _moved(struct: schema.Relayout) -> str:
     """In words, from which layout to which."""
-    where = "into lanes" if struct.splat else "a channel a lane" if struct.y_c == 1 < struct.y_w else "number by number"
+    where = (
+        "into lanes"
+        if struct.splat
+        else "a channel a lane"
+        if struct.y_c == 1 < struct.y_w
+        else "number by number"
+    )
     return f"its numbers laid out otherwise: {where}"
 
 
