@@ -165,7 +165,10 @@ class NativeEngine:
             if ready.version != own.version:
                 ready.prepare(self.threads)
             spare = self._workspaces[False]
-            workspace = spare.pop() if spare else allocate(short.needed, len(x))
+            try:
+                workspace = spare.pop()  # another thread may have taken the last one
+            except IndexError:
+                workspace = allocate(short.needed, len(x))
             if workspace.size < short.needed:
                 workspace = allocate(short.needed, len(x))
             prepared: Any = ready.prepared  # which a prediction of this shape has made
