@@ -10,11 +10,19 @@ from math import prod
 
 from .program import Op, Program
 
-_LANES_SHARE = {16: 0.95, 8: 0.6, 4: 0.6}  # of the multiply-add peak that convolutions over lanes reach
-_SINGLE_SHARE = 0.85  # the same over channels, direct
-_WINOGRAD_GAIN = 2.0  # multiply-adds that Winograd's tiles save, transforms included, where filters are many
+# Convolutions reach about 0.85 of the multiply-add peak in either layout; where Winograd's tiles apply and channels are many, they save
+# so many multiply-adds, transforms included. Both counted in multiply-adds of a lane.
+_SHARE = 0.85
+_SINGLE_GAIN, _LANES_GAIN = 2.0, 3.0
 _MANY_CHANNELS = 32
-_READ_AGAIN = 1.8  # an image's fully connected layers read all weights: times what they cost for many images
+_LINEAR_SHARE = 1.1  # dot products with weights as they lie, beside products that turn over lanes
+_AN_OP = 20_000  # what an op of one image costs beside its arithmetic
+_FLOAT_BYTES, _CACHE_BYTES = (
+    4,
+    1 << 24,
+)  # a buffer of a micro-batch that is larger goes to memory and back between two layers
+# Few micro-batches are cut into shares, between barriers: then lanes must be better by so much.
+_FEW_MICRO_BATCHES, _BETTER = 4, 1.25
 
 
 def one_by_one(program: Program, images: int, lanes: int) -> bool:
@@ -24,27 +32,30 @@ def one_by_one(program: Program, images: int, lanes: int) -> bool:
     """
     if any(not prod(buffer.shape) for buffer in program.buffers):
         return False
-    if images <= 1:
+    if (
+        images <= 1
+        or max(prod(buffer.shape) for buffer in program.buffers) * lanes * _FLOAT_BYTES > _CACHE_BYTES
+    ):
         return True
-    single, batched = _costs(program, lanes)
-    return images * single < -(-images // lanes) * lanes * batched
+    single, batched = _costs(program)
+    micro_batches = -(-images // lanes)
+    margin = _BETTER if micro_batches < _FEW_MICRO_BATCHES else 1.0
+    return images * single < margin * micro_batches * lanes * batched
 
 
-def _costs(program: Program, lanes: int) -> tuple[float, float]:
-    """Of one image, in multiply-adds of a lane: by itself, and in a full micro-batch."""
+def _costs(program: Program) -> tuple[float, float]:
+    """Of one image, by itself and in a full micro-batch."""
     single = batched = 0.0
     for op in program.ops:
         if op.kind not in ("Conv2d", "Linear"):
             continue
         shape = program.parameter_specs[dict(op.parameters)["weight"]].shape
         macs = prod(program.buffers[op.output].shape[1:]) * prod(shape)
-        if op.kind == "Linear":
-            single += _READ_AGAIN * macs
-            batched += macs
-        else:
-            single += macs / (_SINGLE_SHARE * (_WINOGRAD_GAIN if _by_tiles(op, shape) else 1.0))
-            batched += macs / _LANES_SHARE.get(lanes, 0.95)
-    return single, batched
+        tiles = op.kind == "Conv2d" and _by_tiles(op, shape)
+        share = _SHARE if op.kind == "Conv2d" else 1.0
+        single += macs / (_SINGLE_GAIN * share if tiles else share if op.kind == "Conv2d" else _LINEAR_SHARE)
+        batched += macs / (_LANES_GAIN * share if tiles else share)
+    return (single + _AN_OP * len(program.ops) if single else 0.0), batched
 
 
 def _by_tiles(op: Op, shape: tuple[int, ...]) -> bool:

@@ -246,7 +246,7 @@ def convolution(to: Rows, op: Op, filters: Filters) -> None:
             to,
             op,
             schema.ChannelMaxPool(),
-            [WindowAxis(n, 2, 2, 1, 0, 0, n // 2) for n in (struct.p, struct.q)],
+            [WindowAxis(n, 2, 2, 1, 0, 0, n // 2) for n in to.layouts[target].shape[1:]],
             target,
         )
 
