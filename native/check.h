@@ -12,6 +12,9 @@ namespace striate {
 constexpr int64_t LARGEST = int64_t{1} << 40;          // of any size: products of three still fit where they are checked
 constexpr int64_t ANY_ENTRY = (int64_t{1} << 31) - 1;  // of the table
 
+// The least multiple of `unit` that is no smaller.
+inline int64_t up(int64_t count, int64_t unit) { return (count + unit - 1) / unit * unit; }
+
 struct Range {
   int64_t low, high;  // both included
 };

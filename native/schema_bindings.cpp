@@ -73,6 +73,7 @@ void bind_schema(nb::module_& m) {
   m.attr("POOLED_WIDTH") = POOLED_WIDTH;
   m.attr("RUN") = RUN;
   m.attr("FILTERS_A_TILE") = FILTERS_A_TILE;
+  m.attr("WINOGRAD_POINTS") = WINOGRAD_POINTS;
   m.attr("TILE_GAP") = TILE_GAP;
   m.attr("GROUP_VECTORS") = GROUP_VECTORS;
   m.attr("WINOGRAD_PANEL") = WINOGRAD_PANEL;

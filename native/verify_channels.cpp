@@ -4,9 +4,7 @@
 namespace striate {
 namespace {
 
-constexpr int64_t POINTS = 36;  // of a Winograd tile
-
-int64_t up(const Check& check, int64_t channels) { return (channels + check.lanes() - 1) / check.lanes() * check.lanes(); }
+int64_t in_vectors(const Check& check, int64_t channels) { return up(channels, check.lanes()); }
 
 // An image of (rows, columns) pixels of `wide` floats, with a frame, beginning `first` floats from its place.
 struct Image {
@@ -34,13 +32,13 @@ Image x_of(const O& o) { return {"x", o.x, o.x_first, o.x_pitch, o.x_row}; }
 
 template <class O>
 void y_image(const Check& check, const O& o, int64_t rows, int64_t columns, int64_t channels) {
-  if (o.y_pitch < up(check, channels)) check.fail("pixels of y overlap");
-  image(check, {"y", o.y, o.y_first, o.y_pitch, o.y_row}, rows, columns, up(check, channels), o.border);
+  if (o.y_pitch < in_vectors(check, channels)) check.fail("pixels of y overlap");
+  image(check, {"y", o.y, o.y_first, o.y_pitch, o.y_row}, rows, columns, in_vectors(check, channels), o.border);
 }
 
 template <class O>
 void second_image(const Check& check, const O& o) {
-  if (o.second != NONE) image(check, {"second", o.second, o.second_first, o.second_pitch, o.second_row}, o.p, o.q, up(check, o.k), 0);
+  if (o.second != NONE) image(check, {"second", o.second, o.second_first, o.second_pitch, o.second_row}, o.p, o.q, in_vectors(check, o.k), 0);
 }
 
 // What the windows of a convolution read: `channels` floats of each of their pixels.
@@ -66,7 +64,7 @@ void pooled(const Check& check, const O& o) {
   if (o.stride_h < 1 || o.stride_w < 1 || o.dilation_h < 1 || o.dilation_w < 1) check.fail("it has no windows");
   reach(check, "rows of windows", check.plus(o.before_h, check.times(o.p, o.stride_h), check.times(o.r, o.dilation_h)), o.x_row);
   reach(check, "columns of windows", check.plus(o.before_w, check.times(o.q, o.stride_w), check.times(o.s, o.dilation_w)), o.x_pitch);
-  image(check, x_of(o), o.h, o.w, up(check, o.c), 0);
+  image(check, x_of(o), o.h, o.w, in_vectors(check, o.c), 0);
   y_image(check, o, o.p, o.q, o.c);
 }
 
@@ -100,7 +98,7 @@ void extents(const Check& check, const ChannelConv& o) {
   const int64_t taps = check.times(o.c / o.groups, o.r, o.s);
   check.parameters("weight", o.weight, check.times(o.k, taps));
   if (o.bias != NONE) check.parameters("bias", o.bias, o.k);
-  check.packed("packed", o.packed, check.times(up(check, o.k), taps + 1));
+  check.packed("packed", o.packed, check.times(in_vectors(check, o.k), taps + 1));
 }
 
 void extents(const Check& check, const ChannelWinograd& o) {
@@ -113,17 +111,17 @@ void extents(const Check& check, const ChannelWinograd& o) {
   check.flag("pooled", o.pooled);
   check.flag("staged", o.staged);
   ramp(check, o);
-  image(check, x_of(o), o.h, o.w, up(check, o.c), 0);
+  image(check, x_of(o), o.h, o.w, in_vectors(check, o.c), 0);
   if (o.pooled && (o.p < 2 || o.q < 2)) check.fail("there are no 2×2 outputs to pool");
   if (o.pooled && o.second != NONE) check.fail("what is pooled adds nothing");
   y_image(check, o, o.pooled ? o.p / 2 : o.p, o.pooled ? o.q / 2 : o.q, o.k);
   second_image(check, o);
   check.parameters("weight", o.weight, check.times(check.times(o.k, o.c), o.kernel, o.kernel));
   if (o.bias != NONE) check.parameters("bias", o.bias, o.k);
-  check.packed("packed", o.packed, check.times(up(check, o.k), check.times(POINTS, o.c) + 1));
+  check.packed("packed", o.packed, check.times(in_vectors(check, o.k), check.times(WINOGRAD_POINTS, o.c) + 1));
   const int64_t outputs = 7 - o.kernel, tiles = check.times((o.p + outputs - 1) / outputs, (o.q + outputs - 1) / outputs);
-  const auto of_points = [&](int64_t tile) { return check.times(POINTS, check.plus(check.times(o.block, tile + TILE_GAP), TILE_GAP)); };
-  const int64_t turned = of_points(up(check, o.c)), products = of_points(GROUP_VECTORS * check.lanes());
+  const auto of_points = [&](int64_t tile) { return check.times(WINOGRAD_POINTS, check.plus(check.times(o.block, tile + TILE_GAP), TILE_GAP)); };
+  const int64_t turned = of_points(in_vectors(check, o.c)), products = of_points(GROUP_VECTORS * check.lanes());
   if (o.staged) {
     check.number("block", o.block, {tiles, LARGEST});
     check.floats("points", o.points, 0, turned);
@@ -135,11 +133,11 @@ void extents(const Check& check, const ChannelDepthwise& o) {
   check.size("c", o.c);
   if (o.c < 1) check.fail("it has no filters");
   ramp(check, o);
-  windows(check, o, up(check, o.c));
+  windows(check, o, in_vectors(check, o.c));
   y_image(check, o, o.p, o.q, o.c);
   check.parameters("weight", o.weight, check.times(o.c, o.r, o.s));
   if (o.bias != NONE) check.parameters("bias", o.bias, o.c);
-  check.packed("packed", o.packed, check.times(up(check, o.c), check.times(o.r, o.s) + 1));
+  check.packed("packed", o.packed, check.times(in_vectors(check, o.c), check.times(o.r, o.s) + 1));
 }
 
 void extents(const Check& check, const ChannelMaxPool& o) { pooled(check, o); }
@@ -170,9 +168,9 @@ void extents(const Check& check, const ChannelSoftmax& o) {
 void extents(const Check& check, const ChannelResponseNorm& o) {
   check.size("c", o.c, "h", o.h, "w", o.w, "size", o.size);
   if (o.size < 1) check.fail("size must be at least 1");
-  image(check, x_of(o), o.h, o.w, up(check, o.c), 0);
+  image(check, x_of(o), o.h, o.w, in_vectors(check, o.c), 0);
   y_image(check, o, o.h, o.w, o.c);
-  check.number("scratch of a thread", check.frame().scratch, {up(check, o.c) + o.size + 2 * check.lanes(), LARGEST});
+  check.number("scratch of a thread", check.frame().scratch, {in_vectors(check, o.c) + o.size + 2 * check.lanes(), LARGEST});
   check.finite("alpha", o.alpha);
   check.finite("beta", o.beta);
   check.finite("k", o.k);

@@ -6,8 +6,6 @@
 namespace striate {
 namespace {
 
-int64_t up(int64_t count, int64_t to) { return (count + to - 1) / to * to; }
-
 // Offsets of a window's taps, from the first window to the last: all inside (channels, height, width).
 void taps(const Check& check, const char* name, int64_t at, int64_t channels, int64_t r, int64_t s, int64_t height, int64_t width,
           int64_t rows, int64_t columns, int64_t down, int64_t across) {

@@ -4,18 +4,16 @@
 namespace striate {
 namespace {
 
-constexpr int64_t POINTS = 36, MOST_LANES_TURNED = 32;  // an odd number of vectors of up to 16 lanes holds at most c + 31 channels
+constexpr int64_t MOST_LANES_TURNED = 32;  // an odd number of vectors of up to 16 lanes holds at most c + 31 channels
 constexpr int64_t MOST_TILES = int64_t{1} << 29;        // two stages a block are counted in 31 bits
-
-int64_t up_by(int64_t count, int64_t by) { return (count + by - 1) / by; }
 
 void winograd_back(const Check& check, const Winograd& o) {
   check.number("back_tiles", o.back_tiles, {1, LARGEST});
   const int64_t turned = check.times(o.back_tiles, o.c + MOST_LANES_TURNED) + WINOGRAD_GAP;
-  check.arena("turned", o.turned, check.times(POINTS, turned));
-  check.arena("upstream", o.upstream, check.times(POINTS, check.times(o.k, o.back_tiles) + WINOGRAD_GAP));
-  check.arena("d_filters", o.d_filters, check.times(o.k, POINTS, WINOGRAD_CHANNELS));
-  if (o.dx != NONE) check.arena("d_products", o.d_products, check.times(o.c, POINTS, o.back_tiles));
+  check.arena("turned", o.turned, check.times(WINOGRAD_POINTS, turned));
+  check.arena("upstream", o.upstream, check.times(WINOGRAD_POINTS, check.times(o.k, o.back_tiles) + WINOGRAD_GAP));
+  check.arena("d_filters", o.d_filters, check.times(o.k, WINOGRAD_POINTS, WINOGRAD_CHANNELS));
+  if (o.dx != NONE) check.arena("d_products", o.d_products, check.times(o.c, WINOGRAD_POINTS, o.back_tiles));
   if (o.pooled) {
     check.arena("map", o.map, check.times(o.k, o.p, o.q));
     check.arena("d_map", o.d_map, check.times(o.k, o.p, o.q));
@@ -39,12 +37,12 @@ void extents(const Check& check, const Winograd& o) {
   check.ends(o, check.times(o.c, o.h, o.w), o.pooled ? check.times(o.k, o.pool_p, o.pool_q) : check.times(o.k, o.p, o.q));
   check.parameters("weight", o.weight, check.times(o.k, o.c, o.r, o.r));
   if (o.bias != NONE) check.parameters("bias", o.bias, o.k);
-  check.packed("packed", o.packed, check.times(POINTS, check.times(up_by(o.k, WINOGRAD_PANEL), o.c, WINOGRAD_PANEL) + WINOGRAD_FILTER_GAP));
-  const int64_t outputs = 7 - o.r, all = check.times(up_by(o.p, outputs), up_by(o.q, outputs));
+  check.packed("packed", o.packed, check.times(WINOGRAD_POINTS, check.times(up(o.k, WINOGRAD_PANEL), o.c) + WINOGRAD_FILTER_GAP));
+  const int64_t outputs = 7 - o.r, all = check.times(up(o.p, outputs) / outputs, up(o.q, outputs) / outputs);
   check.number("its number of tiles", all, {0, MOST_TILES});
   check.number("tiles", o.tiles, {1, LARGEST});
-  check.arena("points", o.points, check.times(POINTS, check.times(o.c, o.tiles) + WINOGRAD_GAP));
-  check.arena("products", o.products, check.times(o.k, POINTS, o.tiles));
+  check.arena("points", o.points, check.times(WINOGRAD_POINTS, check.times(o.c, o.tiles) + WINOGRAD_GAP));
+  check.arena("products", o.products, check.times(o.k, WINOGRAD_POINTS, o.tiles));
   if (check.training()) winograd_back(check, o);
 }
 

@@ -114,7 +114,7 @@ static inline V sum_over(int64_t begin, int64_t end, F of) {
   return (part[0] + part[1]) + (part[2] + part[3]);
 }
 
-constexpr int up_to_lanes(int count) { return (count + L - 1) / L * L; }
+constexpr int64_t up_to_lanes(int64_t count) { return (count + L - 1) / L * L; }
 
 // (count, L) with rows `from_stride` floats apart → (L, count) with rows `to_stride` apart, count floats each.
 static void turn_over(const float* from, int64_t from_stride, float* to, int64_t to_stride, int64_t count) {

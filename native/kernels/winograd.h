@@ -8,10 +8,9 @@
 // Lane-agnostic: T is a number or a vector of them. What is read comes from load(row, column), what is made goes to
 // store(row, column, value), so that any layout may use them. Leaves out: products, borders.
 #pragma once
+#include "../schema.h"
 
 namespace striate::STRIATE_ISA {
-
-constexpr int WINOGRAD_TILE = 6, WINOGRAD_POINTS = WINOGRAD_TILE * WINOGRAD_TILE;
 
 constexpr int winograd_outputs(int kernel) { return WINOGRAD_TILE + 1 - kernel; }
 

@@ -9,7 +9,7 @@ constexpr int64_t FILTER_PANEL = PRODUCT_FILTERS * L;  // filters that are packe
 
 // Weights as they are read: (group, panel, row, column, channel, filter); after them the biases, in whole vectors.
 static void prepare(const Program&, const ChannelConv& o, const float* parameters, float* packed) {
-  const int64_t channels = o.c / o.groups, filters = o.k / o.groups, window = o.r * o.s, wide = in_lanes(filters);
+  const int64_t channels = o.c / o.groups, filters = o.k / o.groups, window = o.r * o.s, wide = up_to_lanes(filters);
   const float* weight = parameters + o.weight;
   float* to = packed + o.packed;
   for (int64_t g = 0; g < o.groups; ++g)
@@ -20,7 +20,7 @@ static void prepare(const Program&, const ChannelConv& o, const float* parameter
           for (int64_t i = 0; i < width; ++i)
             *to++ = k + i < filters ? weight[((g * filters + k + i) * channels + c) * window + tap] : 0.0f;
     }
-  for (int64_t k = 0; k < in_lanes(o.k); ++k) *to++ = k < o.k && o.bias >= 0 ? parameters[o.bias + k] : 0.0f;
+  pack_biases(parameters, o.bias, o.k, to);
 }
 
 template <int PIXELS, int FILTERS>
@@ -50,7 +50,7 @@ struct Area {
 
 // An area, filters of the panels begin … end of one group.
 static void channel_panels(const At& at, const ChannelConv& o, int64_t g, int64_t begin, int64_t end, const Area& area) {
-  const int64_t channels = o.c / o.groups, filters = o.k / o.groups, wide = in_lanes(filters), taps = o.r * o.s * channels;
+  const int64_t channels = o.c / o.groups, filters = o.k / o.groups, wide = up_to_lanes(filters), taps = o.r * o.s * channels;
   const bool joined = o.x_pitch == channels && o.dilation_w == 1;  // a filter's row is one run
   const Reads reads{o.stride_w * o.x_pitch, o.r, o.dilation_h * o.x_row, joined ? 1 : o.s, o.dilation_w * o.x_pitch,
                     joined ? o.s * channels : channels};
@@ -99,8 +99,8 @@ static void in_pieces(const ChannelConv& o, const Area& area, F with) {
 
 static void forward(const At& at, const ChannelConv& o) {
   const Share share = at.share;
-  const int64_t panels = (in_lanes(o.k / o.groups) + FILTER_PANEL - 1) / FILTER_PANEL;
-  clear_frame(share, floats(at, o.y) + o.y_first, o.p, o.q, in_lanes(o.k), o.y_pitch, o.y_row, o.border);
+  const int64_t panels = (up_to_lanes(o.k / o.groups) + FILTER_PANEL - 1) / FILTER_PANEL;
+  clear_frame(share, floats(at, o.y) + o.y_first, o.p, o.q, up_to_lanes(o.k), o.y_pitch, o.y_row, o.border);
   Area area{0, o.p, 0, o.q};
   if (!o.by_filters && o.p > 1) area.top = begin_of(share, o.p), area.bottom = end_of(share, o.p);
   if (!o.by_filters && o.p == 1) area.left = begin_of(share, o.q, PRODUCT_PIXELS), area.right = end_of(share, o.q, PRODUCT_PIXELS);

@@ -8,16 +8,16 @@ constexpr int DEPTHWISE_PIXELS = L >= 16 ? 8 : 6;
 
 // Weights (row, column, channel), in whole vectors; after them the biases.
 static void prepare(const Program&, const ChannelDepthwise& o, const float* parameters, float* packed) {
-  const int64_t window = o.r * o.s, wide = in_lanes(o.c);
+  const int64_t window = o.r * o.s, wide = up_to_lanes(o.c);
   float* to = packed + o.packed;
   for (int64_t tap = 0; tap < window; ++tap)
     for (int64_t c = 0; c < wide; ++c) *to++ = c < o.c ? parameters[o.weight + c * window + tap] : 0.0f;
-  for (int64_t c = 0; c < wide; ++c) *to++ = c < o.c && o.bias >= 0 ? parameters[o.bias + c] : 0.0f;
+  pack_biases(parameters, o.bias, o.c, to);
 }
 
 template <int PIXELS>
 static void depthwise_tile(const ChannelDepthwise& o, const float* x, const float* w, V start, float* y) {
-  const int64_t wide = in_lanes(o.c), pixel = o.stride_w * o.x_pitch;
+  const int64_t wide = up_to_lanes(o.c), pixel = o.stride_w * o.x_pitch;
   V acc[PIXELS];
 #pragma GCC unroll 8
   for (int j = 0; j < PIXELS; ++j) acc[j] = start;
@@ -35,7 +35,7 @@ static void depthwise_tile(const ChannelDepthwise& o, const float* x, const floa
 }
 
 static void forward(const At& at, const ChannelDepthwise& o) {
-  const int64_t wide = in_lanes(o.c);
+  const int64_t wide = up_to_lanes(o.c);
   const float* x = floats(at, o.x) + o.x_first;
   float* y = floats(at, o.y) + o.y_first;
   const float *w = at.run.packed + o.packed, *bias = w + o.r * o.s * wide;

@@ -8,7 +8,7 @@ namespace striate::STRIATE_ISA {
 
 // y = x / (k + alpha/size · Σ x²)^beta over `size` neighboring channels, as a ResponseNorm.
 static void forward(const At& at, const ChannelResponseNorm& o) {
-  const int64_t before = o.size / 2, after = (o.size - 1) / 2, wide = in_lanes(o.c);
+  const int64_t before = o.size / 2, after = (o.size - 1) / 2, wide = up_to_lanes(o.c);
   const auto scale = static_cast<float>(o.alpha / static_cast<double>(o.size)), k = static_cast<float>(o.k), beta = static_cast<float>(o.beta);
   float* squares = at.scratch + before;   // zeros on both sides
   memset(at.scratch, 0, static_cast<size_t>(before + wide + after) * sizeof(float));

@@ -14,7 +14,21 @@ constexpr int64_t CHANNEL_CACHE = 1 << 18;  // bytes that a core keeps of an ima
 static inline float* floats(const At& at, int64_t place) { return at.arena + place * L; }
 static inline V load(const float* from) { return *reinterpret_cast<const VU*>(from); }
 static inline void store(float* to, V value) { *reinterpret_cast<VU*>(to) = value; }
-static inline int64_t in_lanes(int64_t channels) { return (channels + L - 1) / L * L; }
+
+// Biases in whole vectors, behind the weights they go with; 0 where there are none.
+static inline void pack_biases(const float* parameters, int64_t bias, int64_t count, float* to) {
+  for (int64_t k = 0; k < up_to_lanes(count); ++k) to[k] = k < count && bias >= 0 ? parameters[bias + k] : 0.0f;
+}
+
+// A share of an image's rows, or where it has fewer than there are shares, of its channels, in multiples of `unit`.
+struct Part {
+  int64_t top, bottom, begin, end;
+};
+
+static inline Part part_of(Share share, int64_t rows, int64_t channels, int64_t unit) {
+  if (rows >= share.count) return {begin_of(share, rows), end_of(share, rows), 0, channels};
+  return {0, rows, begin_of(share, channels, unit), end_of(share, channels, unit)};
+}
 
 // A ReLU, cut off at `most`; NaN passes.
 struct Ramp {

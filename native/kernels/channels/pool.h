@@ -23,10 +23,8 @@ template <class O, class F>
 static void over_windows(const At& at, const O& o, F of) {
   const float* x = floats(at, o.x) + o.x_first;
   float* y = floats(at, o.y) + o.y_first;
-  const int64_t wide = in_lanes(o.c);
-  const bool by_rows = o.p >= at.share.count;
-  const int64_t top = by_rows ? begin_of(at.share, o.p) : 0, bottom = by_rows ? end_of(at.share, o.p) : o.p;
-  const int64_t begin = by_rows ? 0 : begin_of(at.share, wide, L), end = by_rows ? wide : end_of(at.share, wide, L);
+  const int64_t wide = up_to_lanes(o.c);
+  const auto [top, bottom, begin, end] = part_of(at.share, o.p, wide, L);
   clear_frame(at.share, y, o.p, o.q, wide, o.y_pitch, o.y_row, o.border);
   for (int64_t p = top; p < bottom; ++p) {
     const int64_t row = p * o.stride_h - o.before_h;

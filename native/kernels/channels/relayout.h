@@ -9,9 +9,7 @@ static void forward(const At& at, const Relayout& o) {
   const float* x = floats(at, o.x) + o.x_first;
   float* y = floats(at, o.y) + o.y_first;
   clear_frame(at.share, y, o.h, o.w, o.framed, o.y_w, o.y_h, o.border);
-  const bool by_rows = o.h >= at.share.count;
-  const int64_t top = by_rows ? begin_of(at.share, o.h) : 0, bottom = by_rows ? end_of(at.share, o.h) : o.h;
-  const int64_t begin = by_rows ? 0 : begin_of(at.share, o.c), end = by_rows ? o.c : end_of(at.share, o.c);
+  const auto [top, bottom, begin, end] = part_of(at.share, o.h, o.c, 1);
   for (int64_t h = top; h < bottom; ++h) {
     const float* line = x + h * o.x_h;
     float* to = y + h * o.y_h;

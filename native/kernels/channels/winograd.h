@@ -15,8 +15,8 @@ static_assert(FILTER_GROUP % FILTER_PANEL == 0);
 // Weights as they are read: (panel, point, channel, filter); after them the biases, in whole vectors.
 template <int KERNEL>
 static void prepare_points(const ChannelWinograd& o, const float* weight, float* to) {
-  for (int64_t k = 0; k < in_lanes(o.k); k += FILTER_PANEL) {
-    const int64_t width = in_lanes(o.k) - k < FILTER_PANEL ? in_lanes(o.k) - k : FILTER_PANEL;
+  for (int64_t k = 0; k < up_to_lanes(o.k); k += FILTER_PANEL) {
+    const int64_t width = up_to_lanes(o.k) - k < FILTER_PANEL ? up_to_lanes(o.k) - k : FILTER_PANEL;
     for (int64_t c = 0; c < o.c; ++c)
       for (int64_t i = 0; i < width; i += L)
         winograd_filter<KERNEL, V>(
@@ -35,8 +35,8 @@ static void prepare(const Program&, const ChannelWinograd& o, const float* param
   float* to = packed + o.packed;
   if (o.kernel == 3) prepare_points<3>(o, parameters + o.weight, to);
   else prepare_points<5>(o, parameters + o.weight, to);
-  to += WINOGRAD_POINTS * o.c * in_lanes(o.k);
-  for (int64_t k = 0; k < in_lanes(o.k); ++k) *to++ = k < o.k && o.bias >= 0 ? parameters[o.bias + k] : 0.0f;
+  to += WINOGRAD_POINTS * o.c * up_to_lanes(o.k);
+  pack_biases(parameters, o.bias, o.k, to);
 }
 
 // Where tiles lie, and their points and products: (point, tile, channel or filter).
@@ -47,7 +47,7 @@ struct ImageTiles {
 
 static ImageTiles image_tiles(const ChannelWinograd& o) {
   const int64_t outputs = winograd_outputs(static_cast<int>(o.kernel)), across = (o.q + outputs - 1) / outputs;
-  const int64_t count = across * ((o.p + outputs - 1) / outputs), v_tile = in_lanes(o.c) + TILE_GAP, m_tile = FILTER_GROUP + TILE_GAP;
+  const int64_t count = across * ((o.p + outputs - 1) / outputs), v_tile = up_to_lanes(o.c) + TILE_GAP, m_tile = FILTER_GROUP + TILE_GAP;
   return {across, count, outputs, v_tile, o.block * v_tile + TILE_GAP, m_tile, o.block * m_tile + TILE_GAP};
 }
 
@@ -85,7 +85,7 @@ static void points_tile(const Reads& reads, const float* v, const float* u, floa
 // Products of `count` tiles and a group's filters.
 static void tiles_through(const At& at, const ChannelWinograd& o, const ImageTiles& tiles, int64_t count, int64_t group, const float* v, float* m) {
   const Reads reads{tiles.v_tile, 1, 0, 1, 0, o.c};
-  const int64_t wide = in_lanes(o.k), end = group + FILTER_GROUP < wide ? group + FILTER_GROUP : wide;
+  const int64_t wide = up_to_lanes(o.k), end = group + FILTER_GROUP < wide ? group + FILTER_GROUP : wide;
   const int64_t chunks = (count + PRODUCT_PIXELS - 1) / PRODUCT_PIXELS;
   const float* u = at.run.packed + o.packed;
   for (int64_t point = 0; point < WINOGRAD_POINTS; ++point)
@@ -106,7 +106,7 @@ static void tiles_through(const At& at, const ChannelWinograd& o, const ImageTil
 
 template <int OUTPUTS>
 static void tiles_out(const At& at, const ChannelWinograd& o, const ImageTiles& tiles, int64_t begin, int64_t end, int64_t group, const float* m) {
-  const int64_t wide = in_lanes(o.k), last = group + FILTER_GROUP < wide ? group + FILTER_GROUP : wide;
+  const int64_t wide = up_to_lanes(o.k), last = group + FILTER_GROUP < wide ? group + FILTER_GROUP : wide;
   const float* bias = at.run.packed + o.packed + WINOGRAD_POINTS * o.c * wide;
   const float* second = o.second >= 0 ? floats(at, o.second) + o.second_first : nullptr;
   float* y = floats(at, o.y) + o.y_first;
@@ -156,9 +156,9 @@ static Stages forward_stages(const ChannelWinograd& o, int) { return {0, o.stage
 static void forward(const At& at, const ChannelWinograd& o) {
   const ImageTiles tiles = image_tiles(o);
   const Share share = at.share;
-  const int64_t groups = (in_lanes(o.k) + FILTER_GROUP - 1) / FILTER_GROUP;
+  const int64_t groups = (up_to_lanes(o.k) + FILTER_GROUP - 1) / FILTER_GROUP;
   if (at.stage == 0)
-    clear_frame(share, floats(at, o.y) + o.y_first, o.pooled ? o.p / 2 : o.p, o.pooled ? o.q / 2 : o.q, in_lanes(o.k), o.y_pitch, o.y_row, o.border);
+    clear_frame(share, floats(at, o.y) + o.y_first, o.pooled ? o.p / 2 : o.p, o.pooled ? o.q / 2 : o.q, up_to_lanes(o.k), o.y_pitch, o.y_row, o.border);
   if (o.staged) {
     float* v = floats(at, o.points);
     const int64_t begin = begin_of(share, tiles.count);
