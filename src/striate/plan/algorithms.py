@@ -129,7 +129,7 @@ _CONVOLUTION = Choice(
         Candidate("depthwise", "a filter a channel, a channel a lane", channels.depthwise, channels.not_depthwise, channels.least,
                   single=True, frame=channels.frame_of_windows, writes_parts=True),
         Candidate("Winograd, a channel a lane", "6×6 tiles turned into 36 points, where a product is a multiply-add", channels.winograd,
-                  channels.not_winograd, channels.winograd_cost, single=True, writes_parts=True),
+                  not_winograd, channels.winograd_cost, single=True, writes_parts=True),
         Candidate("runs of channels", "pixels times filters, a window's row a run of floats", channels.convolution,
                   channels.not_convolved, channels.direct_cost, single=True, frame=channels.frame_of_windows, writes_parts=True),
         Candidate("fully connected", "a filter as large as its input is a fully connected layer, of dot products; dw is one product for many images",

@@ -17,12 +17,6 @@ from .memory import Request, place
 # training), during its forward op alone, or during its backward one.
 FORWARD, BACKWARD, FORWARD_ALONE = -1, -2, -3
 
-# Ops over channels have no way back.
-FORWARD_ONLY = (
-    schema.Relayout, schema.ChannelConv, schema.ChannelWinograd, schema.ChannelDepthwise, schema.ChannelMaxPool,
-    schema.ChannelAveragePool, schema.ChannelLinear, schema.ChannelSoftmax, schema.ChannelResponseNorm,
-)  # fmt: skip
-
 
 @dataclass
 class Row:
@@ -96,7 +90,7 @@ def settle(row: Row, values: dict[int, Request], gradients: dict[int, Request]) 
     """The struct, told where everything lies, once all offsets are known."""
     struct = row.struct
     struct.x, struct.y = values[row.source].offset, values[row.target].offset + row.shift
-    if not isinstance(struct, FORWARD_ONLY):
+    if hasattr(struct, "dx"):  # ops over channels have no way back
         struct.dx = gradients[row.source].offset if row.wants_dx else schema.NONE
         struct.dy = gradients[row.target].offset + row.shift if row.target in gradients else schema.NONE
         struct.accumulate = int(row.accumulates)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from math import prod
 
+from ..shapes import pair
 from .program import Op, Program
 
 # Convolutions reach about 0.85 of the multiply-add peak in either layout; where Winograd's tiles apply and channels are many, they save
@@ -17,10 +18,8 @@ _SINGLE_GAIN, _LANES_GAIN = 2.0, 3.0
 _MANY_CHANNELS = 32
 _LINEAR_SHARE = 1.1  # dot products with weights as they lie, beside products that turn over lanes
 _AN_OP = 20_000  # what an op of one image costs beside its arithmetic
-_FLOAT_BYTES, _CACHE_BYTES = (
-    4,
-    1 << 24,
-)  # a buffer of a micro-batch that is larger goes to memory and back between two layers
+# A buffer of a micro-batch that is larger goes to memory and back between two layers.
+_FLOAT_BYTES, _CACHE_BYTES = 4, 1 << 24
 # Few micro-batches are cut into shares, between barriers: then lanes must be better by so much.
 _FEW_MICRO_BATCHES, _BETTER = 4, 1.25
 
@@ -30,12 +29,10 @@ def one_by_one(program: Program, images: int, lanes: int) -> bool:
 
     A network without convolutions and fully connected layers is so for single images alone; one with buffers of no numbers never.
     """
-    if any(not prod(buffer.shape) for buffer in program.buffers):
+    sizes = [prod(buffer.shape) for buffer in program.buffers]
+    if not all(sizes):
         return False
-    if (
-        images <= 1
-        or max(prod(buffer.shape) for buffer in program.buffers) * lanes * _FLOAT_BYTES > _CACHE_BYTES
-    ):
+    if images <= 1 or max(sizes) * lanes * _FLOAT_BYTES > _CACHE_BYTES:
         return True
     single, batched = _costs(program)
     micro_batches = -(-images // lanes)
@@ -51,13 +48,18 @@ def _costs(program: Program) -> tuple[float, float]:
             continue
         shape = program.parameter_specs[dict(op.parameters)["weight"]].shape
         macs = prod(program.buffers[op.output].shape[1:]) * prod(shape)
-        tiles = op.kind == "Conv2d" and _by_tiles(op, shape)
-        share = _SHARE if op.kind == "Conv2d" else 1.0
-        single += macs / (_SINGLE_GAIN * share if tiles else share if op.kind == "Conv2d" else _LINEAR_SHARE)
-        batched += macs / (_LANES_GAIN * share if tiles else share)
+        if op.kind == "Linear":
+            single += macs / _LINEAR_SHARE
+            batched += macs
+            continue
+        tiles = _by_tiles(op, shape)
+        single += macs / (_SHARE * (_SINGLE_GAIN if tiles else 1.0))
+        batched += macs / (_SHARE * (_LANES_GAIN if tiles else 1.0))
     return (single + _AN_OP * len(program.ops) if single else 0.0), batched
 
 
 def _by_tiles(op: Op, shape: tuple[int, ...]) -> bool:
-    fits = shape[2:] == (3, 3) and op.options["stride"] in (1, (1, 1)) and op.options["groups"] == 1
+    fits = (
+        shape[2:] == (3, 3) and pair(op.options["stride"], "stride") == (1, 1) and op.options["groups"] == 1
+    )
     return fits and min(shape[:2]) >= _MANY_CHANNELS

@@ -22,14 +22,12 @@ from .program import Op
 from .rows import Rows
 from .windows import Filters, pooled_with
 
-POINTS = 36  # of a Winograd tile
 _CACHE_FLOATS = 80_000  # of a block of tiles' points and products
 _FEWEST_TILES = 12  # of a block: below, filters would be read too often
 _SHARES = 4  # blocks come in multiples of so many, so that threads get as many
 _STAGED_FLOATS = 400_000  # of filters' points, from which on they are read once
 _STAGED_TILES = 64
 _WEIGHTS_TOGETHER = 1 << 16  # of a fully connected layer, so that several images read them once
-_KERNELS = (3, 5)
 # Functions of one number that leave zeros zero, and so a frame.
 _THROUGH_ZERO = {
     "ReLU", "LeakyReLU", "Tanh", "ELU", "CELU", "SELU", "HardSwish", "Softsign", "GELU", "Mish", "Abs", "Negate", "Sqrt",
@@ -61,20 +59,6 @@ def not_depthwise(to: Rows, op: Op, filters: Filters) -> str:
         if not any(other.kind in ("Add", "MaxPool2d") for other in op.fused)
         else "something else is fused with it"
     )
-
-
-def not_winograd(to: Rows, op: Op, filters: Filters) -> str:
-    """Why it does not go by Winograd's tiles; "" where it does."""
-    if not to.purpose.winograd:
-        return "it is switched off"
-    if reason := not_convolved(to, op, filters):
-        return reason
-    kernel = filters.shape[2:]
-    if kernel[0] != kernel[1] or kernel[0] not in _KERNELS:
-        return "its filters are neither 3×3 nor 5×5"
-    if filters.groups != 1 or filters.dilations != (1, 1) or filters.strides != (1, 1):
-        return "it has groups, strides or dilation"
-    return ""
 
 
 def not_vector(to: Rows, op: Op, case: Any) -> str:
@@ -122,7 +106,9 @@ def winograd_cost(to: Rows, op: Op, filters: Filters) -> float:
     tiles: int = prod(-(-axis.output_size // outputs) for axis in filters.axes)
     lanes = to.lanes or 1
     return tiles * (
-        POINTS * c * geometry.up(k, lanes) / 0.88 + 170 * geometry.up(c, lanes) + 120 * geometry.up(k, lanes)
+        schema.WINOGRAD_POINTS * c * geometry.up(k, lanes) / 0.88
+        + 170 * geometry.up(c, lanes)
+        + 120 * geometry.up(k, lanes)
     )
 
 
@@ -279,7 +265,7 @@ def winograd(to: Rows, op: Op, filters: Filters) -> None:
     _ramp(struct, op)
     _read(struct, to.layouts[source])
     struct.packed, struct.pooled = to.packed, int(pooled_with(op))
-    to.packed += geometry.up(struct.k, to.lanes) * (POINTS * struct.c + 1)
+    to.packed += geometry.up(struct.k, to.lanes) * (schema.WINOGRAD_POINTS * struct.c + 1)
     row = _emit(to, op, struct, source, op.output, _second(to, struct, op))
     _blocks(to, struct, row)
 
@@ -292,11 +278,15 @@ def _blocks(to: Rows, struct: schema.ChannelWinograd, row: Row) -> None:
         geometry.up(struct.c, to.lanes) + schema.TILE_GAP,
         (schema.GROUP_VECTORS * to.lanes + schema.TILE_GAP),
     )
-    struct.staged = int(POINTS * struct.c * struct.k >= _STAGED_FLOATS and tiles <= _STAGED_TILES)
-    block = max(_FEWEST_TILES, _CACHE_FLOATS // (POINTS * (tile + product)))
+    struct.staged = int(
+        schema.WINOGRAD_POINTS * struct.c * struct.k >= _STAGED_FLOATS and tiles <= _STAGED_TILES
+    )
+    block = max(_FEWEST_TILES, _CACHE_FLOATS // (schema.WINOGRAD_POINTS * (tile + product)))
     count = geometry.up(-(-tiles // block), _SHARES)
     struct.block = tiles if struct.staged else -(-tiles // count)
-    points, products = (POINTS * (struct.block * each + schema.TILE_GAP) for each in (tile, product))
+    points, products = (
+        schema.WINOGRAD_POINTS * (struct.block * each + schema.TILE_GAP) for each in (tile, product)
+    )
     if struct.staged:
         row.places["points"] = scratch(-(-points // to.lanes), FORWARD_ALONE)
     to.scratch = max(to.scratch, products + (0 if struct.staged else points))
@@ -347,11 +337,8 @@ def average_pool(to: Rows, op: Op, axes: tuple[WindowAxis, ...]) -> None:
 def _pool(to: Rows, op: Op, struct: Any, axes: list[WindowAxis], number: int) -> None:
     source = _image(to, number)
     struct.c, struct.h, struct.w = to.layouts[source].shape
-    for name, values in (
-        ("pq", [axis.output_size for axis in axes]), ("rs", [axis.kernel_size for axis in axes]),
-    ):  # fmt: skip
-        setattr(struct, name[0], values[0])
-        setattr(struct, name[1], values[1])
+    struct.p, struct.q = (axis.output_size for axis in axes)
+    struct.r, struct.s = (axis.kernel_size for axis in axes)
     struct.stride_h, struct.stride_w = (axis.stride for axis in axes)
     struct.dilation_h, struct.dilation_w = (axis.dilation for axis in axes)
     struct.before_h, struct.before_w = (axis.before for axis in axes)

@@ -47,9 +47,9 @@ def describe_plan(
     [('conv1', 'Conv')]
     """
     program = lower(graph)
+    singly = 0 if training or images is None else lanes_for(program, images)
     folding = None if training else fold_batch_norm(program, program.outputs)
     program = program if folding is None else folding.program
-    singly = 0 if training or images is None else lanes_for(lower(graph), images)
     purpose = (
         Purpose((program.scores,), backward=True) if training else Purpose(program.outputs, lanes=singly)
     )

@@ -164,18 +164,12 @@ class NativeEngine:
         with own.turns.reading:
             if ready.version != own.version:
                 ready.prepare(self.threads)
-            spare = self._workspaces[False]
-            try:
-                workspace = spare.pop()  # another thread may have taken the last one
-            except IndexError:
-                workspace = allocate(short.needed, len(x))
-            if workspace.size < short.needed:
-                workspace = allocate(short.needed, len(x))
+            workspace = self._spare(short.needed, len(x), trains=False)
             prepared: Any = ready.prepared  # which a prediction of this shape has made
             try:
                 prepared.predict(x, y, workspace, short.threads)
             finally:
-                spare.append(workspace)
+                self._workspaces[False].append(workspace)
         return y
 
     def scores(self, x: Given | Feed, outputs: tuple[str, ...] | None = None) -> Any:
@@ -348,11 +342,14 @@ class NativeEngine:
     def _take(self, plan: Any, count: int, limit: int) -> tuple[Array, int]:
         """Work memory that no other call is using, to be put back into _workspaces, and the threads for it."""
         threads, needed = self._need(plan, count, limit)
+        return self._spare(needed, count, trains=plan.trains), threads
+
+    def _spare(self, needed: int, count: int, *, trains: bool) -> Array:
         try:
-            workspace = self._workspaces[plan.trains].pop()
+            workspace = self._workspaces[trains].pop()  # another thread may have taken the last one
         except IndexError:
-            workspace = np.zeros(0, np.uint8)
-        return (workspace if workspace.size >= needed else allocate(needed, count)), threads
+            return allocate(needed, count)
+        return workspace if workspace.size >= needed else allocate(needed, count)
 
     def explain_divergence(self, x: Given | Feed, loss: float, step: int, outputs: tuple[int, ...]) -> None:
         """Raise DivergenceError for a loss that is not finite, of these outputs."""

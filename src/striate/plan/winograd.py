@@ -15,7 +15,6 @@ from .program import Op
 from .rows import Rows
 from .windows import Filters, pooled_with
 
-_POINTS = 36  # of a tile of 6×6
 _TURNED = 32  # channels that a turned row of them may be longer
 # Tiles of a block: so many that with all channels and filters they are as large as a cache, since threads meet twice a block; at least
 # as many as stay in registers, and backward twice as many, for dw is added up once a block.
@@ -64,10 +63,18 @@ def _cycles(
     side = 7 - kernel
     tiles = prod(ceil(size / side) for size in outputs)
     pairs, laned = filters * channels, filters * ceil(channels / RUN) * RUN
-    forward = _POINTS / 2 * pairs / _FORWARD_SHARE + _INPUT_CYCLES * channels + _OUTPUT_CYCLES * filters
-    dw = _POINTS / 2 * laned / _BACK_SHARE + _TURNED_CYCLES * channels + _UPSTREAM_CYCLES * filters
+    forward = (
+        schema.WINOGRAD_POINTS / 2 * pairs / _FORWARD_SHARE
+        + _INPUT_CYCLES * channels
+        + _OUTPUT_CYCLES * filters
+    )
+    dw = (
+        schema.WINOGRAD_POINTS / 2 * laned / _BACK_SHARE
+        + _TURNED_CYCLES * channels
+        + _UPSTREAM_CYCLES * filters
+    )
     dw += _WEIGHT_CYCLES * laned / min(tiles, _block(channels + filters, _FEWEST_BACK))
-    dx = (_POINTS / 2 * pairs / _BACK_SHARE + _DX_CYCLES * channels) * wants_dx
+    dx = (schema.WINOGRAD_POINTS / 2 * pairs / _BACK_SHARE + _DX_CYCLES * channels) * wants_dx
     each = 4 * tiles / prod(outputs) / filters / RUN
     return forward * each, (dw + dx) * each * training
 
@@ -91,12 +98,14 @@ def winograd(to: Rows, op: Op, filters: Filters) -> None:
     struct.weight, struct.bias = to.weights[names["weight"]], to.bias(names)
     struct.relu, struct.pooled = int(any(other.kind == "ReLU" for other in op.fused)), int(pooled_with(op))
     struct.packed, panel = to.packed, schema.WINOGRAD_PANEL
-    to.packed += _POINTS * (-(-struct.k // panel) * panel * struct.c + schema.WINOGRAD_FILTER_GAP)
+    to.packed += schema.WINOGRAD_POINTS * (
+        -(-struct.k // panel) * panel * struct.c + schema.WINOGRAD_FILTER_GAP
+    )
     row, gap = to.row(op, struct), schema.WINOGRAD_GAP
     struct.tiles = struct.back_tiles = _block(struct.c + struct.k, _FEWEST_TILES)
     places = row.places
-    places["points"] = scratch(_POINTS * (struct.c * struct.tiles + gap), FORWARD_ALONE)
-    places["products"] = scratch(struct.k * _POINTS * struct.tiles, FORWARD_ALONE)
+    places["points"] = scratch(schema.WINOGRAD_POINTS * (struct.c * struct.tiles + gap), FORWARD_ALONE)
+    places["products"] = scratch(struct.k * schema.WINOGRAD_POINTS * struct.tiles, FORWARD_ALONE)
     if struct.pooled:
         _, struct.pool_p, struct.pool_q = to.shape(op.output)
     if not to.training:
@@ -105,8 +114,8 @@ def winograd(to: Rows, op: Op, filters: Filters) -> None:
     if struct.pooled:
         size = struct.k * struct.p * struct.q
         places["map"], places["d_map"] = scratch(size, FORWARD), scratch(size, BACKWARD)
-    places["turned"] = scratch(_POINTS * (tiles * (struct.c + _TURNED) + gap), BACKWARD)
-    places["upstream"] = scratch(_POINTS * (struct.k * tiles + gap), BACKWARD)
-    places["d_filters"] = scratch(struct.k * _POINTS * schema.WINOGRAD_CHANNELS, BACKWARD)
+    places["turned"] = scratch(schema.WINOGRAD_POINTS * (tiles * (struct.c + _TURNED) + gap), BACKWARD)
+    places["upstream"] = scratch(schema.WINOGRAD_POINTS * (struct.k * tiles + gap), BACKWARD)
+    places["d_filters"] = scratch(struct.k * schema.WINOGRAD_POINTS * schema.WINOGRAD_CHANNELS, BACKWARD)
     if row.wants_dx:
-        places["d_products"] = scratch(struct.c * _POINTS * tiles, BACKWARD)
+        places["d_products"] = scratch(struct.c * schema.WINOGRAD_POINTS * tiles, BACKWARD)
