@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ..errors import OptionError
 from ..parameters import Parameters
-from .names import optimizer_of, schedule_of
+from .names import check_pattern, optimizer_of, schedule_of
 from .numbers import check_number
 from .optimizers import Optimizer, Part, Span, State, Update
 from .parts import Schedule
@@ -54,10 +54,7 @@ class Group:
     schedule: Schedule | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.names, str) or not self.names:
-            raise OptionError(
-                f'a Group names parameters by a pattern such as "conv*.weight", got {self.names!r}.'
-            )
+        check_pattern(self.names, "a Group")
         what = f"Group({self.names!r})"
         check_number(self.learning_rate, f"{what}: learning_rate")
         if self.weight_decay is not None:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ..errors import OptionError, ParameterError
 from ..parameters import Parameters
 from ..shapes import times
+from .names import check_pattern
 from .numbers import check_number, check_whole
 
 Array = npt.NDArray[Any]
@@ -58,7 +59,7 @@ class Whitening:
     epsilon: float = 5e-4
 
     def __post_init__(self) -> None:
-        check_names(self.names, "Whitening")
+        check_pattern(self.names, "Whitening")
         check_whole(self.images, "Whitening: images")
         check_number(self.epsilon, "Whitening: epsilon", zero=False)
         if self.images < 1:
@@ -118,7 +119,7 @@ class Dirac:
     names: str
 
     def __post_init__(self) -> None:
-        check_names(self.names, "Dirac")
+        check_pattern(self.names, "Dirac")
 
     def fill(self, name: str, array: Array, images: Callable[[int], Array]) -> None:
         need_filters("Dirac", name, array)
@@ -139,7 +140,7 @@ class Deviation:
     deviation: float = 1.0
 
     def __post_init__(self) -> None:
-        check_names(self.names, "Deviation")
+        check_pattern(self.names, "Deviation")
         check_number(self.deviation, "Deviation: deviation", zero=False)
 
     def fill(self, name: str, array: Array, images: Callable[[int], Array]) -> None:
@@ -152,12 +153,6 @@ class Deviation:
 
 
 INITIALIZERS = (Whitening, Dirac, Deviation)
-
-
-def check_names(names: Any, what: str) -> None:
-    """OptionError for what is no pattern."""
-    if not isinstance(names, str) or not names:
-        raise OptionError(f'{what} names parameters by a pattern such as "conv*.weight", got {names!r}.')
 
 
 def need_filters(what: str, name: str, array: Array) -> None:

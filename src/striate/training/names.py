@@ -76,3 +76,9 @@ def _checked(word: Any, what: str, table: Mapping[str, Any], example: str) -> st
         raise OptionError(f"there is no {what} {word!r}; there are {', '.join(table)}.")
     got = f"the class {word.__name__}: write {word.__name__}(…)" if isinstance(word, type) else repr(word)
     raise OptionError(f"{what} is an object such as {example}, or one of {', '.join(table)}; got {got}.")
+
+
+def check_pattern(names: Any, what: str) -> None:
+    """OptionError for what is no pattern."""
+    if not isinstance(names, str) or not names:
+        raise OptionError(f'{what} names parameters by a pattern such as "conv*.weight", got {names!r}.')
