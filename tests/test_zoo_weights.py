@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import striate as st
 from striate.zoo import ZOO, Download
@@ -138,6 +138,20 @@ def test_our_own_files_keep_what_they_say(tmp_path: Path) -> None:
 
 
 # ── refused ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_checkpoint_s_own_arrays_are_no_weights(tmp_path: Path) -> None:
+    """Of the optimizer, of the best epoch, of the average: whatever a recipe keeps beside the network."""
+    model, file = st.Model(st.zoo.build("lenet5"), seed=0), tmp_path / "c.safetensors"
+    x = np.random.default_rng(0).standard_normal((20, 1, 32, 32)).astype(np.float32)
+    model.fit(
+        (x, np.arange(20) % 10), validation=0.5, patience=1, average=st.WeightAverage(0.9), epochs=1, verbose=False, checkpoint=file,
+    )  # fmt: skip
+    stored, nodes = load_file(file), {node.name for node in model.graph.nodes}
+    beside = {name.partition(".")[0] for name in stored} - nodes
+    assert beside == {"optimizer", "best", "average"}
+    loaded = st.zoo.load("lenet5", weights=file).parameters
+    assert all((loaded[name] == stored[name]).all() for name in model.parameters)
 
 
 def test_weights_of_another_network_are_refused_and_named(tmp_path: Path, striate: Any) -> None:

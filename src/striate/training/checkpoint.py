@@ -23,6 +23,11 @@ Array = npt.NDArray[Any]
 
 FORMAT = "striate"
 VERSION = 1
+BESIDE = (
+    "optimizer",
+    "best",
+    "average",
+)  # what a checkpoint holds beside the network, as optimizer.velocity and the like
 _TYPES = {"float32": "F32", "float64": "F64", "int64": "I64", "int32": "I32", "uint8": "U8"}
 
 

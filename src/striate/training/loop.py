@@ -23,6 +23,7 @@ from ..layers.options import options_of
 from ..memory import need_memory
 from ..plan import Engine
 from .average import in_place_of
+from .checkpoint import BESIDE
 from .events import Ended, EpochDone, Event, Extended, Saved, Started, Stepped
 from .groups import Stepper
 from .initial import start
@@ -74,7 +75,7 @@ class TrainingState:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the arrays, as plain data."""
-        left_out = ("optimizer", "best", "average", "planned_epochs", "keep_best")
+        left_out = (*BESIDE, "planned_epochs", "keep_best")
         record = {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in left_out}
         if not self.metric_sums:
             del record["metric_sums"]
@@ -125,7 +126,7 @@ class TrainingState:
             raise ModelFileError(f"this checkpoint's position cannot be read: {brief(state.metric_sums)}.")
         for name, array in arrays.items():
             group, _, short = name.partition(".")
-            if group in ("optimizer", "best", "average"):
+            if group in BESIDE:
                 getattr(state, group)[short] = array.copy()
         return state
 

@@ -24,7 +24,7 @@ from ..graph import Graph
 from ..model import Model
 from ..parameters import Parameters
 from ..shapes import Shape, times
-from ..training.checkpoint import FORMAT
+from ..training.checkpoint import BESIDE, FORMAT
 from ..training.stored import Stored, read_stored
 from .entries import Entry
 from .labels import class_names
@@ -204,7 +204,8 @@ def _by(
 
 def _is_beside(entry: Entry, name: str) -> bool:
     """Whether an array is no part of the network: auxiliary classifiers, counters, and what a checkpoint holds beside it."""
-    return name.startswith((*entry.ignored, "optimizer.", "best.")) or name.endswith("num_batches_tracked")
+    beside = (*entry.ignored, *(f"{group}." for group in BESIDE))
+    return name.startswith(beside) or name.endswith("num_batches_tracked")
 
 
 def _fits(theirs: Shape, ours: Shape) -> bool:
