@@ -17,7 +17,7 @@ def module(graph: Graph, parameters: Parameters) -> nn.Module:
     """The network up to its scores."""
     nodes = tuple(node for node in graph.nodes if node.name != graph.output or not graph.ends_in_softmax)
     namespace: dict[str, Any] = {}
-    exec(Graph(graph.input_shape, nodes, graph.scores).to_code("torch"), namespace)
+    exec(Graph(graph.inputs, nodes, (graph.scores,)).to_code("torch"), namespace)
     net: nn.Module = namespace["Net"]()
     ours = dict(parameters.items())
     theirs = net.state_dict()

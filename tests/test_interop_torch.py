@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import runpy
 from keyword import iskeyword
 from pathlib import Path
 from typing import Any
@@ -605,3 +606,14 @@ def test_nothing_in_a_weights_file_is_run(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"\x08\0\0\0")
     with pytest.raises(st.ModelFileError, match="a damaged safetensors file"):
         interop.load_weights(st.Model(small()), tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet20"])
+def test_the_benchmarks_peer_has_the_same_scores(name: str) -> None:
+    """A peer that computes something else, or cannot be made, is no peer."""
+    peer = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "torch_peer.py"))
+    model = shaken(st.zoo.build(name))
+    x = np.random.default_rng(0).standard_normal((3, *model.graph.input_shape)).astype(np.float32)
+    net = peer["module"](model.graph, model.parameters).eval()
+    scores = net(peer["torch"].tensor(x)).detach().numpy()
+    np.testing.assert_allclose(scores, model.engine.scores(x), rtol=1e-4, atol=1e-4)
