@@ -71,8 +71,8 @@ static inline V logarithm_of_one_and(V y) {
 static inline V logarithm(V x) {
   constexpr float HIGH = 0.693359375f, LOW = -2.12194440e-4f;
   constexpr float C[] = {0.666667759f, 0.399775207f, 0.298722953f};                             // of artanh, to 8.1e-10
-  const VI n = (bits_of(x) - bits_of(splat(0.70710678f))) >> 23;
-  const V f = from_bits(bits_of(x) - (n << 23)) - 1.0f, s = f / (f + 2.0f), square = s * s;
+  const VI bits = bits_of(magnitude(x)), n = (bits - bits_of(splat(0.70710678f))) >> 23;  // negative ones would overflow
+  const V f = from_bits(bits - (n << 23)) - 1.0f, s = f / (f + 2.0f), square = s * s;
   const V whole = __builtin_convertvector(n, V);
   const V sum = whole * HIGH + (whole * LOW + s * (square * polynomial(square, C) + 2.0f));
   const float infinity = __builtin_inff();
